@@ -1,0 +1,335 @@
+/**
+ * The contracts between the runtime and its components. Types only: everything here is erased at run time.
+ * Words are those of docs/architecture.md: lane, position, range, chunk, batch, token, step, loader, store.
+ */
+import type { Logger } from 'pino'
+import type { z } from 'zod'
+
+/** A point in a lane: decimal digits without leading zeros. Ordered as a number (see core/positions.ts). */
+export type Position = string
+
+/** Where a lane stands. `mark` is the extractor's own evidence (fingerprint, line number …), stored with the position. */
+export interface LanePosition {
+  readonly at: Position
+  readonly mark?: string
+}
+
+/** lane → position. */
+export type Positions = Readonly<Record<string, LanePosition>>
+
+/** Half open `[from, to)` of one lane. */
+export interface Range {
+  readonly lane: string
+  readonly from: Position
+  readonly to: Position
+}
+
+/** How the engine must read the bytes of a chunk. */
+export type ChunkFormat =
+  | { readonly type: 'ndjson' }
+  | { readonly type: 'csv'; readonly delimiter: string; readonly quote: string; readonly header: readonly string[] }
+  /** Whole Parquet file; the chunk is the rows `[fromRow, toRow)` of it. */
+  | { readonly type: 'parquet'; readonly fromRow: number; readonly toRow: number }
+
+/** Where one record of a chunk stands in its source. Byte offsets are of the decompressed source; -1 where it has none. */
+export interface RecordSource {
+  readonly byteFrom: number
+  readonly byteTo: number
+  /** 1-based line of the source where the record starts (Parquet: 1-based row). */
+  readonly line: number
+}
+
+/** A record that the extractor itself had to refuse (too large, cut off …). It counts as read and as quarantined. */
+export interface RefusedRecord extends RecordSource {
+  /** Error code of docs/errors.md. */
+  readonly reason: string
+  readonly message: string
+  /** Original bytes, or the first part of them when they exceed the record limit. */
+  readonly raw: Buffer
+}
+
+/** The raw bytes of one range, as a file that the engine can read. The same range yields the same bytes. */
+export interface Chunk {
+  readonly range: Range
+  /** The mark of the lane at `range.to`. */
+  readonly mark?: string
+  /** Path of the source, for people and lineage (never a credential). */
+  readonly origin: string
+  /** Path of the bytes in the chunk folder, readable by the engine. CSV: without header line and BOM. */
+  readonly file: string
+  readonly format: ChunkFormat
+  /** Records in `file`, counted by the extractor independently of the engine. Blank lines do not count. */
+  readonly records: number
+  readonly refused: readonly RefusedRecord[]
+  /** Bytes of `file`. */
+  readonly bytes: number
+  /** `sha256:<hex>` or `crc32:<hex>` of the bytes in `file`; the same range with another digest is an error, not a retry. */
+  readonly digest: string
+  /** Source places of records, by 0-based ordinal in `file`, ascending. Reads `file` again: call before release(). */
+  locate(ordinals: readonly number[]): Promise<RecordSource[]>
+  /** Original bytes of records, by 0-based ordinal in `file`, ascending. Call before release(). */
+  raw(ordinals: readonly number[]): Promise<Buffer[]>
+  /** The runtime has acknowledged the chunk, or gives it up: delete `file` where the extractor made it. */
+  release(): Promise<void>
+}
+
+/** A part of a source that could not be read. The lane's position does not pass it; a later run tries again. */
+export interface Gap {
+  readonly gap: { readonly lane: string; readonly from: Position; readonly to?: Position }
+  readonly origin: string
+  readonly code: string
+  readonly message: string
+}
+
+/** A planned range that must be cut exactly again after a crash. */
+export interface PlannedRange extends Range {
+  readonly mark?: string
+}
+
+export interface ReadContext {
+  /** Where each lane stands, from the checkpoint. Unknown lanes start at their beginning. */
+  readonly from: Positions
+  /** Ranges that were planned before a crash and not yet acknowledged: cut first, exactly so, each lane in order. */
+  readonly planned: readonly PlannedRange[]
+  readonly until: 'now' | 'forever' | Positions
+  /** Only sources whose modification time lies in [from, to); milliseconds since the epoch. */
+  readonly modified?: { readonly from?: number; readonly to?: number }
+  /** Target size of a chunk. */
+  readonly chunkBytes: number
+  /** Hard limit of one record. */
+  readonly maxRecordBytes: number
+  /** Lanes that may be read at the same time. */
+  readonly parallel: number
+  readonly signal: AbortSignal
+}
+
+export interface Extractor {
+  /** false: the runtime stages the bytes durably before anything else. */
+  readonly replayable: boolean
+  dataset(): Dataset
+  /** Chunks of a lane come in order; lanes may interleave. Ends when `until` is reached. Memory is bounded by
+   *  parallel × chunkBytes: the next chunk of a lane is cut only when the consumer asks for more. */
+  read(context: ReadContext): AsyncIterable<Chunk | Gap>
+  /** What is there to read, without reading it: for `plan`, progress and `status`. */
+  survey(from: Positions): Promise<readonly LaneSurvey[]>
+  /** Called only after the checkpoint with these positions is durable. */
+  commit?(positions: Positions): Promise<void>
+  close(): Promise<void>
+}
+
+export interface LaneSurvey {
+  readonly lane: string
+  readonly origin: string
+  readonly at: Position
+  /** Where the lane ends now; unknown for compressed sources. */
+  readonly end?: Position
+  /** Bytes on the source still to be read (compressed bytes where compressed). */
+  readonly bytesLeft: number
+  /** `new`, `continue`, `done`, `rotated`, `truncated`, `replaced`, `missing`. */
+  readonly state: string
+}
+
+/** Identity of a data set, by the OpenLineage naming rules. */
+export interface Dataset {
+  readonly namespace: string
+  readonly name: string
+}
+
+/** A column of a relation. `type` is the engine's type name; `from` is its lineage: source columns it is made of. */
+export interface Column {
+  readonly name: string
+  readonly type: string
+  readonly from: readonly string[]
+}
+
+/** SQL under construction: a complete SELECT whose first column is ROW (see engine/relation.ts), and its columns. */
+export interface Relation {
+  readonly sql: string
+  readonly columns: readonly Column[]
+}
+
+/** A SQL expression of a job file, with its place in the file, so that an engine error names file:line:column. */
+export interface Expression {
+  readonly sql: string
+  /** JSON pointer-like path into the job file: ['transform', 0, 'derive', 'spend']. */
+  readonly path: readonly (string | number)[]
+}
+
+/** What compile() may ask of the engine: types, column references. Works on empty tables; reads no data. */
+export interface Analysis {
+  /** Types the expression over the relation's columns; throws AdflowError at the expression's place. Aggregates and
+   *  functions that do not repeat (random, nextval …) are refused; so are sub-queries. */
+  row(expression: Expression, input: Relation): { readonly type: string; readonly from: readonly string[] }
+  /** Same for an aggregate expression. */
+  aggregate(expression: Expression, input: Relation): { readonly type: string; readonly from: readonly string[] }
+  /** Types a whole SELECT over the relation under the name `input` (and named tables). */
+  select(statement: Expression, input: Relation): { readonly columns: readonly Column[] }
+}
+
+/** One step of the chain, compiled. */
+export interface CompiledStep {
+  readonly output: Relation
+  /** `row`: every output row keeps the ROW of its input row. `set`: rows are new (aggregate, sql). */
+  readonly kind: 'row' | 'set'
+  /** Row expressions that may fail at run time; the runtime isolates the rows on which they do. */
+  readonly expressions: readonly { readonly field: string; readonly sql: string }[]
+  /** Rows that leave the chain here: a SELECT of their ROW. */
+  readonly drops?: { readonly as: 'filtered' | 'deduplicated'; readonly sql: string }
+  /** Engine work around each batch (dedupe marks, reference tables …). */
+  readonly state?: StepState
+}
+
+/** Tables of the job's state file that a step keeps. Statements run in the runtime's transaction. */
+export interface StepState {
+  /** Idempotent DDL; `state.` is the schema of the state file. */
+  readonly tables: readonly string[]
+  /** Statements that mark the batch; `$seq` is replaced by the batch's sequence number. Run with the step's input
+   *  materialised as the temp table `inputTable`. */
+  mark(inputTable: string): readonly string[]
+  /** Estimated bytes of state per row, for lint. */
+  readonly bytesPerRow: number
+}
+
+export interface StepEnv {
+  /** Step id, unique in the job. */
+  readonly id: string
+  /** Path of the step's options in the job file. */
+  readonly path: readonly (string | number)[]
+  readonly analysis: Analysis
+  /** Register a secret for use in SQL; returns the SQL that reads it. The value never appears in SQL text. */
+  secret(name: string, value: string): string
+  /** Register a reference table, loaded before the first batch; returns its SQL name and columns. */
+  reference(name: string, file: string): { readonly table: string; readonly columns: readonly Column[] }
+}
+
+/** What a second write of one token does. Tested by the conformance suite, never only claimed. */
+export type ReplayGuarantee = 'token' | 'key' | 'transaction' | 'duplicates'
+
+/** What a loader needs of the engine before its session is locked down. */
+export interface EngineAccess {
+  /** Folders in which the engine may read and write. */
+  readonly folders?: readonly string[]
+  /** DuckDB files to attach under a name. */
+  readonly attach?: readonly { readonly file: string; readonly as: string }[]
+}
+
+export type EncodedFormat = 'parquet' | 'csv' | 'ndjson'
+
+/** What is common to all writes of a batch. */
+export interface BatchInfo {
+  readonly job: string
+  readonly source: string
+  readonly range: Range
+  /** sha256 hex of job | source | lane | from | to | epoch (and the output's name, where it is not the main one). */
+  readonly token: string
+  /** Digest of the chunk behind the batch. */
+  readonly digest: string
+  /** ISO 8601 UTC: the batch's own clock, fixed when the range was planned. */
+  readonly clock: string
+}
+
+export interface EngineConnection {
+  run(sql: string): Promise<void>
+  /** Rows as plain values: bigint for integers beyond 2^53 and below, strings for decimals and timestamps. */
+  rows(sql: string): Promise<Record<string, unknown>[]>
+}
+
+export interface EncodeOptions {
+  /** Full target path, inside a folder of EngineAccess. */
+  readonly file: string
+  readonly compression?: string
+  /** SELECT over `batch` to write instead of all columns; `{batch}` stands for the relation. */
+  readonly select?: string
+}
+
+/** A batch on its way into one store. Encoding happens on demand. */
+export interface LoadBatch extends BatchInfo {
+  readonly columns: readonly Column[]
+  /** SQL of a table or sub-query with exactly `columns`; valid on `engine` until write() settles. */
+  readonly relation: string
+  readonly engine: EngineConnection
+  /** Writes the batch (or a selection of it) as one file; returns rows written. */
+  encode(format: EncodedFormat, options: EncodeOptions): Promise<number>
+}
+
+/** What a store has durably taken. */
+export interface Receipt {
+  /** Rows of this batch that the store holds because of this or an earlier write of the token. */
+  readonly rows: number
+  /** true: the token was there already and nothing was written. */
+  readonly repeated: boolean
+  /** Places written, for lineage: a table name, file paths. */
+  readonly outputs: readonly string[]
+}
+
+/** A batch that a store remembers. */
+export interface StoreRecord {
+  readonly token: string
+  readonly source: string
+  readonly range: Range
+  readonly digest: string
+  readonly rows: number
+}
+
+export interface Loader {
+  readonly replay: ReplayGuarantee
+  /** `lane`: batches must arrive in order. `none`: any order, several at once. */
+  readonly order: 'lane' | 'none'
+  dataset(): Dataset
+  /** Once per run, before the first write: connect, create or evolve the target. Throws retryable AdflowError when down. */
+  open(context: { readonly engine: EngineConnection; readonly columns: readonly Column[] }): Promise<void>
+  /** Resolved = durable. Rejected = nothing of the batch is visible, or unknown (then probe decides). */
+  write(batch: LoadBatch, context: { readonly signal: AbortSignal }): Promise<Receipt>
+  /** After an unknown outcome: did the token land? */
+  probe?(token: string, context: { readonly engine: EngineConnection }): Promise<Receipt | undefined>
+  /** Every batch of the job that the store remembers: for recover and for noticing stale checkpoints. */
+  history?(job: string, context: { readonly engine: EngineConnection }): Promise<readonly StoreRecord[]>
+  close(): Promise<void>
+}
+
+/** What every component gets at creation. */
+export interface ComponentEnv {
+  readonly id: string
+  readonly job: string
+  /** Folder of the job file: relative paths in options are relative to it. */
+  readonly baseDir: string
+  readonly log: Logger
+}
+
+export interface ExtractorEnv extends ComponentEnv {
+  /** Folder for chunk files; engine-readable, emptied at start. */
+  readonly chunkDir: string
+}
+
+interface Definition<Kind extends string, Options> {
+  readonly kind: Kind
+  /** One sentence, for lists. */
+  readonly summary: string
+  /** A paragraph or more of Markdown for the reference page. */
+  readonly description?: string
+  readonly options: z.ZodType<Options>
+  /** Options as they stand in a job file; validated and run by the conformance suite. */
+  readonly example: Readonly<Record<string, unknown>>
+}
+
+export interface ExtractorDefinition<Options = unknown> extends Definition<'extractor', Options> {
+  create(options: Options, env: ExtractorEnv): Extractor
+}
+
+export interface StepDefinition<Options = unknown> extends Definition<'step', Options> {
+  /** Options under which the example runs: columns and rows of its input, and the rows it must give. */
+  readonly sample: {
+    readonly columns: Readonly<Record<string, string>>
+    readonly rows: readonly Readonly<Record<string, unknown>>[]
+    readonly expect: readonly Readonly<Record<string, unknown>>[]
+  }
+  compile(options: Options, input: Relation, env: StepEnv): CompiledStep
+}
+
+export interface LoaderDefinition<Options = unknown> extends Definition<'loader', Options> {
+  /** What the loader needs of the engine; called before the session is locked. */
+  access?(options: Options, env: ComponentEnv): EngineAccess
+  create(options: Options, env: ComponentEnv): Loader
+}
+
+export type ComponentDefinition = ExtractorDefinition | StepDefinition | LoaderDefinition

@@ -1,0 +1,23 @@
+/** Constructors of component definitions. They only give the options their inferred type; discovery is by file name. */
+import type { z } from 'zod'
+import type { ExtractorDefinition, LoaderDefinition, StepDefinition } from './contracts.ts'
+
+type Spec<D, Schema extends z.ZodType> = Omit<D, 'kind' | 'options'> & { readonly options: Schema }
+
+export function defineExtractor<Schema extends z.ZodType>(
+  spec: Spec<ExtractorDefinition<z.infer<Schema>>, Schema>,
+): ExtractorDefinition<z.infer<Schema>> {
+  return { kind: 'extractor', ...spec } as ExtractorDefinition<z.infer<Schema>>
+}
+
+export function defineStep<Schema extends z.ZodType>(
+  spec: Spec<StepDefinition<z.infer<Schema>>, Schema>,
+): StepDefinition<z.infer<Schema>> {
+  return { kind: 'step', ...spec } as StepDefinition<z.infer<Schema>>
+}
+
+export function defineLoader<Schema extends z.ZodType>(
+  spec: Spec<LoaderDefinition<z.infer<Schema>>, Schema>,
+): LoaderDefinition<z.infer<Schema>> {
+  return { kind: 'loader', ...spec } as LoaderDefinition<z.infer<Schema>>
+}

@@ -1,0 +1,121 @@
+/** One error class and one code table. docs/errors.md is tested against the table both ways. */
+
+/** Exit codes of every command; printed by `adflow help exit-codes` and docs/errors.md. */
+export const EXIT = {
+  done: 0,
+  unexpected: 1,
+  usage: 2,
+  warnings: 10,
+  differences: 11,
+  rejected: 65,
+  unavailable: 69,
+  localIo: 74,
+  tryAgain: 75,
+  denied: 77,
+  config: 78,
+  interrupted: 130,
+  terminated: 143,
+} as const
+
+interface CodeSpec {
+  readonly exit: number
+  readonly retryable: boolean
+  /** What it means and what to do; the text of docs/errors.md. */
+  readonly about: string
+}
+
+const spec = (exit: number, about: string, retryable = false): CodeSpec => ({ exit, retryable, about })
+
+export const ERROR_CODES = {
+  UNEXPECTED: spec(EXIT.unexpected, 'A defect in adflow. Please report it with the log of the run.'),
+  USAGE: spec(EXIT.usage, 'The command line is wrong: see the message and `--help`.'),
+  JOB_NOT_FOUND: spec(EXIT.config, 'No job file at that path, or no job of that name in the folder.'),
+  JOB_INVALID: spec(EXIT.config, 'The job file has mistakes; each is listed with file:line:column and how to mend it.'),
+  SQL_INVALID: spec(EXIT.config, 'An SQL expression of the job file does not parse or does not fit its columns.'),
+  VARIABLE_MISSING: spec(EXIT.config, 'A `${…}` of the job file has no value: set the variable or give a default.'),
+  SECRET_UNREADABLE: spec(EXIT.config, 'A `${file:…}` of the job file cannot be read.'),
+  STATE_DAMAGED: spec(EXIT.config, 'Both checkpoint slots are unreadable. Run `adflow recover`; nothing was touched.'),
+  STATE_MISSING: spec(
+    EXIT.config,
+    'A store holds batches of this job but the state directory has no checkpoint. Point --state-dir at the right one, or run `adflow recover`.',
+  ),
+  STATE_NEWER: spec(EXIT.config, 'The state was written by a newer adflow. Upgrade; nothing was touched.'),
+  LEDGER_DAMAGED: spec(EXIT.config, 'The ledger hash chain does not hold at the named place.'),
+  NODE_TOO_OLD: spec(EXIT.config, 'This Node.js is too old for adflow.'),
+  JOB_LOCKED: spec(EXIT.tryAgain, 'Another run of the same job holds its state directory. Wait for it, or stop it.', true),
+  INTERRUPTED: spec(EXIT.tryAgain, 'The second signal ended the run before it had drained. The state is consistent; run again.', true),
+  SOURCE_MISSING: spec(EXIT.unavailable, 'A source has nothing at the configured place.', true),
+  SOURCE_UNREADABLE: spec(EXIT.unavailable, 'A source exists but cannot be opened or read.', true),
+  SOURCE_DAMAGED: spec(EXIT.rejected, 'A source ends in the middle of its encoding (truncated gzip, broken Parquet …).'),
+  SOURCE_CHANGED: spec(EXIT.rejected, 'Bytes that were planned or read before are no longer there or are different.'),
+  SOURCE_BOMB: spec(EXIT.rejected, 'A compressed source expands beyond `max_ratio`.'),
+  RECORD_TOO_LARGE: spec(EXIT.rejected, 'A record exceeds `max_record_bytes`; it is quarantined by reference.'),
+  RECORD_MALFORMED: spec(EXIT.rejected, 'A record does not parse in the format of its source; it is quarantined.'),
+  DATA_REJECTED: spec(EXIT.rejected, 'A rule with `on_fail: fail`, a batch rule or the error budget stopped the run.'),
+  NOTHING_ACCEPTED: spec(EXIT.rejected, 'Records were read but not one passed: the source or the contract is wrong.'),
+  UNACCOUNTED: spec(EXIT.rejected, 'The books of a batch do not close: read ≠ loaded + quarantined + filtered + deduplicated.'),
+  STORE_UNAVAILABLE: spec(EXIT.unavailable, 'A store cannot be reached or refuses; its batches are owed from the spool.', true),
+  STORE_OWED: spec(EXIT.unavailable, 'The run ended with batches owed to a store. The next run pays them.', true),
+  STORE_MISMATCH: spec(EXIT.rejected, 'A store holds this token with other bytes, or its table does not fit the columns.'),
+  SPOOL_FULL: spec(EXIT.unavailable, 'The spool has reached `max_bytes`.', true),
+  DISK_FULL: spec(EXIT.localIo, 'No space left on a local disk. Free some and run again; nothing was acknowledged.'),
+  LOCAL_IO: spec(EXIT.localIo, 'A local file cannot be written or synced. Nothing was acknowledged.'),
+  ENGINE_FAILED: spec(EXIT.unexpected, 'The embedded engine refused a statement that adflow made.'),
+  OUT_OF_MEMORY: spec(EXIT.localIo, 'The work does not fit `memory_limit` and could not be spilled.'),
+  TEST_FAILED: spec(EXIT.unexpected, 'A test of a job file did not give what it expects.'),
+} as const satisfies Record<string, CodeSpec>
+
+export type ErrorCode = keyof typeof ERROR_CODES
+
+export interface AdflowErrorOptions {
+  readonly cause?: unknown
+  /** What to do next. */
+  readonly hint?: string
+  /** file:line:column where the error belongs to a job file. */
+  readonly at?: string
+  readonly details?: Readonly<Record<string, unknown>>
+}
+
+/** The message says what was being done, to what, and what was found; `hint` says what to do next. */
+export class AdflowError extends Error {
+  override readonly name = 'AdflowError'
+  readonly code: ErrorCode
+  readonly hint: string | undefined
+  readonly at: string | undefined
+  readonly details: Readonly<Record<string, unknown>> | undefined
+
+  constructor(code: ErrorCode, message: string, options: AdflowErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause })
+    this.code = code
+    this.hint = options.hint
+    this.at = options.at
+    this.details = options.details
+  }
+
+  get exit(): number {
+    return ERROR_CODES[this.code].exit
+  }
+
+  get retryable(): boolean {
+    return ERROR_CODES[this.code].retryable
+  }
+}
+
+const LOCAL_IO_CODES = new Set(['EIO', 'EROFS', 'EACCES', 'EPERM', 'EDQUOT', 'ENOTDIR', 'EISDIR', 'EMFILE'])
+
+/** Wraps an error of a local file operation; passes AdflowErrors through. `doing` reads "save the checkpoint to /x". */
+export function localIoError(error: unknown, doing: string): AdflowError {
+  if (error instanceof AdflowError) return error
+  const code = (error as NodeJS.ErrnoException | undefined)?.code
+  const text = error instanceof Error ? error.message : String(error)
+  if (code === 'ENOSPC' || /No space left on device/i.test(text))
+    return new AdflowError('DISK_FULL', `cannot ${doing}: no space left on the device`, {
+      cause: error,
+      hint: 'free space and run again; nothing was acknowledged',
+    })
+  if (code !== undefined && !LOCAL_IO_CODES.has(code)) return new AdflowError('LOCAL_IO', `cannot ${doing}: ${text}`, { cause: error })
+  return new AdflowError('LOCAL_IO', `cannot ${doing}: ${text}`, {
+    cause: error,
+    hint: 'check the path, its owner and its mount; nothing was acknowledged',
+  })
+}
