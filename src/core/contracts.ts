@@ -55,7 +55,8 @@ export interface Chunk {
   readonly mark?: string
   /** Path of the source, for people and lineage (never a credential). */
   readonly origin: string
-  /** Path of the bytes in the chunk folder, readable by the engine. CSV: without header line and BOM. */
+  /** Path of the bytes, readable by the engine: in the chunk folder, or in place under a folder of access().
+   *  CSV: without header line and BOM. */
   readonly file: string
   readonly format: ChunkFormat
   /** Records in `file`, counted by the extractor independently of the engine. Blank lines do not count. */
@@ -313,6 +314,9 @@ interface Definition<Kind extends string, Options> {
 }
 
 export interface ExtractorDefinition<Options = unknown> extends Definition<'extractor', Options> {
+  /** Folders outside chunkDir that chunks point into (files read in place). The engine resolves symbolic links before it
+   *  checks a path, so these are real paths. Called before the session is locked. */
+  access?(options: Options, env: ComponentEnv): EngineAccess
   create(options: Options, env: ExtractorEnv): Extractor
 }
 

@@ -1,0 +1,23 @@
+/** Bytes out of relations: one COPY per file, on the engine's threads. */
+import type { EncodedFormat, EncodeOptions } from '../core/contracts.ts'
+import type { Session } from './session.ts'
+import { literal } from './sql-text.ts'
+
+const FORMATS: Record<EncodedFormat, string> = {
+  parquet: 'FORMAT parquet',
+  csv: 'FORMAT csv, HEADER true',
+  ndjson: 'FORMAT json',
+}
+
+/** Writes `relation` (a table name or parenthesised SELECT) as one file and returns the rows written. */
+export async function encode(
+  session: Session,
+  relation: string,
+  format: EncodedFormat,
+  options: EncodeOptions,
+): Promise<number> {
+  const select = (options.select ?? 'SELECT * FROM {batch}').replaceAll('{batch}', relation)
+  const compression = options.compression === undefined ? '' : `, COMPRESSION ${literal(options.compression)}`
+  const written = await session.value(`COPY (${select}) TO ${literal(options.file)} (${FORMATS[format]}${compression})`)
+  return Number(written)
+}

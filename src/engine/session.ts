@@ -1,0 +1,182 @@
+/**
+ * The embedded engine: one DuckDB instance per process, locked down before any SQL of a job file runs.
+ * Files outside `folders`, further ATTACH, settings and extensions are refused from then on.
+ */
+import { DuckDBBlobValue, type DuckDBConnection, DuckDBInstance, type DuckDBValue } from '@duckdb/node-api'
+import type { EngineAccess, EngineConnection } from '../core/contracts.ts'
+import { AdflowError, localIoError } from '../core/errors.ts'
+import { ident, list, literal } from './sql-text.ts'
+
+export interface EngineOptions extends EngineAccess {
+  readonly memoryBytes: number
+  readonly threads: number
+  /** Where the engine spills. */
+  readonly tempFolder: string
+  /** false for tools that must read what the user names (query, init). */
+  readonly locked?: boolean
+  /** Attach files read-only (query, status). */
+  readonly readOnly?: boolean
+}
+
+export class Engine {
+  readonly #instance: DuckDBInstance
+
+  private constructor(instance: DuckDBInstance) {
+    this.#instance = instance
+  }
+
+  static async open(options: EngineOptions): Promise<Engine> {
+    const instance = await DuckDBInstance.create(':memory:', {
+      threads: String(options.threads),
+      memory_limit: `${Math.max(64, Math.floor(options.memoryBytes / 1_000_000))}MB`,
+      temp_directory: options.tempFolder,
+      autoinstall_known_extensions: 'false',
+      autoload_known_extensions: 'false',
+    })
+    const engine = new Engine(instance)
+    const session = await engine.connect()
+    try {
+      await session.run(`SET GLOBAL TimeZone = 'UTC'`)
+      for (const { file, as } of options.attach ?? []) await session.attach(file, as, options.readOnly === true)
+      if (options.locked !== false) await session.lockDown(options)
+    } catch (error) {
+      session.close()
+      engine.close()
+      throw error
+    }
+    session.close()
+    return engine
+  }
+
+  async connect(): Promise<Session> {
+    return new Session(await this.#instance.connect())
+  }
+
+  close(): void {
+    this.#instance.closeSync()
+  }
+}
+
+/** One connection: temp tables, variables and a transaction of its own. Not for concurrent use. */
+export class Session implements EngineConnection {
+  readonly #connection: DuckDBConnection
+
+  constructor(connection: DuckDBConnection) {
+    this.#connection = connection
+  }
+
+  async run(sql: string): Promise<void> {
+    try {
+      await this.#connection.run(sql)
+    } catch (error) {
+      throw engineError(error, sql)
+    }
+  }
+
+  async rows(sql: string): Promise<Record<string, unknown>[]> {
+    try {
+      const reader = await this.#connection.runAndReadAll(sql)
+      return reader.getRowObjects().map(plainRow)
+    } catch (error) {
+      throw engineError(error, sql)
+    }
+  }
+
+  /** Rows as JSON values: integers beyond 2^53, decimals and timestamps as strings. For output. */
+  async jsonRows(sql: string): Promise<{ columns: string[]; types: string[]; rows: unknown[][] }> {
+    try {
+      const reader = await this.#connection.runAndReadAll(sql)
+      return {
+        columns: reader.columnNames(),
+        types: reader.columnTypes().map((type) => type.toString()),
+        rows: reader.getRowsJson(),
+      }
+    } catch (error) {
+      throw engineError(error, sql)
+    }
+  }
+
+  /** Names and engine types of a SELECT, without running it. */
+  async describe(select: string): Promise<{ name: string; type: string }[]> {
+    const rows = await this.rows(`DESCRIBE ${select}`)
+    return rows.map((row) => ({ name: String(row['column_name']), type: String(row['column_type']) }))
+  }
+
+  /** One row, one column. */
+  async value(sql: string): Promise<unknown> {
+    const [row] = await this.rows(sql)
+    return row === undefined ? undefined : Object.values(row)[0]
+  }
+
+  /** Runs the statements in one transaction; rolls back when one fails. */
+  async transaction<T>(work: () => Promise<T>): Promise<T> {
+    await this.run('BEGIN TRANSACTION')
+    try {
+      const result = await work()
+      await this.run('COMMIT')
+      return result
+    } catch (error) {
+      await this.run('ROLLBACK').catch(() => undefined) // the failed statement may have ended it already
+      throw error
+    }
+  }
+
+  /** Sets a variable by a bound parameter: the value never stands in SQL text, so no error message can show it. */
+  async setSecret(name: string, value: Uint8Array): Promise<void> {
+    await this.#connection.run(`SET VARIABLE ${ident(name)} = $1`, [new DuckDBBlobValue(value)])
+  }
+
+  async attach(file: string, as: string, readOnly: boolean): Promise<void> {
+    await this.run(`ATTACH ${literal(file)} AS ${ident(as)}${readOnly ? ' (READ_ONLY)' : ''}`)
+  }
+
+  async lockDown(access: EngineAccess & { readonly tempFolder: string }): Promise<void> {
+    const files = (access.attach ?? []).flatMap(({ file }) => [file, `${file}.wal`, `${file}.tmp`])
+    await this.run(`SET allowed_directories = ${list([...(access.folders ?? []), access.tempFolder].map(asFolder))}`)
+    await this.run(`SET allowed_paths = ${list(files)}`)
+    await this.run('SET enable_external_access = false')
+    await this.run('SET lock_configuration = true')
+  }
+
+  interrupt(): void {
+    this.#connection.interrupt()
+  }
+
+  close(): void {
+    this.#connection.closeSync()
+  }
+}
+
+function asFolder(path: string): string {
+  return path.endsWith('/') ? path : `${path}/`
+}
+
+function plainRow(row: Record<string, DuckDBValue>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(row).map(([name, value]) => [name, plain(value)]))
+}
+
+/** Engine values as plain ones: bigint stays, blobs become Buffers, lists arrays, structs objects, the rest text. */
+export function plain(value: DuckDBValue): unknown {
+  if (value === null || typeof value !== 'object') return value
+  if (value instanceof DuckDBBlobValue) return Buffer.from(value.bytes)
+  if ('items' in value && Array.isArray(value.items)) return value.items.map((item) => plain(item as DuckDBValue))
+  if ('entries' in value && !Array.isArray(value.entries)) return plainRow(value.entries as Record<string, DuckDBValue>)
+  return String(value)
+}
+
+function engineError(error: unknown, sql: string): AdflowError {
+  const text = error instanceof Error ? error.message : String(error)
+  if (/No space left on device/i.test(text)) return localIoError(error, 'write with the embedded engine')
+  if (/^Out of Memory Error/i.test(text))
+    return new AdflowError('OUT_OF_MEMORY', `the embedded engine ran out of memory: ${firstLine(text)}`, {
+      cause: error,
+      hint: 'raise resources.memory_limit, or lower resources.chunk or resources.in_flight',
+    })
+  if (/^IO Error/i.test(text))
+    return new AdflowError('LOCAL_IO', `the embedded engine: ${firstLine(text)}`, { cause: error, details: { sql } })
+  return new AdflowError('ENGINE_FAILED', text, { cause: error, details: { sql } })
+}
+
+function firstLine(text: string): string {
+  return text.split('\n', 1)[0] ?? text
+}
