@@ -160,11 +160,17 @@ export interface Expression {
 export interface Analysis {
   /** Types the expression over the relation's columns; throws AdflowError at the expression's place. Aggregates and
    *  functions that do not repeat (random, nextval …) are refused; so are sub-queries. */
-  row(expression: Expression, input: Relation): { readonly type: string; readonly from: readonly string[] }
+  row(expression: Expression, input: Relation): Promise<Typed>
   /** Same for an aggregate expression. */
-  aggregate(expression: Expression, input: Relation): { readonly type: string; readonly from: readonly string[] }
+  aggregate(expression: Expression, input: Relation): Promise<Typed>
   /** Types a whole SELECT over the relation under the name `input` (and named tables). */
-  select(statement: Expression, input: Relation): { readonly columns: readonly Column[] }
+  select(statement: Expression, input: Relation): Promise<{ readonly columns: readonly Column[] }>
+}
+
+/** Engine type and lineage of an expression. */
+export interface Typed {
+  readonly type: string
+  readonly from: readonly string[]
 }
 
 /** One step of the chain, compiled. */
@@ -200,7 +206,7 @@ export interface StepEnv {
   /** Register a secret for use in SQL; returns the SQL that reads it. The value never appears in SQL text. */
   secret(name: string, value: string): string
   /** Register a reference table, loaded before the first batch; returns its SQL name and columns. */
-  reference(name: string, file: string): { readonly table: string; readonly columns: readonly Column[] }
+  reference(name: string, file: string): Promise<{ readonly table: string; readonly columns: readonly Column[] }>
 }
 
 /** What a second write of one token does. Tested by the conformance suite, never only claimed. */
@@ -327,7 +333,7 @@ export interface StepDefinition<Options = unknown> extends Definition<'step', Op
     readonly rows: readonly Readonly<Record<string, unknown>>[]
     readonly expect: readonly Readonly<Record<string, unknown>>[]
   }
-  compile(options: Options, input: Relation, env: StepEnv): CompiledStep
+  compile(options: Options, input: Relation, env: StepEnv): Promise<CompiledStep>
 }
 
 export interface LoaderDefinition<Options = unknown> extends Definition<'loader', Options> {

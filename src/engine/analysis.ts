@@ -1,0 +1,243 @@
+/**
+ * Lint-time knowledge of SQL expressions: their type, the columns they come from, and whether they may stand where they
+ * stand. Works on empty relations; reads no data. The engine's own parser and binder decide; nothing here parses SQL.
+ */
+import type { Analysis, Column, Expression, Relation } from '../core/contracts.ts'
+import { AdflowError } from '../core/errors.ts'
+import { columnNamed, emptyRelation, ROW } from './relation.ts'
+import type { Session } from './session.ts'
+import { ident, literal } from './sql-text.ts'
+
+interface Node {
+  readonly class?: string
+  readonly type?: string
+  readonly function_name?: string
+  readonly column_names?: readonly string[]
+  readonly table_name?: string
+  readonly [key: string]: unknown
+}
+
+/** What an expression or statement mentions. */
+interface Mentions {
+  readonly columns: string[][]
+  readonly functions: string[]
+  readonly tables: string[]
+  readonly subqueries: number
+  readonly windows: number
+}
+
+/** `now()` is the batch's clock (see BatchInfo.clock): the only function of its kind that repeats. */
+const CLOCK = 'now'
+/** Keywords that the parser gives as columns, and age() of one argument. */
+const CLOCK_KEYWORDS = new Set(['current_timestamp', 'current_date', 'current_time', 'localtime', 'localtimestamp'])
+/** Functions that read what a job file must not: variables hold secrets, settings name paths. */
+const FORBIDDEN = new Set(['getvariable', 'current_setting', 'getenv', 'query', 'query_table'])
+
+export async function createAnalysis(session: Session): Promise<Analysis> {
+  await session.run(`CREATE OR REPLACE TEMP MACRO ${CLOCK}() AS TIMESTAMPTZ '2000-01-01 00:00:00+00'`)
+  const rows = await session.rows(
+    `SELECT DISTINCT lower(function_name) AS name, function_type AS kind, coalesce(stability, '') AS stability
+     FROM duckdb_functions() WHERE function_type IN ('scalar', 'aggregate', 'macro')`,
+  )
+  const aggregates = new Set<string>()
+  const unrepeatable = new Set<string>()
+  for (const row of rows) {
+    const name = String(row['name'])
+    if (row['kind'] === 'aggregate') aggregates.add(name)
+    if (row['stability'] === 'VOLATILE' || row['stability'] === 'CONSISTENT_WITHIN_QUERY') unrepeatable.add(name)
+  }
+  unrepeatable.delete(CLOCK)
+  unrepeatable.add('age/1')
+  return new EngineAnalysis(session, aggregates, unrepeatable)
+}
+
+class EngineAnalysis implements Analysis {
+  readonly #session: Session
+  readonly #aggregates: ReadonlySet<string>
+  readonly #unrepeatable: ReadonlySet<string>
+
+  constructor(session: Session, aggregates: ReadonlySet<string>, unrepeatable: ReadonlySet<string>) {
+    this.#session = session
+    this.#aggregates = aggregates
+    this.#unrepeatable = unrepeatable
+  }
+
+  async row(expression: Expression, input: Relation): Promise<{ type: string; from: string[] }> {
+    const mentions = await this.#mentionsOf(expression)
+    const aggregate = mentions.functions.find((name) => this.#aggregates.has(name))
+    if (aggregate !== undefined)
+      throw invalid(expression, `${aggregate}() is an aggregate: it cannot stand in an expression over one row`, {
+        hint: 'use an `aggregate` step, or a batch rule',
+      })
+    if (mentions.windows > 0)
+      throw invalid(expression, 'a window function (… OVER …) cannot stand in an expression over one row', {
+        hint: 'use a `sql` step',
+      })
+    return this.#typed(expression, input, mentions)
+  }
+
+  async aggregate(expression: Expression, input: Relation): Promise<{ type: string; from: string[] }> {
+    const mentions = await this.#mentionsOf(expression)
+    if (!mentions.functions.some((name) => this.#aggregates.has(name)) && mentions.columns.length > 0)
+      throw invalid(expression, 'no aggregate function: say what to do with many rows, such as sum(…) or max(…)', {})
+    return this.#typed(expression, input, mentions)
+  }
+
+  async select(statement: Expression, input: Relation): Promise<{ columns: Column[] }> {
+    const ast = await this.#parse(statement.sql, statement)
+    if (ast.length !== 1) throw invalid(statement, 'exactly one SELECT is expected', {})
+    const mentions = collect(ast)
+    this.#refuse(statement, mentions)
+    const known = new Set(['input', ...cteNames(ast)])
+    const foreign = mentions.tables.find((table) => !known.has(table.toLowerCase()))
+    if (foreign !== undefined)
+      throw invalid(statement, `table ${foreign} is not known here`, {
+        hint: 'the rows of the preceding step are the table `input`',
+      })
+    const from = [...new Set(mentions.columns.flatMap((names) => sourcesOf(names, input)))]
+    const described = await this.#describe(statement, `SELECT * FROM (${overInput(visible(input), statement.sql)})`)
+    return {
+      columns: described.map(({ name, type }) => ({ name, type, from: columnNamed(input, name)?.from ?? from })),
+    }
+  }
+
+  async #typed(expression: Expression, input: Relation, mentions: Mentions): Promise<{ type: string; from: string[] }> {
+    const [described] = await this.#describe(
+      expression,
+      `SELECT (${expression.sql}\n) AS v FROM (${emptyRelation(input.columns).sql})`,
+    )
+    if (described === undefined) throw invalid(expression, 'the expression has no value', {})
+    return { type: described.type, from: [...new Set(mentions.columns.flatMap((names) => sourcesOf(names, input)))] }
+  }
+
+  /** The parts of one scalar expression; refuses anything that is more than that. */
+  async #mentionsOf(expression: Expression): Promise<Mentions> {
+    const ast = await this.#parse(`SELECT (${expression.sql}\n)`, expression)
+    const select = (ast[0] as { node?: Node } | undefined)?.node
+    const items = select?.['select_list'] as Node[] | undefined
+    const source = select?.['from_table'] as Node | undefined
+    if (ast.length !== 1 || items?.length !== 1 || source?.type !== 'EMPTY' || select?.['where_clause'] != null)
+      throw invalid(expression, 'one expression is expected here', {
+        hint: 'write only the expression, without SELECT or FROM',
+      })
+    const mentions = collect(items)
+    if (mentions.subqueries > 0)
+      throw invalid(expression, 'a sub-query cannot stand here', { hint: 'use a `lookup` or a `sql` step' })
+    this.#refuse(expression, mentions)
+    if (mentions.columns.some((names) => names.at(-1) === ROW)) throw invalid(expression, `${ROW} is internal`, {})
+    return mentions
+  }
+
+  #refuse(expression: Expression, mentions: Mentions): void {
+    const forbidden = mentions.functions.find((name) => FORBIDDEN.has(name))
+    if (forbidden !== undefined) throw invalid(expression, `${forbidden}() is not allowed in a job file`, {})
+    const volatile =
+      mentions.functions.find((name) => this.#unrepeatable.has(name)) ??
+      mentions.columns.map(([name]) => name?.toLowerCase() ?? '').find((name) => CLOCK_KEYWORDS.has(name))
+    if (volatile !== undefined)
+      throw invalid(expression, `${volatile} gives another result each time: a retried batch would differ`, {
+        hint: 'now() is the clock of the batch and repeats; for keys use a hash of the columns',
+      })
+  }
+
+  async #parse(sql: string, expression: Expression): Promise<Node[]> {
+    const text = String(await this.#session.value(`SELECT json_serialize_sql(${literal(sql)})`))
+    const parsed = JSON.parse(text) as { error: boolean; error_message?: string; statements?: Node[] }
+    if (parsed.error || parsed.statements === undefined)
+      throw invalid(expression, parsed.error_message ?? 'the expression does not parse', {})
+    return parsed.statements
+  }
+
+  async #describe(expression: Expression, select: string): Promise<{ name: string; type: string }[]> {
+    try {
+      return await this.#session.describe(select)
+    } catch (error) {
+      throw invalid(expression, binderMessage(error), { cause: error })
+    }
+  }
+}
+
+function invalid(expression: Expression, message: string, options: { hint?: string; cause?: unknown }): AdflowError {
+  return new AdflowError('SQL_INVALID', message, {
+    ...options,
+    details: { path: expression.path, sql: expression.sql },
+  })
+}
+
+/** A statement over the rows of `rows` under the name `input`; the statement may have a WITH of its own. */
+export function overInput(rows: string, statement: string): string {
+  return `WITH input AS (${rows}) SELECT * FROM (${statement}\n)`
+}
+
+/** The engine's message without the statement that adflow made around the expression. */
+function binderMessage(error: unknown): string {
+  const text = error instanceof Error ? error.message : String(error)
+  return text
+    .replace(/\n+LINE \d+:[\s\S]*$/, '')
+    .replace(/^[A-Za-z ]+ Error: /, '')
+    .replaceAll(`"${ROW}", `, '')
+    .trim()
+}
+
+/** The relation under the name `input`, without the internal ordinal. */
+function visible(input: Relation): string {
+  return `SELECT ${input.columns.map((column) => ident(column.name)).join(', ')} FROM (${emptyRelation(input.columns).sql})`
+}
+
+function sourcesOf(names: readonly string[], input: Relation): readonly string[] {
+  for (const name of names) {
+    const column = columnNamed(input, name)
+    if (column !== undefined) return column.from
+  }
+  return []
+}
+
+function cteNames(statements: readonly Node[]): string[] {
+  const names: string[] = []
+  visit(statements, (node) => {
+    const map = (node['cte_map'] as { map?: { key: string }[] } | undefined)?.map ?? []
+    names.push(...map.map(({ key }) => key.toLowerCase()))
+  })
+  return names
+}
+
+function collect(root: unknown): Mentions {
+  const columns: string[][] = []
+  const functions: string[] = []
+  const tables: string[] = []
+  let subqueries = 0
+  let windows = 0
+  const lambdas = new Set<string>()
+  visit(root, (node) => {
+    if (node.class === 'LAMBDA') for (const name of lambdaParameters(node)) lambdas.add(name)
+    if (node.class === 'COLUMN_REF' && node.column_names !== undefined) columns.push([...node.column_names])
+    if (node.class === 'FUNCTION' && node.function_name !== undefined) functions.push(nameOf(node.function_name, node))
+    if (node.class === 'SUBQUERY') subqueries += 1
+    if (node.class === 'WINDOW') windows += 1
+    if (node.type === 'BASE_TABLE') tables.push(String(node.table_name))
+    if (node.type === 'TABLE_FUNCTION') tables.push(String((node['function'] as Node | undefined)?.function_name))
+  })
+  return { columns: columns.filter(([name]) => !lambdas.has(name ?? '')), functions, tables, subqueries, windows }
+}
+
+/** Lower case; age() with one argument is another function than age() with two: it reads the clock. */
+function nameOf(name: string, node: Node): string {
+  const lower = name.toLowerCase()
+  return lower === 'age' && (node['children'] as unknown[]).length === 1 ? 'age/1' : lower
+}
+
+function lambdaParameters(node: Node): string[] {
+  const names: string[] = []
+  visit(node['lhs'], (child) => {
+    if (child.class === 'COLUMN_REF') names.push(...(child.column_names ?? []))
+  })
+  return names
+}
+
+function visit(value: unknown, see: (node: Node) => void): void {
+  if (Array.isArray(value)) for (const item of value) visit(item, see)
+  else if (value !== null && typeof value === 'object') {
+    see(value as Node)
+    for (const child of Object.values(value)) visit(child, see)
+  }
+}
