@@ -2,7 +2,13 @@
  * The embedded engine: one DuckDB instance per process, locked down before any SQL of a job file runs.
  * Files outside `folders`, further ATTACH, settings and extensions are refused from then on.
  */
-import { DuckDBBlobValue, type DuckDBConnection, DuckDBInstance, type DuckDBValue } from '@duckdb/node-api'
+import {
+  DuckDBBlobValue,
+  type DuckDBConnection,
+  DuckDBInstance,
+  type DuckDBType,
+  type DuckDBValue,
+} from '@duckdb/node-api'
 import type { EngineAccess, EngineConnection } from '../core/contracts.ts'
 import { AdflowError, localIoError } from '../core/errors.ts'
 import { ident, list, literal } from './sql-text.ts'
@@ -57,11 +63,17 @@ export class Engine {
   }
 }
 
+let sessions = 0
+
 /** One connection: temp tables, variables and a transaction of its own. Not for concurrent use. */
 export class Session implements EngineConnection {
+  /** Unique in the process: part of the names of files that belong to this session. */
+  readonly id: number
   readonly #connection: DuckDBConnection
 
   constructor(connection: DuckDBConnection) {
+    sessions += 1
+    this.id = sessions
     this.#connection = connection
   }
 
@@ -100,6 +112,15 @@ export class Session implements EngineConnection {
   async describe(select: string): Promise<{ name: string; type: string }[]> {
     const rows = await this.rows(`DESCRIBE ${select}`)
     return rows.map((row) => ({ name: String(row['column_name']), type: String(row['column_type']) }))
+  }
+
+  /** The engine's type of one expression. */
+  async typeOf(expression: string): Promise<DuckDBType> {
+    try {
+      return (await this.#connection.runAndReadAll(`SELECT ${expression}`)).columnType(0)
+    } catch (error) {
+      throw engineError(error, expression)
+    }
   }
 
   /** One row, one column. */

@@ -1,0 +1,265 @@
+/**
+ * SQL that reads a chunk under a contract: raw text → typed columns → one boolean per row. The same strict casts serve
+ * every format, so a value is good or bad whatever its neighbours are. Which rule a bad row breaks is asked only of bad
+ * rows (forensic SQL): asking it of every row costs a third of the throughput.
+ */
+import type { ChunkFormat } from '../core/contracts.ts'
+import { ident, literal } from './sql-text.ts'
+import { isNested, rawType, type TypeTree, typedSql, unfitSql } from './types.ts'
+
+export interface ContractColumn {
+  readonly name: string
+  readonly type: TypeTree
+  readonly required: boolean
+  /** Name of the field in the source; a dotted path reaches into JSON objects. */
+  readonly from: string
+  readonly format?: string
+}
+
+export interface RowRule {
+  readonly id: string
+  readonly check: string
+  readonly onFail: 'quarantine' | 'drop' | 'warn' | 'fail'
+}
+
+export interface ReadPlan {
+  readonly columns: readonly ContractColumn[]
+  readonly rules: readonly RowRule[]
+  /** What happens to fields that the contract does not name. */
+  readonly unknown: 'evolve' | 'discard_value' | 'discard_row' | 'freeze'
+  /** Largest record, for the reader's buffers. */
+  readonly maxRecordBytes: number
+}
+
+/** Where the raw values of one file come from. */
+export interface RawSource {
+  /** FROM clause. */
+  readonly from: string
+  /** SQL of the raw value of a column; `exact`: it has the contract's type already. */
+  value(column: ContractColumn): { readonly raw: string; readonly exact?: boolean }
+  /** SQL that is true where a JSON number may have lost digits on its way through a double. */
+  doubt?(column: ContractColumn, raw: string): string | undefined
+}
+
+/** Rule names of the contract itself, in the order in which they are asked. */
+export const CONTRACT_RULES = {
+  malformed: 'malformed',
+  type: 'type',
+  required: 'required',
+  unknown: 'unknown',
+} as const
+
+/** SELECT of the typed columns, `__ok` and (JSON with decimals) `__doubt`. `guard`: a check that raises is a check failed. */
+export function tableSql(plan: ReadPlan, source: RawSource, guard: boolean): string {
+  const { inner, doubts } = typedRows(plan, source)
+  const checks = plan.rules.filter((rule) => rule.onFail !== 'warn').map((rule) => passes(rule, guard))
+  const ok = ['NOT __unfit', ...requiredChecks(plan), ...checks].join(' AND ')
+  const names = plan.columns.map((column) => ident(column.name))
+  const doubt = doubts ? ', __doubt' : ''
+  return `SELECT ${names.join(', ')}, (${ok}) AS __ok${doubt} FROM (${inner})`
+}
+
+/** SELECT, per row in order, of every failure: list of {rule, field, reason}. */
+export function forensicSql(plan: ReadPlan, source: RawSource): string {
+  const { inner, raws } = typedRows(plan, source)
+  const failures = plan.columns.flatMap((column, index) => {
+    const raw = raws[index] ?? 'NULL'
+    const unfit = source.value(column).exact !== true ? unfitSql(column.type, raw, ident(column.name)) : undefined
+    const type = unfit && failure(unfit, CONTRACT_RULES.type, column.name, typeReason(column, raw))
+    const missing = column.required
+      ? failure(`${raw} IS NULL`, CONTRACT_RULES.required, column.name, literal('the field is missing or null'))
+      : undefined
+    return [type, missing].filter((part) => part !== undefined)
+  })
+  const rules = plan.rules
+    .filter((rule) => rule.onFail !== 'warn')
+    .map((rule) => failure(`NOT (${passes(rule, true)})`, rule.id, undefined, literal(`not true: ${rule.check}`)))
+  const all = [...failures, ...rules]
+  const list = all.length === 0 ? '[]' : `list_filter([${all.join(', ')}], lambda f: f IS NOT NULL)`
+  return `SELECT ${list} AS failures FROM (${inner})`
+}
+
+function typedRows(plan: ReadPlan, source: RawSource): { inner: string; raws: string[]; doubts: boolean } {
+  const values = plan.columns.map((column) => source.value(column))
+  const raws = plan.columns.map((_, index) => `__raw${index}`)
+  const raw = values.map((value, index) => `${value.raw} AS ${raws[index]}`)
+  const typed = plan.columns.map((column, index) => {
+    const raw = raws[index] ?? ''
+    const sql = values[index]?.exact === true ? raw : typedSql(column.type, raw, column.format)
+    return `${sql} AS ${ident(column.name)}`
+  })
+  const unfit = plan.columns.flatMap((column, index) => {
+    if (values[index]?.exact === true) return []
+    return unfitSql(column.type, raws[index] ?? '', ident(column.name)) ?? []
+  })
+  const doubts = plan.columns.flatMap((column, index) => source.doubt?.(column, raws[index] ?? '') ?? [])
+  const level1 = `SELECT ${raw.join(', ')} FROM ${source.from}`
+  const level2 = `SELECT *, ${typed.join(', ')} FROM (${level1})`
+  const flags = [`(${unfit.length === 0 ? 'false' : unfit.join(' OR ')}) AS __unfit`]
+  if (doubts.length > 0) flags.push(`coalesce(${doubts.join(' OR ')}, false) AS __doubt`)
+  return { inner: `SELECT *, ${flags.join(', ')} FROM (${level2})`, raws, doubts: doubts.length > 0 }
+}
+
+function requiredChecks(plan: ReadPlan): string[] {
+  return plan.columns.filter((column) => column.required).map((column) => `${ident(column.name)} IS NOT NULL`)
+}
+
+/** NULL passes, as in an SQL CHECK: `required` says what must be there. */
+function passes(rule: RowRule, guard: boolean): string {
+  if (!guard) return `((${rule.check}\n) IS NOT FALSE)`
+  return `coalesce(TRY({'v': (${rule.check}\n)}).v IS NOT FALSE AND TRY({'v': (${rule.check}\n)}) IS NOT NULL, false)`
+}
+
+function failure(when: string, rule: string, field: string | undefined, reason: string): string {
+  return `CASE WHEN ${when} THEN {'rule': ${literal(rule)}, 'field': ${field === undefined ? 'NULL::VARCHAR' : literal(field)}, 'reason': ${reason}} END`
+}
+
+function typeReason(column: ContractColumn, raw: string): string {
+  return `'cannot read ' || coalesce(left(${isNested(column.type) ? `${raw}::JSON::VARCHAR` : raw}, 80), 'null') || ${literal(` as ${column.type.sql}`)}`
+}
+
+// --- NDJSON -----------------------------------------------------------------------------------------------------------
+
+interface Field {
+  /** Raw type, where the field is read as a whole. */
+  leaf?: string
+  readonly children: Map<string, Field>
+}
+
+/** The keys that the contract reads, as a tree: two columns may come from one object. */
+function fieldTree(columns: readonly ContractColumn[]): Map<string, Field> {
+  const root = new Map<string, Field>()
+  const add = (level: Map<string, Field>, path: readonly string[], type: TypeTree): void => {
+    const [name = '', ...rest] = path
+    const field = level.get(name) ?? { children: new Map<string, Field>() }
+    level.set(name, field)
+    if (rest.length > 0) add(field.children, rest, type)
+    else if (type.kind === 'struct')
+      for (const inner of type.fields ?? []) add(field.children, [inner.name], inner.type)
+    else field.leaf = rawType(type)
+  }
+  for (const column of columns) add(root, pathOf(column), column.type)
+  return root
+}
+
+function fieldType(field: Field): string {
+  if (field.children.size === 0) return field.leaf ?? 'VARCHAR'
+  return `STRUCT(${[...field.children].map(([name, child]) => `${ident(name)} ${fieldType(child)}`).join(', ')})`
+}
+
+/** A dot in `from` is a step into an object; a column without `from` is read by its name as it stands. */
+export function pathOf(column: ContractColumn): string[] {
+  return column.from === column.name ? [column.name] : column.from.split('.')
+}
+
+/** Top-level keys that the contract reads. */
+export function rootKeys(plan: ReadPlan): string[] {
+  return [...fieldTree(plan.columns).keys()]
+}
+
+export function jsonSource(plan: ReadPlan, file: string): RawSource {
+  const fields = [...fieldTree(plan.columns)].map(([name, field]) => `${literal(name)}: ${literal(fieldType(field))}`)
+  return {
+    from: `read_json(${literal(file)}, format = 'newline_delimited', records = true, columns = {${fields.join(', ')}}, maximum_object_size = ${plan.maxRecordBytes})`,
+    value: (column) => {
+      const path = pathOf(column).map(ident)
+      return {
+        raw:
+          path.length === 1
+            ? path.join('')
+            : `(${path[0]})${path
+                .slice(1)
+                .map((part) => `.${part}`)
+                .join('')}`,
+      }
+    },
+    doubt: (column, raw) =>
+      column.type.kind === 'decimal'
+        ? `(length(${raw}) > 16 AND (contains(${raw}, '.') OR contains(${raw}, 'e')))`
+        : undefined,
+  }
+}
+
+/** Ordinals of lines that the JSON reader cannot take: not JSON, not an object, a doubled key, another shape. */
+export function damagedJsonSql(plan: ReadPlan, file: string): string {
+  const roots = fieldTree(plan.columns)
+  const keys = `list_filter(json_keys(json), lambda k: k IN (${[...roots.keys()].map(literal).join(', ')}))`
+  const shapes = plan.columns
+    .filter((column) => isNested(column.type) || pathOf(column).length > 1)
+    .flatMap((column) => shapeChecks(pathOf(column), column.type))
+  const bad = [
+    'json IS NULL',
+    `json_type(json) <> 'OBJECT'`,
+    `len(${keys}) <> len(list_distinct(${keys}))`,
+    ...shapes.map((shape) => `coalesce(${shape}, false)`),
+  ]
+  return `SELECT ord FROM (SELECT row_number() OVER () - 1 AS ord, json FROM read_ndjson_objects(${literal(file)}, ignore_errors = true, maximum_object_size = ${plan.maxRecordBytes})) WHERE ${bad.join(' OR ')} ORDER BY ord`
+}
+
+/** Ordinals of lines with fields that the contract does not name, and these fields. */
+export function strangeJsonSql(plan: ReadPlan, file: string): string {
+  const roots = rootKeys(plan).map(literal).join(', ')
+  return `SELECT ord, fields FROM (SELECT row_number() OVER () - 1 AS ord, list_filter(json_keys(json), lambda k: k NOT IN (${roots})) AS fields FROM read_ndjson_objects(${literal(file)}, ignore_errors = true, maximum_object_size = ${plan.maxRecordBytes})) WHERE len(fields) > 0 ORDER BY ord`
+}
+
+function shapeChecks(path: readonly string[], type: TypeTree): string[] {
+  const at = (parts: readonly string[]) =>
+    literal(`$${parts.map((part) => `."${part.replaceAll('"', '\\"')}"`).join('')}`)
+  const parents = path
+    .slice(0, -1)
+    .map((_, index) => `json_type(json, ${at(path.slice(0, index + 1))}) NOT IN ('OBJECT', 'NULL')`)
+  if (type.kind === 'list') return [...parents, `json_type(json, ${at(path)}) NOT IN ('ARRAY', 'NULL')`]
+  if (type.kind === 'map') return [...parents, `json_type(json, ${at(path)}) NOT IN ('OBJECT', 'NULL')`]
+  if (type.kind !== 'struct') return parents
+  const own = `json_type(json, ${at(path)}) NOT IN ('OBJECT', 'NULL')`
+  return [...parents, own, ...(type.fields ?? []).flatMap((field) => shapeChecks([...path, field.name], field.type))]
+}
+
+// --- CSV --------------------------------------------------------------------------------------------------------------
+
+type CsvFormat = Extract<ChunkFormat, { type: 'csv' }>
+
+export function csvFrom(format: CsvFormat, file: string, maxRecordBytes: number, more = ''): string {
+  const columns = format.header.map((name) => `${literal(name)}: 'VARCHAR'`).join(', ')
+  // A quoted empty field is an empty text; an empty field is NULL.
+  return `read_csv(${literal(file)}, auto_detect = false, header = false, delim = ${literal(format.delimiter)}, quote = ${literal(format.quote)}, escape = ${literal(format.quote)}, columns = {${columns}}, nullstr = '', allow_quoted_nulls = false, max_line_size = ${maxRecordBytes}, buffer_size = ${Math.max(2 * maxRecordBytes, 32_000_000)}${more})`
+}
+
+export function csvSource(plan: ReadPlan, format: CsvFormat, file: string): RawSource {
+  const header = new Map(format.header.map((name) => [name.toLowerCase(), name]))
+  return {
+    from: csvFrom(format, file, plan.maxRecordBytes),
+    value: (column) => {
+      const name = header.get(column.from.toLowerCase())
+      if (name === undefined) return { raw: `NULL::${rawType(column.type)}` }
+      // Nested values stand in CSV as JSON text.
+      return { raw: isNested(column.type) ? `TRY(${ident(name)}::JSON::${rawType(column.type)})` : ident(name) }
+    },
+  }
+}
+
+// --- Parquet ----------------------------------------------------------------------------------------------------------
+
+/** `types`: the file's own columns. `only`: 0-based rows of the file, for forensics. */
+export function parquetSource(
+  format: Extract<ChunkFormat, { type: 'parquet' }>,
+  file: string,
+  types: ReadonlyMap<string, { readonly name: string; readonly tree: TypeTree }>,
+  only?: readonly number[],
+): RawSource {
+  const rows =
+    only === undefined
+      ? `file_row_number >= ${format.fromRow} AND file_row_number < ${format.toRow}`
+      : `file_row_number IN (${only.join(', ')})`
+  return {
+    from: `(SELECT * FROM read_parquet(${literal(file)}, file_row_number = true) WHERE ${rows})`,
+    value: (column) => {
+      const found = types.get(column.from.toLowerCase())
+      if (found === undefined) return { raw: `NULL::${rawType(column.type)}` }
+      const sql = ident(found.name)
+      if (found.tree.sql === column.type.sql) return { raw: sql, exact: true }
+      if (isNested(column.type)) return { raw: `TRY_CAST(${sql} AS ${rawType(column.type)})` }
+      return { raw: `${sql}::VARCHAR` }
+    },
+  }
+}

@@ -1,0 +1,141 @@
+/** Types of the contract, as trees the reader can build SQL from. The engine itself parses the type text. */
+import { type DuckDBType, DuckDBTypeId } from '@duckdb/node-api'
+import type { Session } from './session.ts'
+import { ident } from './sql-text.ts'
+
+export type TypeKind =
+  | 'text'
+  | 'json'
+  | 'integer'
+  | 'decimal'
+  | 'timestamp'
+  | 'timestamptz'
+  | 'other'
+  | 'struct'
+  | 'list'
+  | 'map'
+
+export interface TypeTree {
+  readonly kind: TypeKind
+  /** The engine's own name of the type. */
+  readonly sql: string
+  readonly fields?: readonly { readonly name: string; readonly type: TypeTree }[]
+  readonly item?: TypeTree
+}
+
+const INTEGERS = new Set([
+  DuckDBTypeId.TINYINT,
+  DuckDBTypeId.SMALLINT,
+  DuckDBTypeId.INTEGER,
+  DuckDBTypeId.BIGINT,
+  DuckDBTypeId.HUGEINT,
+  DuckDBTypeId.UTINYINT,
+  DuckDBTypeId.USMALLINT,
+  DuckDBTypeId.UINTEGER,
+  DuckDBTypeId.UBIGINT,
+  DuckDBTypeId.UHUGEINT,
+])
+
+const KINDS = new Map<DuckDBTypeId, TypeKind>([
+  [DuckDBTypeId.VARCHAR, 'text'],
+  [DuckDBTypeId.DECIMAL, 'decimal'],
+  [DuckDBTypeId.TIMESTAMP, 'timestamp'],
+  [DuckDBTypeId.TIMESTAMP_S, 'timestamp'],
+  [DuckDBTypeId.TIMESTAMP_MS, 'timestamp'],
+  [DuckDBTypeId.TIMESTAMP_NS, 'timestamp'],
+  [DuckDBTypeId.TIMESTAMP_TZ, 'timestamptz'],
+])
+
+/** @throws AdflowError ENGINE_FAILED when the engine does not know the type. */
+export async function resolveType(session: Session, text: string): Promise<TypeTree> {
+  return treeOf(await session.typeOf(`NULL::${text}`))
+}
+
+export function treeOf(type: DuckDBType): TypeTree {
+  const sql = type.toString()
+  if (type.typeId === DuckDBTypeId.STRUCT)
+    return {
+      kind: 'struct',
+      sql,
+      fields: type.entryNames.map((name, index) => ({ name, type: treeOf(type.entryTypes[index] as DuckDBType) })),
+    }
+  if (type.typeId === DuckDBTypeId.LIST) return { kind: 'list', sql, item: treeOf(type.valueType) }
+  if (type.typeId === DuckDBTypeId.MAP) return { kind: 'map', sql }
+  if (type.alias === 'JSON') return { kind: 'json', sql: 'JSON' }
+  if (INTEGERS.has(type.typeId)) return { kind: 'integer', sql }
+  return { kind: KINDS.get(type.typeId) ?? 'other', sql }
+}
+
+/** The type under which raw values are read: text at every leaf, so that one strict cast decides for every format. */
+export function rawType(type: TypeTree): string {
+  if (type.kind === 'struct')
+    return `STRUCT(${(type.fields ?? []).map((field) => `${ident(field.name)} ${rawType(field.type)}`).join(', ')})`
+  if (type.kind === 'list') return `${rawType(type.item as TypeTree)}[]`
+  if (type.kind === 'map') return 'MAP(VARCHAR, VARCHAR)'
+  return type.kind === 'json' ? 'JSON' : 'VARCHAR'
+}
+
+export function isNested(type: TypeTree): boolean {
+  return type.kind === 'struct' || type.kind === 'list' || type.kind === 'map'
+}
+
+function allText(type: TypeTree): boolean {
+  if (type.kind === 'struct') return (type.fields ?? []).every((field) => allText(field.type))
+  return type.kind === 'list' ? allText(type.item as TypeTree) : type.kind === 'text' || type.kind === 'json'
+}
+
+/** SQL of the typed value; NULL where the raw text does not fit the type exactly. `raw` is SQL of the raw value. */
+export function typedSql(type: TypeTree, raw: string, format?: string): string {
+  if (allText(type)) return raw
+  switch (type.kind) {
+    case 'struct': {
+      const fields = (type.fields ?? []).map(
+        ({ name, type: inner }) => `${ident(name)} := ${typedSql(inner, `(${raw}).${ident(name)}`)}`,
+      )
+      return `CASE WHEN ${raw} IS NOT NULL THEN struct_pack(${fields.join(', ')}) END`
+    }
+    case 'list':
+      return `list_transform(${raw}, lambda x: ${typedSql(type.item as TypeTree, 'x')})`
+    case 'integer':
+      // TRY_CAST rounds '1.5' to 2. A fraction of zeros is an integer; past 15 digits a JSON real has lost its own.
+      return `CASE WHEN contains(${raw}, '.') OR contains(${raw}, 'e') OR contains(${raw}, 'E') THEN CASE WHEN regexp_full_match(${raw}, '[+-]?[0-9]{1,15}[.]0*') THEN TRY_CAST(${raw} AS ${type.sql}) END ELSE TRY_CAST(${raw} AS ${type.sql}) END`
+    case 'timestamp':
+      if (format !== undefined) return `TRY_CAST(${epochSql(raw, format)} AS ${type.sql})`
+      // A cast to TIMESTAMP drops '+08:00' in silence: anything but Z goes through TIMESTAMPTZ.
+      return `CASE WHEN suffix(${raw}, 'Z') THEN TRY_CAST(${raw} AS ${type.sql}) ELSE timezone('UTC', TRY_CAST(${raw} AS TIMESTAMPTZ))::${type.sql} END`
+    case 'timestamptz':
+      return format === undefined ? `TRY_CAST(${raw} AS ${type.sql})` : `timezone('UTC', ${epochSql(raw, format)})`
+    default:
+      return format !== undefined && type.sql === 'DATE'
+        ? `TRY_CAST(${epochSql(raw, format)} AS DATE)`
+        : `TRY_CAST(${raw} AS ${type.sql})`
+  }
+}
+
+const EPOCHS: Record<string, number> = { epoch_s: 1_000_000, epoch_ms: 1_000, epoch_us: 1 }
+
+/** Timestamps written as numbers, or by a strptime pattern. */
+function epochSql(raw: string, format: string): string {
+  const factor = EPOCHS[format]
+  if (factor === undefined) return `try_strptime(${raw}, '${format.replaceAll("'", "''")}')`
+  // Decimal keeps fractions of seconds exact; TRY gives NULL when the instant is out of range.
+  return `TRY(make_timestamp((TRY_CAST(${raw} AS DECIMAL(28, 6)) * ${factor})::BIGINT))`
+}
+
+/** SQL that is true when the raw value is there but does not fit; undefined where every text fits. */
+export function unfitSql(type: TypeTree, raw: string, typed: string): string | undefined {
+  if (allText(type)) return undefined
+  if (type.kind === 'struct') {
+    const parts = (type.fields ?? []).flatMap(
+      ({ name, type: inner }) => unfitSql(inner, `(${raw}).${ident(name)}`, `(${typed}).${ident(name)}`) ?? [],
+    )
+    return parts.length === 0 ? undefined : `(${parts.join(' OR ')})`
+  }
+  if (type.kind === 'list') {
+    const item = unfitSql(type.item as TypeTree, 'x', typedSql(type.item as TypeTree, 'x'))
+    return item === undefined ? undefined : `coalesce(len(list_filter(${raw}, lambda x: ${item})) > 0, false)`
+  }
+  if (type.kind === 'map')
+    return `${raw} IS NOT NULL AND coalesce(${typed} IS NULL OR len(list_filter(map_values(${raw}), lambda x: x IS NOT NULL)) <> len(list_filter(map_values(${typed}), lambda x: x IS NOT NULL)), false)`
+  return `(${raw} IS NOT NULL AND ${typed} IS NULL)`
+}
