@@ -1,0 +1,136 @@
+/**
+ * The only door to files that must survive a crash: temp in the same folder, fsync, rename, fsync of the folder.
+ * A reader sees the old content or the new one, never a part. Nothing here is retried: after a failed fsync the kernel
+ * has dropped the dirty pages, and a second fsync would report success for bytes that never reached the disk.
+ */
+import { constants } from 'node:fs'
+import { copyFile, type FileHandle, open, readdir, rename, rm, stat, unlink } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
+import { localIoError } from './errors.ts'
+
+const TEMPORARY = /^\..+\.\d+\.\d+\.tmp$/s
+let temporaries = 0
+
+/** A fresh hidden name beside `path`, `.<base>.<pid>.<n>.tmp`: on the same file system, and known to the sweeper. */
+export function temporaryPath(path: string): string {
+  temporaries += 1
+  return join(dirname(path), `.${basename(path)}.${process.pid}.${temporaries}.tmp`)
+}
+
+/** Resolved: `path` holds exactly `data` and does so after a power cut. Rejected: `path` holds what it held before, or
+ *  (only where the sync of the folder failed) either. */
+export async function writeDurably(path: string, data: string | Buffer | readonly Uint8Array[]): Promise<void> {
+  const temporary = temporaryPath(path)
+  try {
+    const handle = await open(temporary, 'wx')
+    try {
+      await handle.writeFile(data)
+      await handle.sync()
+    } finally {
+      await handle.close()
+    }
+    await rename(temporary, path)
+    await syncDirectory(dirname(path))
+  } catch (error) {
+    await discard(temporary)
+    throw localIoError(error, `write ${path}`)
+  }
+}
+
+/** Makes a finished file visible under its final name. Across file systems the bytes are copied to a temp beside the
+ *  final name first, so that the last step is always one rename. An existing `final` is replaced. */
+export async function publish(temporary: string, final: string): Promise<void> {
+  try {
+    await syncFile(temporary)
+    try {
+      await rename(temporary, final)
+    } catch (error) {
+      if (errorCode(error) !== 'EXDEV') throw error
+      await copyAcross(temporary, final)
+    }
+    await syncDirectory(dirname(final))
+  } catch (error) {
+    throw localIoError(error, `publish ${temporary} as ${final}`)
+  }
+}
+
+async function copyAcross(from: string, final: string): Promise<void> {
+  const beside = temporaryPath(final)
+  try {
+    await copyFile(from, beside, constants.COPYFILE_EXCL)
+    await syncFile(beside)
+    await rename(beside, final)
+  } catch (error) {
+    await discard(beside)
+    throw error
+  }
+  await unlink(from)
+}
+
+/** Resolved: gone, also after a power cut. A file that was not there is fine. */
+export async function removeDurably(path: string): Promise<void> {
+  try {
+    await rm(path, { force: true })
+    await syncDirectory(dirname(path))
+  } catch (error) {
+    throw localIoError(error, `remove ${path}`)
+  }
+}
+
+/** Appends to a handle opened for appending. Resolved: on disk. Rejected: any prefix of `data` may have been written,
+ *  and the handle must not be written to again. */
+export async function appendDurably(handle: FileHandle, data: string | Buffer, path: string): Promise<void> {
+  try {
+    await handle.appendFile(data)
+    await handle.datasync()
+  } catch (error) {
+    throw localIoError(error, `append to ${path}`)
+  }
+}
+
+/** Makes the names in a folder durable. Windows has no such call, and journals names by itself. */
+export async function syncDirectory(path: string): Promise<void> {
+  if (process.platform === 'win32') return
+  try {
+    await syncFile(path)
+  } catch (error) {
+    throw localIoError(error, `sync the folder ${path}`)
+  }
+}
+
+/** Removes temps that a killed process left behind: those last written before this process began and at least
+ *  `olderThanMs` ago. Where other processes write to the same folder, `olderThanMs` must exceed their longest write. */
+export async function sweepTemporaries(directory: string, olderThanMs = 0): Promise<readonly string[]> {
+  const before = Math.min(performance.timeOrigin, Date.now() - olderThanMs)
+  const swept: string[] = []
+  try {
+    for (const name of (await readdir(directory)).filter((entry) => TEMPORARY.test(entry)).sort()) {
+      const path = join(directory, name)
+      if ((await stat(path)).mtimeMs >= before) continue
+      await rm(path, { force: true })
+      swept.push(path)
+    }
+  } catch (error) {
+    throw localIoError(error, `sweep old temporary files in ${directory}`)
+  }
+  return swept
+}
+
+async function syncFile(path: string): Promise<void> {
+  const handle = await open(path, 'r')
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}
+
+/** Clears up after an error that is about to be thrown: on a full disk the temp would hold the space that the user is
+ *  told to free. A second error here would only hide the first; what stays is swept by the next start. */
+async function discard(temporary: string): Promise<void> {
+  await unlink(temporary).catch(() => undefined)
+}
+
+function errorCode(error: unknown): string | undefined {
+  return (error as NodeJS.ErrnoException | undefined)?.code
+}
