@@ -1,0 +1,56 @@
+/** Many batches finish at once; one save of the checkpoint serves all that finished while the one before was on its way. */
+import { GroupCommit } from '../core/group-commit.ts'
+import type { CheckpointState, LaneCheckpoint, PlannedBatch } from './checkpoint-slot.ts'
+import type { Checkpoints } from './checkpoints.ts'
+
+/** CheckpointState that may be changed in place. */
+export interface CheckpointDraft {
+  epoch: string
+  sequence: string
+  sources: Record<string, Record<string, LaneCheckpoint>>
+  planned: PlannedBatch[]
+  evolved?: Record<string, string>
+  extra?: Record<string, unknown>
+}
+
+/** The state in memory, always at or ahead of the checkpoint on disk. */
+export class GroupSaver {
+  readonly #draft: CheckpointDraft
+  readonly #commits: GroupCommit<void>
+
+  constructor(checkpoints: Checkpoints) {
+    const { epoch, sequence, sources, planned, evolved, extra } = structuredClone(checkpoints.current)
+    this.#draft = {
+      epoch,
+      sequence,
+      sources: sources as CheckpointDraft['sources'],
+      planned: [...planned],
+      ...(evolved === undefined ? {} : { evolved: { ...evolved } }),
+      ...(extra === undefined ? {} : { extra: { ...extra } }),
+    }
+    this.#commits = new GroupCommit(() => checkpoints.save(this.#draft))
+  }
+
+  /** With all updates applied, durable or not. */
+  get state(): CheckpointState {
+    return this.#draft
+  }
+
+  /** Applies `mutate` at once and resolves when a save that includes it is durable. After a failed save, or a `mutate`
+   *  that threw half way, everything pending and everything later is rejected: the caller ends the run. */
+  update(mutate: (draft: CheckpointDraft) => void): Promise<void> {
+    if (this.#commits.failure === undefined) {
+      try {
+        mutate(this.#draft)
+      } catch (error) {
+        this.#commits.poison(error)
+      }
+    }
+    return this.#commits.add()
+  }
+
+  /** Resolves when no save is on its way. */
+  idle(): Promise<void> {
+    return this.#commits.idle()
+  }
+}
