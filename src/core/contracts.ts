@@ -70,6 +70,9 @@ export interface Chunk {
   locate(ordinals: readonly number[]): Promise<RecordSource[]>
   /** Original bytes of records, by 0-based ordinal in `file`, ascending. Call before release(). */
   raw(ordinals: readonly number[]): Promise<Buffer[]>
+  /** Called after the engine has read `file` and before anything is loaded: throws SOURCE_CHANGED where the bytes of a file
+   *  that is read in place may have changed meanwhile. */
+  verify?(): Promise<void>
   /** The runtime has acknowledged the chunk, or gives it up: delete `file` where the extractor made it. */
   release(): Promise<void>
 }
@@ -178,23 +181,35 @@ export interface CompiledStep {
   readonly output: Relation
   /** `row`: every output row keeps the ROW of its input row. `set`: rows are new (aggregate, sql). */
   readonly kind: 'row' | 'set'
-  /** Row expressions that may fail at run time; the runtime isolates the rows on which they do. */
-  readonly expressions: readonly { readonly field: string; readonly sql: string }[]
-  /** Rows that leave the chain here: a SELECT of their ROW. */
-  readonly drops?: { readonly as: 'filtered' | 'deduplicated'; readonly sql: string }
+  /** Row expressions that may fail at run time; the runtime isolates the rows on which they do. Evaluated over the
+   *  relation `over` (with ROW), which never fails itself; without it over the step's input. */
+  readonly expressions: readonly { readonly field: string; readonly sql: string; readonly over?: string }[]
+  /** Rows that leave the chain here: a SELECT of their ROW. Exactly the rows of the input that are not in the output. */
+  readonly drops?: Drops
+  /** Reference tables whose key must not repeat: a repeated key would double rows. Checked when they are loaded;
+   *  NULL in a key never matches and may repeat. */
+  readonly references?: readonly { readonly table: string; readonly key: readonly string[] }[]
   /** Engine work around each batch (dedupe marks, reference tables …). */
   readonly state?: StepState
 }
+
+export type Drops =
+  | { readonly as: 'filtered' | 'deduplicated'; readonly sql: string }
+  /** To quarantine, under this field and with this reason. */
+  | { readonly as: 'quarantined'; readonly sql: string; readonly field: string; readonly message: string }
 
 /** Tables of the job's state file that a step keeps. Statements run in the runtime's transaction. */
 export interface StepState {
   /** Idempotent DDL; `state.` is the schema of the state file. */
   readonly tables: readonly string[]
-  /** Statements that mark the batch; `$seq` is replaced by the batch's sequence number. Run with the step's input
-   *  materialised as the temp table `inputTable`. */
+  /** Statements that mark the batch, run in one transaction before output and drops are evaluated; the step's input stands
+   *  in the temp table `inputTable` (SQL name). `$seq` is the batch's sequence number here, in the output and in the drops
+   *  (see engine/sequence.ts): a batch that is repeated has the same one and the same rows, and finds its own marks. */
   mark(inputTable: string): readonly string[]
   /** Estimated bytes of state per row, for lint. */
   readonly bytesPerRow: number
+  /** false: nothing is ever deleted; lint warns. */
+  readonly bounded: boolean
 }
 
 export interface StepEnv {
@@ -203,10 +218,15 @@ export interface StepEnv {
   /** Path of the step's options in the job file. */
   readonly path: readonly (string | number)[]
   readonly analysis: Analysis
-  /** Register a secret for use in SQL; returns the SQL that reads it. The value never appears in SQL text. */
-  secret(name: string, value: string): string
-  /** Register a reference table, loaded before the first batch; returns its SQL name and columns. */
-  reference(name: string, file: string): Promise<{ readonly table: string; readonly columns: readonly Column[] }>
+  /** Register a secret for use in SQL; returns the SQL that reads it (a BLOB). The value never appears in SQL text. */
+  secret(name: string, value: Uint8Array): string
+  /** Register a reference table, loaded before the first batch; returns its SQL name and columns. `file` is relative to
+   *  the folder of the job file; without `format` its name decides. */
+  reference(
+    name: string,
+    file: string,
+    format?: 'csv' | 'ndjson' | 'parquet',
+  ): Promise<{ readonly table: string; readonly columns: readonly Column[] }>
 }
 
 /** What a second write of one token does. Tested by the conformance suite, never only claimed. */
@@ -332,6 +352,8 @@ export interface StepDefinition<Options = unknown> extends Definition<'step', Op
     readonly columns: Readonly<Record<string, string>>
     readonly rows: readonly Readonly<Record<string, unknown>>[]
     readonly expect: readonly Readonly<Record<string, unknown>>[]
+    /** Files that the options refer to, by path: their text. */
+    readonly files?: Readonly<Record<string, string>>
   }
   compile(options: Options, input: Relation, env: StepEnv): Promise<CompiledStep>
 }

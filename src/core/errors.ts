@@ -42,21 +42,42 @@ export const ERROR_CODES = {
   STATE_NEWER: spec(EXIT.config, 'The state was written by a newer adflow. Upgrade; nothing was touched.'),
   LEDGER_DAMAGED: spec(EXIT.config, 'The ledger hash chain does not hold at the named place.'),
   NODE_TOO_OLD: spec(EXIT.config, 'This Node.js is too old for adflow.'),
-  JOB_LOCKED: spec(EXIT.tryAgain, 'Another run of the same job holds its state directory. Wait for it, or stop it.', true),
-  INTERRUPTED: spec(EXIT.tryAgain, 'The second signal ended the run before it had drained. The state is consistent; run again.', true),
+  JOB_LOCKED: spec(
+    EXIT.tryAgain,
+    'Another run of the same job holds its state directory. Wait for it, or stop it.',
+    true,
+  ),
+  INTERRUPTED: spec(
+    EXIT.tryAgain,
+    'The second signal ended the run before it had drained. The state is consistent; run again.',
+    true,
+  ),
   SOURCE_MISSING: spec(EXIT.unavailable, 'A source has nothing at the configured place.', true),
   SOURCE_UNREADABLE: spec(EXIT.unavailable, 'A source exists but cannot be opened or read.', true),
-  SOURCE_DAMAGED: spec(EXIT.rejected, 'A source ends in the middle of its encoding (truncated gzip, broken Parquet …).'),
+  SOURCE_DAMAGED: spec(
+    EXIT.rejected,
+    'A source ends in the middle of its encoding (truncated gzip, broken Parquet …).',
+  ),
   SOURCE_CHANGED: spec(EXIT.rejected, 'Bytes that were planned or read before are no longer there or are different.'),
   SOURCE_BOMB: spec(EXIT.rejected, 'A compressed source expands beyond `max_ratio`.'),
   RECORD_TOO_LARGE: spec(EXIT.rejected, 'A record exceeds `max_record_bytes`; it is quarantined by reference.'),
   RECORD_MALFORMED: spec(EXIT.rejected, 'A record does not parse in the format of its source; it is quarantined.'),
   DATA_REJECTED: spec(EXIT.rejected, 'A rule with `on_fail: fail`, a batch rule or the error budget stopped the run.'),
   NOTHING_ACCEPTED: spec(EXIT.rejected, 'Records were read but not one passed: the source or the contract is wrong.'),
-  UNACCOUNTED: spec(EXIT.rejected, 'The books of a batch do not close: read ≠ loaded + quarantined + filtered + deduplicated.'),
-  STORE_UNAVAILABLE: spec(EXIT.unavailable, 'A store cannot be reached or refuses; its batches are owed from the spool.', true),
+  UNACCOUNTED: spec(
+    EXIT.rejected,
+    'The books of a batch do not close: read ≠ loaded + quarantined + filtered + deduplicated.',
+  ),
+  STORE_UNAVAILABLE: spec(
+    EXIT.unavailable,
+    'A store cannot be reached or refuses; its batches are owed from the spool.',
+    true,
+  ),
   STORE_OWED: spec(EXIT.unavailable, 'The run ended with batches owed to a store. The next run pays them.', true),
-  STORE_MISMATCH: spec(EXIT.rejected, 'A store holds this token with other bytes, or its table does not fit the columns.'),
+  STORE_MISMATCH: spec(
+    EXIT.rejected,
+    'A store holds this token with other bytes, or its table does not fit the columns.',
+  ),
   SPOOL_FULL: spec(EXIT.unavailable, 'The spool has reached `max_bytes`.', true),
   DISK_FULL: spec(EXIT.localIo, 'No space left on a local disk. Free some and run again; nothing was acknowledged.'),
   LOCAL_IO: spec(EXIT.localIo, 'A local file cannot be written or synced. Nothing was acknowledged.'),
@@ -113,7 +134,8 @@ export function localIoError(error: unknown, doing: string): AdflowError {
       cause: error,
       hint: 'free space and run again; nothing was acknowledged',
     })
-  if (code !== undefined && !LOCAL_IO_CODES.has(code)) return new AdflowError('LOCAL_IO', `cannot ${doing}: ${text}`, { cause: error })
+  if (code !== undefined && !LOCAL_IO_CODES.has(code))
+    return new AdflowError('LOCAL_IO', `cannot ${doing}: ${text}`, { cause: error })
   return new AdflowError('LOCAL_IO', `cannot ${doing}: ${text}`, {
     cause: error,
     hint: 'check the path, its owner and its mount; nothing was acknowledged',

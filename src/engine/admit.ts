@@ -37,6 +37,8 @@ export interface Failure {
 export interface Rejected {
   /** 0-based ordinal of the record in the chunk. */
   readonly ordinal: number
+  /** rowid in the table; undefined where the record is not in it. */
+  readonly row?: number
   readonly failures: readonly Failure[]
 }
 
@@ -93,17 +95,14 @@ export async function admit(chunk: Chunk, table: string, context: AdmitContext):
   if (plan.columns.some((column) => column.type.kind === 'decimal') && chunk.format.type === 'ndjson')
     await exactDecimals(chunk, table, removed, context)
   const bad = await session.rows(`SELECT rowid::INTEGER AS r FROM ${ident(table)} WHERE NOT __ok ORDER BY 1`)
-  const failed = toOrdinals(
-    bad.map((row) => Number(row['r'])),
-    removed,
-  )
+  const rowids = bad.map((row) => Number(row['r']))
   const rejected = [
     ...strangeFailures(strange),
     ...(await malformed(
       chunk,
       removed.filter((ordinal) => !strange.has(ordinal)),
     )),
-    ...(await forensics(chunk, failed, context)),
+    ...(await forensics(chunk, rowids, removed, context)),
   ]
   rejected.sort((a, b) => a.ordinal - b.ordinal)
   return {
@@ -267,8 +266,14 @@ function malformedReason(chunk: Chunk, raw: Buffer): string {
 }
 
 /** Asks every rule of the rows that failed one, on a small file of just these records. */
-async function forensics(chunk: Chunk, ordinals: readonly number[], context: AdmitContext): Promise<Rejected[]> {
-  if (ordinals.length === 0) return []
+async function forensics(
+  chunk: Chunk,
+  rowids: readonly number[],
+  removed: readonly number[],
+  context: AdmitContext,
+): Promise<Rejected[]> {
+  if (rowids.length === 0) return []
+  const ordinals = toOrdinals(rowids, removed)
   const source =
     chunk.format.type === 'parquet'
       ? await sourceOf(chunk, chunk.file, context, ordinals)
@@ -278,6 +283,7 @@ async function forensics(chunk: Chunk, ordinals: readonly number[], context: Adm
     const failures = (rows[index]?.['failures'] ?? []) as Failure[]
     return {
       ordinal,
+      row: rowids[index] as number,
       failures:
         failures.length > 0
           ? failures

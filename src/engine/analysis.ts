@@ -80,6 +80,10 @@ class EngineAnalysis implements Analysis {
     const mentions = await this.#mentionsOf(expression)
     if (!mentions.functions.some((name) => this.#aggregates.has(name)) && mentions.columns.length > 0)
       throw invalid(expression, 'no aggregate function: say what to do with many rows, such as sum(…) or max(…)', {})
+    if (mentions.windows > 0)
+      throw invalid(expression, 'a window function (… OVER …) cannot stand in an aggregate expression', {
+        hint: 'use a `sql` step',
+      })
     return this.#typed(expression, input, mentions)
   }
 

@@ -1,0 +1,199 @@
+/**
+ * Runs the compiled chain over the admitted rows of one batch. Two ways, one result: streamed (the SQL of the whole chain,
+ * evaluated by whoever consumes it) and guarded (step by step, in tables), which finds the rows on which an expression
+ * raises. What leaves the chain is counted where it leaves, never by subtraction, so that the books can fail to close.
+ */
+import type { Column, Relation } from '../core/contracts.ts'
+import { AdflowError } from '../core/errors.ts'
+import { ROW, withoutRow } from '../engine/relation.ts'
+import { bindSequence } from '../engine/sequence.ts'
+import type { Session } from '../engine/session.ts'
+import { ident } from '../engine/sql-text.ts'
+import type { Output, Pipeline, Stage } from './pipeline.ts'
+
+/** Count and order-independent digest (sum of hashes of ROW) of a set of rows. */
+export interface Tally {
+  readonly count: number
+  readonly sum: bigint
+}
+
+export const EMPTY: Tally = { count: 0, sum: 0n }
+
+export interface Drop {
+  readonly as: 'filtered' | 'deduplicated' | 'quarantined'
+  readonly step: string
+  readonly tally: Tally
+  /** ROWs, where the rows go to quarantine. */
+  readonly rows: readonly number[]
+  readonly field: string | null
+  readonly reason: string
+}
+
+export interface ChainResult {
+  readonly drops: readonly Drop[]
+  /** Rows that reach the end of the row-wise part of the chain. */
+  readonly out: Tally
+  readonly outputs: ReadonlyMap<string, { readonly relation: string; readonly columns: readonly Column[] }>
+}
+
+export interface ChainOptions {
+  readonly session: Session
+  readonly pipeline: Pipeline
+  /** Number of the batch for marks (see core/token.ts). */
+  readonly number: bigint
+  readonly guarded: boolean
+  /** How many loaders read each output. */
+  readonly consumers: ReadonlyMap<string, number>
+}
+
+/** Errors of the engine while it evaluates SQL of the job: the guarded way finds the rows. */
+export function isDataError(error: unknown): boolean {
+  return error instanceof AdflowError && error.code === 'ENGINE_FAILED'
+}
+
+export async function tally(session: Session, select: string): Promise<Tally> {
+  const [row] = await session.rows(
+    `SELECT count(*) AS n, coalesce(sum(hash(${ROW})), 0)::HUGEINT AS s FROM (${select})`,
+  )
+  return { count: Number(row?.['n'] ?? 0), sum: BigInt(String(row?.['s'] ?? 0)) }
+}
+
+export async function runChain(options: ChainOptions): Promise<ChainResult> {
+  return options.guarded ? new GuardedChain(options).run() : runStreamed(options)
+}
+
+async function runStreamed({ session, pipeline, number, consumers }: ChainOptions): Promise<ChainResult> {
+  const at = numbered(number)
+  const drops: Drop[] = []
+  for (const stage of pipeline.stages) {
+    if (stage.inputTable !== undefined) await table(session, stage.inputTable, at(stage.input.sql))
+    await mark(session, stage, at)
+    if (stage.step.drops !== undefined) drops.push(await dropOf(session, stage, at(stage.step.drops.sql)))
+  }
+  const outputs = new Map<string, { relation: string; columns: readonly Column[] }>()
+  for (const output of pipeline.outputs.values()) {
+    const streamed = (consumers.get(output.name) ?? 0) <= 1
+    outputs.set(output.name, {
+      relation: streamed ? `(${at(withoutRow(output.relation))})` : await materialise(session, output, at),
+      columns: output.relation.columns,
+    })
+  }
+  return { drops, out: await tally(session, at(pipeline.rows.sql)), outputs }
+}
+
+/** Each step over a table of its input, without the rows on which its expressions raise. */
+class GuardedChain {
+  readonly #options: ChainOptions
+  readonly #drops: Drop[] = []
+
+  constructor(options: ChainOptions) {
+    this.#options = options
+  }
+
+  async run(): Promise<ChainResult> {
+    const { session, pipeline, number } = this.#options
+    const at = numbered(number)
+    const outputs = new Map<string, { relation: string; columns: readonly Column[] }>()
+    let current: Relation = pipeline.base
+    let rows = await this.#input(0, at(current.sql))
+    for (const [index, stage] of pipeline.stages.entries()) {
+      if (index > 0) await this.#input(index, at(current.sql))
+      await this.#takeOutFailing(index, stage)
+      if (stage.inputTable !== undefined) await table(session, stage.inputTable, `SELECT * FROM guard_${index}`)
+      await mark(session, stage, at)
+      const { guarded } = stage
+      if (guarded.drops !== undefined) this.#drops.push(await dropOf(session, stage, at(guarded.drops.sql)))
+      const named = pipeline.outputs.get(stage.id)
+      if (named !== undefined && named.kind === 'set')
+        outputs.set(stage.id, await this.#output(named, at(guarded.output.sql)))
+      else current = guarded.output
+      if (guarded.kind === 'row' && named === undefined) rows = at(current.sql)
+    }
+    const main = pipeline.outputs.get('main') as Output
+    const out = await tally(session, pipeline.stages.length === 0 ? at(current.sql) : rows)
+    outputs.set('main', await this.#output(main, at(current.sql)))
+    return { drops: this.#drops, out, outputs }
+  }
+
+  async #input(index: number, sql: string): Promise<string> {
+    await table(this.#options.session, `guard_${index}`, sql)
+    return `SELECT * FROM guard_${index}`
+  }
+
+  async #output(output: Output, sql: string): Promise<{ relation: string; columns: readonly Column[] }> {
+    const name = `output_${output.name}`
+    const columns = output.relation.columns
+    await table(this.#options.session, name, withoutRow({ sql, columns }))
+    return { relation: ident(name), columns }
+  }
+
+  async #takeOutFailing(index: number, stage: Stage): Promise<void> {
+    const { session } = this.#options
+    for (const { field, sql, over } of stage.guarded.expressions) {
+      const from = over ?? `SELECT * FROM guard_${index}`
+      const failing = await session.rows(
+        `SELECT ${ROW}::INTEGER AS r FROM (${from}) WHERE TRY({'v': (${sql}\n)}) IS NULL ORDER BY 1`,
+      )
+      if (failing.length === 0) continue
+      const rows = failing.map((row) => Number(row['r']))
+      const these = `SELECT * FROM guard_${index} WHERE ${ROW} IN (${rows.join(', ')})`
+      this.#drops.push({
+        as: 'quarantined',
+        step: stage.id,
+        tally: await tally(session, these),
+        rows,
+        field,
+        reason: `the expression fails on this record: ${sql}`,
+      })
+      await session.run(`DELETE FROM guard_${index} WHERE ${ROW} IN (${rows.join(', ')})`)
+    }
+  }
+}
+
+async function dropOf(session: Session, stage: Stage, sql: string): Promise<Drop> {
+  const drops = stage.step.drops
+  if (drops?.as === 'quarantined') {
+    const rows = await session.rows(`SELECT ${ROW}::INTEGER AS r FROM (${sql}) ORDER BY 1`)
+    return {
+      as: 'quarantined',
+      step: stage.id,
+      tally: await tally(session, sql),
+      rows: rows.map((row) => Number(row['r'])),
+      field: drops.field,
+      reason: drops.message,
+    }
+  }
+  return {
+    as: drops?.as ?? 'filtered',
+    step: stage.id,
+    tally: await tally(session, sql),
+    rows: [],
+    field: null,
+    reason: '',
+  }
+}
+
+/** Marks of all steps of a batch are durable before any store sees it; they carry the batch's number, so a repetition
+ *  of the batch finds its own marks and its rows still arrive. */
+async function mark(session: Session, stage: Stage, at: (sql: string) => string): Promise<void> {
+  const { state } = stage.step
+  if (state === undefined || stage.inputTable === undefined) return
+  const statements = state.mark(ident(stage.inputTable))
+  await session.transaction(async () => {
+    for (const statement of statements) await session.run(at(statement))
+  })
+}
+
+async function materialise(session: Session, output: Output, at: (sql: string) => string): Promise<string> {
+  const name = `output_${output.name}`
+  await table(session, name, at(withoutRow(output.relation)))
+  return ident(name)
+}
+
+async function table(session: Session, name: string, select: string): Promise<void> {
+  await session.run(`CREATE OR REPLACE TEMP TABLE ${ident(name)} AS ${select}`)
+}
+
+function numbered(number: bigint): (sql: string) => string {
+  return (sql) => bindSequence(sql, number)
+}

@@ -1,0 +1,319 @@
+/**
+ * Compiles a job: types of the contract, rules and steps become SQL over one table of admitted rows. Everything that can
+ * be wrong in the SQL of a job file is found here, without data, and named with file:line:column.
+ */
+import { basename, extname, resolve } from 'node:path'
+import type { Analysis, Column, CompiledStep, Expression, Relation, StepEnv } from '../core/contracts.ts'
+import { AdflowError } from '../core/errors.ts'
+import type { Job, JobColumn, JobStep } from '../core/job/job.ts'
+import type { Registry } from '../core/registry.ts'
+import { createAnalysis } from '../engine/analysis.ts'
+import type { ContractColumn, ReadPlan } from '../engine/read-plan.ts'
+import { ROW } from '../engine/relation.ts'
+import type { Session } from '../engine/session.ts'
+import { ident, literal } from '../engine/sql-text.ts'
+import { resolveType } from '../engine/types.ts'
+import { type CompiledBatchRule, compileBatchRules } from './batch-rules.ts'
+import { problemsError } from './job-problems.ts'
+
+/** Temp table of each session that holds the admitted rows of the batch in work. */
+export const ROWS_TABLE = 'batch_rows'
+export const MAIN = 'main'
+
+export interface Stage {
+  readonly id: string
+  readonly verb: string
+  /** Over the whole chain before it, or over `inputTable`. */
+  readonly step: CompiledStep
+  readonly input: Relation
+  /** Temp table that the runtime fills with `input` first: for steps with state. */
+  readonly inputTable?: string
+  /** The same step over the temp table `guard_<n>`: to find the rows on which it fails. */
+  readonly guarded: CompiledStep
+}
+
+export interface Output {
+  readonly name: string
+  readonly relation: Relation
+  /** `set`: the rows are new; they do not stand for records one by one. */
+  readonly kind: 'row' | 'set'
+}
+
+type ReferenceFormat = 'csv' | 'ndjson' | 'parquet'
+
+export interface Reference {
+  /** SQL name. */
+  readonly table: string
+  readonly name: string
+  readonly file: string
+  readonly select: string
+  readonly path: readonly (string | number)[]
+  readonly keys: readonly (readonly string[])[]
+}
+
+export interface Pipeline {
+  readonly job: Job
+  readonly plan: ReadPlan
+  readonly base: Relation
+  readonly stages: readonly Stage[]
+  /** End of the part of the chain whose rows stand for records. */
+  readonly rows: Relation
+  /** `main` and the named outputs. */
+  readonly outputs: ReadonlyMap<string, Output>
+  readonly batchRules: readonly CompiledBatchRule[]
+  readonly warnRules: readonly { readonly id: string; readonly check: string }[]
+  readonly references: readonly Reference[]
+  /** Variable → value; set on every session, never in SQL text. */
+  readonly secrets: ReadonlyMap<string, Uint8Array>
+  /** Batches must pass one after the other: a step keeps state. */
+  readonly stateful: boolean
+}
+
+export interface CompileOptions {
+  readonly job: Job
+  readonly registry: Registry
+  /** Not locked down yet: reference files are described. */
+  readonly session: Session
+  /** Columns that `unknown: evolve` has added: name → engine type. */
+  readonly evolved?: Readonly<Record<string, string>>
+  /** Reference tables that the engine holds already: their files are out of reach after the lock-down. */
+  readonly references?: readonly Reference[]
+}
+
+export async function compilePipeline({
+  job,
+  registry,
+  session,
+  evolved = {},
+  references = [],
+}: CompileOptions): Promise<Pipeline> {
+  const problems: AdflowError[] = []
+  const attempt = async <T>(work: () => Promise<T>): Promise<T | undefined> => {
+    try {
+      return await work()
+    } catch (error) {
+      if (!(error instanceof AdflowError) || (error.code !== 'SQL_INVALID' && error.code !== 'JOB_INVALID')) throw error
+      problems.push(error)
+      return undefined
+    }
+  }
+
+  const columns: ContractColumn[] = []
+  for (const column of [...job.columns, ...evolvedColumns(evolved)]) {
+    const type = await attempt(() => contractType(session, column))
+    if (type !== undefined) columns.push(type)
+  }
+  if (problems.length > 0) throw problemsError(job, problems)
+
+  const analysis = await createAnalysis(session)
+  const base: Relation = {
+    sql: `SELECT rowid AS ${ROW}, ${columns.map((column) => ident(column.name)).join(', ')} FROM ${ROWS_TABLE} WHERE __ok`,
+    columns: columns.map(({ name, type }) => ({ name, type: type.sql, from: [name] })),
+  }
+  for (const rule of job.rowRules) await attempt(() => booleanOf(analysis, rule.check, base))
+  const batchRules = await attempt(() => compileBatchRules(job, base, analysis))
+  const chain = new Chain(job, registry, session, analysis, base, references)
+  await attempt(() => chain.compile())
+  for (const loader of job.load)
+    if (loader.input !== undefined && problems.length === 0 && !chain.outputs.has(loader.input))
+      problems.push(
+        new AdflowError('JOB_INVALID', `\`${loader.input}\` is not the output of a step`, {
+          hint: `outputs: ${[...chain.outputs.keys()].join(', ')}`,
+          details: { path: [...loader.path, 'input'] },
+        }),
+      )
+  if (problems.length > 0) throw problemsError(job, problems)
+
+  return {
+    job,
+    plan: {
+      columns,
+      rules: job.rowRules.map((rule) => ({ id: rule.id, check: rule.check.sql, onFail: rule.onFail })),
+      unknown: job.unknown,
+      maxRecordBytes: job.resources.maxRecordBytes,
+    },
+    base,
+    stages: chain.stages,
+    rows: chain.rows,
+    outputs: chain.outputs,
+    batchRules: batchRules ?? [],
+    warnRules: job.rowRules
+      .filter((rule) => rule.onFail === 'warn')
+      .map((rule) => ({ id: rule.id, check: rule.check.sql })),
+    references: chain.references,
+    secrets: chain.secrets,
+    stateful: chain.stages.some((stage) => stage.step.state !== undefined),
+  }
+}
+
+function evolvedColumns(evolved: Readonly<Record<string, string>>): JobColumn[] {
+  return Object.entries(evolved).map(([name, type]) => ({
+    name,
+    type,
+    required: false,
+    from: name,
+    format: undefined,
+    description: undefined,
+    personal: true,
+    path: ['contract', 'unknown'],
+  }))
+}
+
+async function contractType(session: Session, column: JobColumn): Promise<ContractColumn> {
+  try {
+    const type = await resolveType(session, column.type)
+    const { name, required, from, format } = column
+    return { name, type, required, from, ...(format === undefined ? {} : { format }) }
+  } catch (error) {
+    throw new AdflowError('SQL_INVALID', `\`${column.type}\` is not a type of column ${column.name}`, {
+      hint: 'types are those of DuckDB: bigint, varchar, double, decimal(18,6), timestamp, date, boolean, struct(os varchar), varchar[] …',
+      cause: error,
+      details: { path: column.path },
+    })
+  }
+}
+
+async function booleanOf(analysis: Analysis, expression: Expression, input: Relation): Promise<void> {
+  const { type } = await analysis.row(expression, input)
+  if (type !== 'BOOLEAN' && type !== '"NULL"')
+    throw new AdflowError('SQL_INVALID', `a check must be true or false; this is ${type}`, {
+      details: { path: expression.path },
+    })
+}
+
+/** The steps in order. A set-wise step with an id of its own branches off; everything else continues the chain. */
+class Chain {
+  readonly stages: Stage[] = []
+  readonly outputs = new Map<string, Output>()
+  readonly references: Reference[] = []
+  readonly secrets = new Map<string, Uint8Array>()
+  rows: Relation
+  #current: Output
+  readonly #job: Job
+  readonly #registry: Registry
+  readonly #session: Session
+  readonly #analysis: Analysis
+  readonly #loaded: readonly Reference[]
+
+  constructor(
+    job: Job,
+    registry: Registry,
+    session: Session,
+    analysis: Analysis,
+    base: Relation,
+    loaded: readonly Reference[],
+  ) {
+    this.#loaded = loaded
+    this.#job = job
+    this.#registry = registry
+    this.#session = session
+    this.#analysis = analysis
+    this.rows = base
+    this.#current = { name: MAIN, relation: base, kind: 'row' }
+  }
+
+  async compile(): Promise<void> {
+    for (const [index, step] of this.#job.steps.entries()) await this.#add(step, index)
+    this.outputs.set(MAIN, this.#current)
+  }
+
+  async #add(step: JobStep, index: number): Promise<void> {
+    const definition = await this.#registry.get('step', step.verb)
+    const env = this.#env(step)
+    const compileOver = (input: Relation) => definition.compile(step.options, input, env)
+    let input = this.#current.relation
+    let compiled = await compileOver(input)
+    let inputTable: string | undefined
+    if (compiled.state !== undefined) {
+      inputTable = `input_${step.id}`
+      input = { sql: `SELECT * FROM ${ident(inputTable)}`, columns: input.columns }
+      const source = this.#current.relation
+      compiled = await compileOver(input)
+      input = { sql: source.sql, columns: input.columns }
+    }
+    const guarded = await compileOver({ sql: `SELECT * FROM guard_${index}`, columns: input.columns })
+    this.stages.push({
+      id: step.id,
+      verb: step.verb,
+      step: compiled,
+      input,
+      ...(inputTable === undefined ? {} : { inputTable }),
+      guarded,
+    })
+    for (const reference of compiled.references ?? []) this.#addKeys(reference)
+    if (compiled.kind === 'set' && hasOwnId(step))
+      this.outputs.set(step.id, { name: step.id, relation: compiled.output, kind: 'set' })
+    else {
+      const kind = this.#current.kind === 'set' ? 'set' : compiled.kind
+      this.#current = { name: MAIN, relation: compiled.output, kind }
+      if (kind === 'row') this.rows = compiled.output
+    }
+  }
+
+  #addKeys({ table, key }: { readonly table: string; readonly key: readonly string[] }): void {
+    const index = this.references.findIndex((reference) => reference.table === table)
+    const found = this.references[index]
+    if (found !== undefined) this.references[index] = { ...found, keys: [...found.keys, key] }
+  }
+
+  #env(step: JobStep): StepEnv {
+    return {
+      id: step.id,
+      path: step.path,
+      analysis: this.#analysis,
+      secret: (name, value) => {
+        const variable = `adflow_${step.id}_${name}`
+        this.secrets.set(variable, value)
+        return `getvariable(${literal(variable)})`
+      },
+      reference: (name, file, format) => this.#reference(step, name, file, format),
+    }
+  }
+
+  async #reference(
+    step: JobStep,
+    name: string,
+    file: string,
+    format?: ReferenceFormat,
+  ): Promise<{ table: string; columns: readonly Column[] }> {
+    const table = ident(`reference_${step.id}_${name}`)
+    const select = `SELECT * FROM ${referenceReader(resolve(this.#job.baseDir, file), format)}`
+    try {
+      const loaded = this.#loaded.some((reference) => reference.table === table)
+      const columns = await this.#session.describe(loaded ? `SELECT * FROM ${table}` : select)
+      if (!this.references.some((reference) => reference.table === table))
+        this.references.push({ table, name, file, select, keys: [], path: step.path })
+      return {
+        table,
+        columns: columns.map((column) => ({ ...column, from: [`${name}.${column.name}`] })),
+      }
+    } catch (error) {
+      throw new AdflowError(
+        'SQL_INVALID',
+        `cannot read the reference data ${basename(file)}: ${(error as Error).message.split('\n', 1)[0]}`,
+        {
+          cause: error,
+          hint: 'give a CSV, NDJSON or Parquet file; the path is relative to the job file',
+          details: { path: step.path },
+        },
+      )
+    }
+  }
+}
+
+/** The engine sniffs the types of reference data: it is small, and its columns are named by the step. */
+function referenceReader(file: string, format: ReferenceFormat | undefined): string {
+  const kind =
+    format ??
+    { '.csv': 'csv', '.tsv': 'csv', '.parquet': 'parquet' }[extname(file.replace(/\.(gz|zst)$/, ''))] ??
+    'ndjson'
+  if (kind === 'csv') return `read_csv(${literal(file)}, header = true, sample_size = -1)`
+  if (kind === 'parquet') return `read_parquet(${literal(file)})`
+  return `read_json(${literal(file)}, format = 'newline_delimited', sample_size = -1)`
+}
+
+function hasOwnId(step: JobStep): boolean {
+  return (
+    typeof step.options === 'object' && step.options !== null && 'id' in step.options && step.options.id !== undefined
+  )
+}

@@ -1,0 +1,284 @@
+/** One run of a job: open, pay what is owed, read the sources to their end, close the books. */
+
+import type { Logger } from 'pino'
+import { AdflowError, ERROR_CODES, EXIT } from '../core/errors.ts'
+import { uuidv7 } from '../core/ids.ts'
+import type { Job } from '../core/job/job.ts'
+import { redact } from '../core/job/secrets.ts'
+import type { Registry } from '../core/registry.ts'
+import { type Ledger, openLedger } from '../lineage/ledger.ts'
+import { Batches } from './batches.ts'
+import { type Checkpoints, openCheckpoints } from './checkpoints.ts'
+import { GroupSaver } from './group-saver.ts'
+import { lockJob } from './lock.ts'
+import { batchesAhead } from './resume.ts'
+import { Spool } from './spool.ts'
+import { emptyStateFolders, openStateDir, type StateDir } from './state-dir.ts'
+import { Store } from './store.ts'
+import { emptySummary, type RunSummary } from './summary.ts'
+import { openWorkshop, type Workshop } from './workshop.ts'
+
+export interface RunOptions {
+  readonly job: Job
+  readonly registry: Registry
+  readonly stateDir: string
+  readonly log: Logger
+  /** The command line, for the ledger and for whoever finds the job locked. */
+  readonly command: string
+  readonly version: string
+  /** Ids of the sources to read; undefined: all. */
+  readonly only?: readonly string[]
+  /** Only files modified in [from, to), milliseconds since the epoch. */
+  readonly modified?: { readonly from?: number; readonly to?: number }
+  /** Aborted by the first signal: nothing new is read, what is under way is finished. */
+  readonly drain?: AbortSignal
+  readonly observer?: RunObserver
+}
+
+export interface RunObserver {
+  surveyed?(total: { readonly bytesLeft: number; readonly lanes: number }): void
+  batchClosed?(summary: RunSummary): void
+}
+
+/** Never rejects for what happens to data: the summary says it, with the exit code. Rejects with JOB_INVALID, JOB_LOCKED,
+ *  STATE_* and other errors that come before the run has begun. */
+export async function runJob(options: RunOptions): Promise<RunSummary> {
+  const state = await openStateDir(options.stateDir, options.job.name)
+  const lock = await lockJob(state.path, { command: options.command, run: uuidv7() })
+  try {
+    await emptyStateFolders(state)
+    const checkpoints = await openCheckpoints(state.path, options.job.name)
+    const run = lock.run
+    const ledger = await openLedger(state.ledger, { run })
+    try {
+      return await inLedger(options, state, checkpoints, ledger, run)
+    } finally {
+      await ledger.close()
+    }
+  } finally {
+    await lock.close()
+  }
+}
+
+async function inLedger(
+  options: RunOptions,
+  state: StateDir,
+  checkpoints: Checkpoints,
+  ledger: Ledger,
+  run: string,
+): Promise<RunSummary> {
+  const { job, log } = options
+  const started = new Date()
+  const summary = emptySummary(
+    run,
+    job.name,
+    job.load.map(({ id }) => id),
+    started,
+  )
+  const warn = (text: string) => {
+    summary.warnings.push(text)
+    log.warn(text)
+  }
+  const workshop = await openWorkshop({ ...options, state, ...evolvedOf(checkpoints) })
+  try {
+    await ledger.append([
+      {
+        type: 'run_started',
+        run,
+        job: job.name,
+        command: redact(options.command),
+        version: options.version,
+        epoch: checkpoints.current.epoch,
+      },
+    ])
+    if (checkpoints.fallback !== undefined) {
+      const { slot, reason, generation } = checkpoints.fallback
+      warn(
+        `checkpoint slot ${slot} is damaged (${reason}): going on from generation ${generation}; the stores refuse what they have`,
+      )
+      await ledger.append([{ type: 'checkpoint_fallback', slot, reason, generation }])
+    }
+    if (ledger.cut !== undefined) {
+      const { segment, byte, bytes } = ledger.cut
+      warn(`the ledger ended in a torn write: ${bytes} bytes of ${segment} from ${byte} were set aside`)
+      await ledger.append([{ type: 'ledger_cut', segment, byte, bytes }])
+    }
+    try {
+      await work(options, { state, checkpoints, ledger, run, summary, workshop, warn })
+    } catch (error) {
+      failed(summary, error)
+      log.error({ err: error }, redact(error instanceof Error ? error.message : String(error)))
+    }
+    summary.seconds = (Date.now() - started.getTime()) / 1000
+    await ledger.append([
+      {
+        type: 'run_ended',
+        run,
+        status: summary.status,
+        exit: summary.exit,
+        ...(summary.error === undefined ? {} : { code: summary.error.code, message: summary.error.message }),
+      },
+    ])
+    return summary
+  } finally {
+    await workshop.close()
+  }
+}
+
+interface RunParts {
+  readonly state: StateDir
+  readonly checkpoints: Checkpoints
+  readonly ledger: Ledger
+  readonly run: string
+  readonly summary: RunSummary
+  readonly workshop: Workshop
+  warn(text: string): void
+}
+
+async function work(options: RunOptions, parts: RunParts): Promise<void> {
+  const { job } = options
+  const { state, checkpoints, ledger, summary, workshop, warn } = parts
+  const saver = new GroupSaver(checkpoints)
+  const stores = await openStores(options, parts)
+  await resume(stores, saver, checkpoints, parts)
+  for (const store of stores) await store.pay(workshop.session)
+
+  const batches = new Batches({ ...options, state, ledger, saver, stores, workshop, summary, warn })
+  await batches.survey()
+  let failure: unknown
+  try {
+    await batches.readAll()
+  } catch (error) {
+    failure = error
+  }
+  await saver.idle()
+  for (const store of stores) {
+    const owed = store.spool.owed
+    const line = summary.stores[store.id]
+    if (line === undefined) continue
+    line.loaded = store.loaded
+    line.owed = owed.reduce((total, batch) => total + batch.rows, 0)
+    if (store.down !== undefined) line.reason = redact(store.down.message)
+    await store.loader.finish?.({
+      engine: workshop.session,
+      complete: failure === undefined && owed.length === 0 && options.drain?.aborted !== true,
+    })
+  }
+  if (failure !== undefined) throw failure
+  conclude(options, summary, stores, job)
+}
+
+async function openStores({ job, drain }: RunOptions, { state, ledger, workshop }: RunParts): Promise<Store[]> {
+  const stores: Store[] = []
+  for (const { config, loader, unavailable } of workshop.loaders) {
+    const spool = new Spool(state.spoolOf(config.id))
+    await spool.open()
+    const store = new Store({
+      config,
+      loader,
+      spool,
+      job,
+      signal: drain ?? new AbortController().signal,
+      paid: (id, batch, receipt) =>
+        ledger.append([{ type: 'store_paid', token: batch.token, loader: id, rows: receipt.rows }]),
+    })
+    if (unavailable !== undefined) store.down = unavailable
+    else await store.open(workshop.session, workshop.pipeline.outputs.get(store.input)?.relation.columns ?? [])
+    stores.push(store)
+  }
+  return stores
+}
+
+/** Compares the checkpoint with what the stores remember, before anything is read. */
+async function resume(
+  stores: readonly Store[],
+  saver: GroupSaver,
+  checkpoints: Checkpoints,
+  parts: RunParts,
+): Promise<void> {
+  const { workshop, warn } = parts
+  const { job } = workshop.pipeline
+  const histories = []
+  for (const store of stores)
+    if (store.down === undefined && store.loader.history !== undefined)
+      histories.push(await store.loader.history(job.name, { engine: workshop.session }))
+  const remembered = histories.reduce((total, history) => total + history.length, 0)
+  if (checkpoints.fresh && remembered > 0)
+    throw new AdflowError(
+      'STATE_MISSING',
+      `the stores hold ${remembered} batches of job ${job.name}, but ${parts.state.path} has no checkpoint`,
+      { hint: `point --state-dir at the state of this job, or run \`adflow recover ${job.file}\`; nothing was loaded` },
+    )
+  const ahead = batchesAhead(saver.state, histories)
+  if (ahead.length === 0) return
+  warn(
+    `the stores are ${ahead.length} batches ahead of the checkpoint: these ranges are repeated exactly, and the stores refuse them`,
+  )
+  const clock = new Date().toISOString()
+  await saver.update((draft) => {
+    for (const batch of ahead) {
+      draft.planned.push({ ...batch, sequence: draft.sequence, clock })
+      draft.sequence = String(BigInt(draft.sequence) + 1n)
+    }
+  })
+}
+
+function evolvedOf(checkpoints: Checkpoints): { evolved?: Readonly<Record<string, string>> } {
+  const { evolved } = checkpoints.current
+  return evolved === undefined ? {} : { evolved }
+}
+
+function failed(summary: RunSummary, error: unknown): void {
+  const known = error instanceof AdflowError ? error : undefined
+  const code = known?.code ?? 'UNEXPECTED'
+  summary.status = code === 'DATA_REJECTED' || code === 'NOTHING_ACCEPTED' ? 'rejected' : 'failed'
+  summary.exit = ERROR_CODES[code].exit
+  summary.error = {
+    code,
+    message: redact(error instanceof Error ? error.message : String(error)),
+    ...(known?.hint === undefined ? {} : { hint: known.hint }),
+  }
+}
+
+/** What the run has come to, the gravest first. */
+function conclude(options: RunOptions, summary: RunSummary, stores: readonly Store[], job: Job): void {
+  const owing = stores.filter((store) => store.spool.owed.length > 0 || store.down !== undefined)
+  const grave = summary.gaps.find((gap) => !gap.optional)
+  for (const rule of job.batchRules) {
+    if (
+      rule.kind !== 'rows' ||
+      ((rule.min ?? 0) <= summary.passed && summary.passed <= (rule.max ?? Number.POSITIVE_INFINITY))
+    )
+      continue
+    const text = `rule ${rule.id} does not hold: ${summary.passed} rows passed, expected ${rule.min ?? 0} to ${rule.max ?? 'any number'}`
+    if (rule.onFail === 'fail')
+      throw new AdflowError('DATA_REJECTED', text, { hint: 'the rows are loaded; the run is marked as rejected' })
+    summary.warnings.push(text)
+    options.log.warn(text)
+  }
+  if (summary.read > 0 && summary.passed === 0 && summary.quarantined === summary.read)
+    throw new AdflowError(
+      'NOTHING_ACCEPTED',
+      `all ${summary.read} records were quarantined (${Object.keys(summary.quarantined_by).join(', ')})`,
+      {
+        hint: 'see them with `adflow query "select rule, reason, raw from quarantine limit 5"`; the source or the contract is wrong',
+      },
+    )
+  if (owing.length > 0) {
+    const owed = owing.map((store) => `${store.id}: ${store.down?.message ?? 'owed'}`)
+    throw new AdflowError(
+      'STORE_OWED',
+      `not everything reached ${owing.map(({ id }) => id).join(', ')} — ${owed.join('; ')}`,
+      {
+        hint: 'what is owed waits in the spool; mend the store and run again',
+      },
+    )
+  }
+  if (grave !== undefined) {
+    summary.status = 'gaps'
+    summary.exit = ERROR_CODES[grave.code as keyof typeof ERROR_CODES]?.exit ?? EXIT.rejected
+    summary.error = { code: grave.code as keyof typeof ERROR_CODES, message: grave.message }
+    return
+  }
+  if (options.drain?.aborted === true) summary.status = 'interrupted'
+}

@@ -1,0 +1,39 @@
+/** One engine session per batch under way: the number of sessions is the number of batches in flight. */
+import type { Engine, Session } from '../engine/session.ts'
+
+export class SessionPool {
+  readonly #free: Session[]
+  readonly #all: readonly Session[]
+  readonly #waiting: ((session: Session) => void)[] = []
+
+  private constructor(sessions: readonly Session[]) {
+    this.#all = sessions
+    this.#free = [...sessions]
+  }
+
+  static async open(engine: Engine, size: number, secrets: ReadonlyMap<string, Uint8Array>): Promise<SessionPool> {
+    const sessions: Session[] = []
+    for (let index = 0; index < size; index += 1) {
+      const session = await engine.connect()
+      for (const [name, value] of secrets) await session.setSecret(name, value)
+      sessions.push(session)
+    }
+    return new SessionPool(sessions)
+  }
+
+  acquire(): Promise<Session> {
+    const session = this.#free.pop()
+    if (session !== undefined) return Promise.resolve(session)
+    return new Promise((resolve) => this.#waiting.push(resolve))
+  }
+
+  release(session: Session): void {
+    const next = this.#waiting.shift()
+    if (next === undefined) this.#free.push(session)
+    else next(session)
+  }
+
+  close(): void {
+    for (const session of this.#all) session.close()
+  }
+}

@@ -1,0 +1,70 @@
+/**
+ * Batches owed to a store: Parquet named by token, with a description that is written last and makes the batch exist.
+ * A kill between the two leaves a Parquet file that nobody describes; the batch is planned still and comes again.
+ */
+import { mkdir, readdir, readFile, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { BatchInfo, Column } from '../core/contracts.ts'
+import { publish, removeDurably, writeDurably } from '../core/durable.ts'
+import { localIoError } from '../core/errors.ts'
+import { encode } from '../engine/encode.ts'
+import type { Session } from '../engine/session.ts'
+
+export interface OwedBatch extends BatchInfo {
+  readonly sequence: string
+  readonly columns: readonly Column[]
+  readonly rows: number
+  readonly bytes: number
+  readonly origin: string
+}
+
+export class Spool {
+  readonly folder: string
+  #owed: OwedBatch[] = []
+
+  constructor(folder: string) {
+    this.folder = folder
+  }
+
+  /** In the order in which the batches were planned. */
+  get owed(): readonly OwedBatch[] {
+    return this.#owed
+  }
+
+  get bytes(): number {
+    return this.#owed.reduce((total, batch) => total + batch.bytes, 0)
+  }
+
+  async open(): Promise<void> {
+    try {
+      await mkdir(this.folder, { recursive: true })
+      const names = (await readdir(this.folder)).filter((name) => name.endsWith('.json') && !name.startsWith('.'))
+      const read = names.map(async (name) => JSON.parse(await readFile(join(this.folder, name), 'utf8')) as OwedBatch)
+      this.#owed = (await Promise.all(read)).sort((a, b) => Number(BigInt(a.sequence) - BigInt(b.sequence)))
+    } catch (error) {
+      throw localIoError(error, `read the spool ${this.folder}`)
+    }
+  }
+
+  file(batch: { readonly token: string }): string {
+    return join(this.folder, `${batch.token}.parquet`)
+  }
+
+  async put(batch: Omit<OwedBatch, 'rows' | 'bytes'>, relation: string, session: Session): Promise<OwedBatch> {
+    const file = this.file(batch)
+    const temporary = join(this.folder, `.${batch.token}.tmp`)
+    const rows = await encode(session, relation, 'parquet', { file: temporary, compression: 'zstd' })
+    await publish(temporary, file)
+    const { size } = await stat(file)
+    const owed: OwedBatch = { ...batch, rows, bytes: size }
+    await writeDurably(join(this.folder, `${batch.token}.json`), JSON.stringify(owed))
+    this.#owed = [...this.#owed.filter((other) => other.token !== batch.token), owed]
+    return owed
+  }
+
+  async remove(batch: OwedBatch): Promise<void> {
+    await removeDurably(join(this.folder, `${batch.token}.json`))
+    await removeDurably(this.file(batch))
+    this.#owed = this.#owed.filter((other) => other.token !== batch.token)
+  }
+}

@@ -1,0 +1,170 @@
+/**
+ * One loader of a run, with its spool. While the store keeps up, batches go straight to it; once it fails, this and every
+ * later batch of the run waits in the spool, in order, and the others are not held up.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import pRetry from 'p-retry'
+import type { BatchInfo, Column, LoadBatch, Loader, Receipt } from '../core/contracts.ts'
+import { AdflowError } from '../core/errors.ts'
+import type { Job, JobLoader } from '../core/job/job.ts'
+import { Turnstile } from '../core/turnstile.ts'
+import { encode } from '../engine/encode.ts'
+import type { Session } from '../engine/session.ts'
+import { literal } from '../engine/sql-text.ts'
+import type { StoreOutcome } from '../lineage/events.ts'
+import type { OwedBatch, Spool } from './spool.ts'
+
+/** A batch for one store. */
+export interface Delivery extends BatchInfo {
+  readonly sequence: string
+  readonly origin: string
+  readonly columns: readonly Column[]
+  readonly relation: string
+}
+
+export interface StoreOptions {
+  readonly config: JobLoader
+  readonly loader: Loader
+  readonly spool: Spool
+  readonly job: Job
+  readonly signal: AbortSignal
+  /** Called after each batch that is worked off, before it leaves the spool. */
+  readonly paid: (loader: string, batch: OwedBatch, receipt: Receipt) => Promise<void>
+}
+
+export class Store {
+  readonly id: string
+  readonly input: string
+  readonly loader: Loader
+  readonly spool: Spool
+  /** Why the store is not written to any more in this run. */
+  down: AdflowError | undefined
+  loaded = 0
+  readonly turns = new Turnstile()
+  readonly #job: Job
+  readonly #signal: AbortSignal
+  readonly #paid: StoreOptions['paid']
+
+  constructor({ config, loader, spool, job, signal, paid }: StoreOptions) {
+    this.id = config.id
+    this.input = config.input ?? 'main'
+    this.loader = loader
+    this.spool = spool
+    this.#job = job
+    this.#signal = signal
+    this.#paid = paid
+  }
+
+  /** Batches wait for their turn only where the store needs the order of the lane. */
+  get ordered(): boolean {
+    return this.loader.order === 'lane'
+  }
+
+  async open(session: Session, columns: readonly Column[]): Promise<void> {
+    try {
+      await this.#retrying(() => this.loader.open({ engine: session, columns }))
+    } catch (error) {
+      this.down = asStoreError(error, this.id)
+    }
+  }
+
+  /** Works off what is owed. */
+  async pay(session: Session): Promise<void> {
+    for (const batch of this.spool.owed) {
+      if (this.down !== undefined || this.#signal.aborted) return
+      try {
+        const relation = `(SELECT * FROM read_parquet(${literal(this.spool.file(batch))}))`
+        const receipt = await this.#write({ ...batch, relation }, session)
+        await this.#paid(this.id, batch, receipt)
+        await this.spool.remove(batch)
+        this.loaded += receipt.repeated ? 0 : receipt.rows
+      } catch (error) {
+        this.down = asStoreError(error, this.id)
+      }
+    }
+  }
+
+  /** One attempt. The outcome, or the error where the store may take the batch on a later attempt. */
+  async attempt(delivery: Delivery, session: Session): Promise<StoreOutcome | AdflowError> {
+    try {
+      return this.#outcome(await this.loader.write(this.#batch(delivery, session), { signal: this.#signal }))
+    } catch (error) {
+      return error instanceof AdflowError ? error : asStoreError(error, this.id)
+    }
+  }
+
+  /** Attempts with pauses, then the spool. */
+  async persist(delivery: Delivery, session: Session, first: AdflowError): Promise<StoreOutcome> {
+    if (first.retryable && this.down === undefined && this.#job.retry.attempts > 1) {
+      try {
+        return this.#outcome(await this.#write(delivery, session))
+      } catch (error) {
+        this.down = asStoreError(error, this.id)
+      }
+    }
+    this.down ??= first
+    return this.owe(delivery, session)
+  }
+
+  async owe(delivery: Delivery, session: Session): Promise<StoreOutcome> {
+    while (this.spool.bytes >= this.#job.spool.maxBytes) await this.#whenFull(session)
+    const { relation, ...info } = delivery
+    const owed = await this.spool.put(info, relation, session)
+    return { rows: owed.rows, status: 'owed', outputs: [] }
+  }
+
+  async #whenFull(session: Session): Promise<void> {
+    const full = new AdflowError(
+      'SPOOL_FULL',
+      `the spool of ${this.id} holds ${this.spool.bytes} bytes and spool.max_bytes is ${this.#job.spool.maxBytes}: ${this.down?.message ?? ''}`,
+      { hint: 'mend the store, or raise spool.max_bytes; nothing was acknowledged' },
+    )
+    if (this.#job.spool.whenFull === 'fail' || this.#signal.aborted) throw full
+    await sleep(this.#job.retry.maxMs, undefined, { signal: this.#signal }).catch(() => {
+      throw full
+    })
+    this.down = undefined
+    await this.pay(session)
+  }
+
+  async #write(delivery: Delivery, session: Session): Promise<Receipt> {
+    return this.#retrying(() => this.loader.write(this.#batch(delivery, session), { signal: this.#signal }))
+  }
+
+  async #retrying<T>(work: () => Promise<T>): Promise<T> {
+    const { attempts, initialMs, maxMs } = this.#job.retry
+    return pRetry(work, {
+      retries: attempts - 1,
+      minTimeout: initialMs,
+      maxTimeout: maxMs,
+      factor: 2,
+      randomize: true,
+      signal: this.#signal,
+      shouldRetry: ({ error }) => error instanceof AdflowError && error.retryable,
+    })
+  }
+
+  #outcome(receipt: Receipt): StoreOutcome {
+    if (!receipt.repeated) this.loaded += receipt.rows
+    return { rows: receipt.rows, status: receipt.repeated ? 'repeated' : 'loaded', outputs: receipt.outputs }
+  }
+
+  #batch(delivery: Delivery, session: Session): LoadBatch {
+    return {
+      ...delivery,
+      engine: session,
+      encode: (format, options) => encode(session, delivery.relation, format, options),
+    }
+  }
+}
+
+function asStoreError(error: unknown, id: string): AdflowError {
+  if (error instanceof AdflowError) return error
+  return new AdflowError(
+    'STORE_UNAVAILABLE',
+    `cannot write to ${id}: ${error instanceof Error ? error.message : String(error)}`,
+    {
+      cause: error,
+    },
+  )
+}

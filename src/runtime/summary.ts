@@ -1,0 +1,111 @@
+/** The result of a run: what `adflow run --json` prints, and what the totals of the ledger must agree with. */
+import { type ErrorCode, EXIT } from '../core/errors.ts'
+import type { BatchCounts, StoreOutcome } from '../lineage/events.ts'
+
+export interface StoreSummary {
+  /** Rows written in this run, those owed by earlier runs included. */
+  loaded: number
+  /** Rows that an earlier write of the same batch had brought there: the store refused the repetition. */
+  repeated: number
+  /** Rows that wait in the spool. */
+  owed: number
+  /** Why, where something is owed. */
+  reason?: string
+}
+
+export interface GapSummary {
+  readonly source: string
+  readonly lane: string
+  readonly from: string
+  readonly to?: string
+  readonly code: string
+  readonly message: string
+  readonly optional: boolean
+}
+
+export interface RunSummary {
+  schema_version: 1
+  run: string
+  job: string
+  /** done · owed · gaps · rejected · interrupted · failed. */
+  status: string
+  exit: number
+  started_at: string
+  seconds: number
+  batches: number
+  bytes: number
+  read: number
+  filtered: number
+  filtered_by: Record<string, number>
+  quarantined: number
+  quarantined_by: Record<string, number>
+  deduplicated: number
+  warned_by: Record<string, number>
+  /** Records that passed everything and were handed to the stores. */
+  passed: number
+  unaccounted: number
+  stores: Record<string, StoreSummary>
+  gaps: GapSummary[]
+  warnings: string[]
+  error?: { code: ErrorCode; message: string; hint?: string }
+}
+
+export function emptySummary(run: string, job: string, stores: readonly string[], startedAt: Date): RunSummary {
+  return {
+    schema_version: 1,
+    run,
+    job,
+    status: 'done',
+    exit: EXIT.done,
+    started_at: startedAt.toISOString(),
+    seconds: 0,
+    batches: 0,
+    bytes: 0,
+    read: 0,
+    filtered: 0,
+    filtered_by: {},
+    quarantined: 0,
+    quarantined_by: {},
+    deduplicated: 0,
+    warned_by: {},
+    passed: 0,
+    unaccounted: 0,
+    stores: Object.fromEntries(stores.map((id) => [id, { loaded: 0, repeated: 0, owed: 0 }])),
+    gaps: [],
+    warnings: [],
+  }
+}
+
+export function addBatch(
+  summary: RunSummary,
+  batch: {
+    readonly counts: BatchCounts
+    readonly rows: number
+    readonly bytes: number
+    readonly stores: Readonly<Record<string, StoreOutcome>>
+  },
+): void {
+  const { counts } = batch
+  summary.batches += 1
+  summary.bytes += batch.bytes
+  summary.read += counts.read
+  summary.passed += batch.rows
+  summary.deduplicated += counts.deduplicated
+  summary.filtered += addAll(summary.filtered_by, counts.filtered)
+  summary.quarantined += addAll(summary.quarantined_by, counts.quarantined)
+  addAll(summary.warned_by, counts.warned)
+  for (const [id, outcome] of Object.entries(batch.stores)) {
+    const store = summary.stores[id]
+    if (store !== undefined) store[outcome.status] += outcome.rows
+  }
+  summary.unaccounted = summary.read - summary.passed - summary.filtered - summary.quarantined - summary.deduplicated
+}
+
+function addAll(into: Record<string, number>, counts: Readonly<Record<string, number>>): number {
+  let total = 0
+  for (const [id, count] of Object.entries(counts)) {
+    into[id] = (into[id] ?? 0) + count
+    total += count
+  }
+  return total
+}

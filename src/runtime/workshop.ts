@@ -1,0 +1,158 @@
+/**
+ * Everything a run works with, opened in the one order that is safe: engine, attached files, compiled SQL, reference data,
+ * lock-down, sessions. From the lock-down on the engine reaches nothing but the folders named here.
+ */
+import { join } from 'node:path'
+import type { Logger } from 'pino'
+import type { EngineAccess, Extractor, Loader } from '../core/contracts.ts'
+import { AdflowError } from '../core/errors.ts'
+import type { Job, JobExtractor, JobLoader } from '../core/job/job.ts'
+import type { Registry } from '../core/registry.ts'
+import { Engine, type Session } from '../engine/session.ts'
+import { ident } from '../engine/sql-text.ts'
+import { problemsError } from './job-problems.ts'
+import { compilePipeline, type Pipeline } from './pipeline.ts'
+import { SessionPool } from './session-pool.ts'
+import type { StateDir } from './state-dir.ts'
+
+export interface Workshop {
+  readonly engine: Engine
+  /** For work outside batches; not locked to one batch. */
+  readonly session: Session
+  readonly sessions: SessionPool
+  readonly pipeline: Pipeline
+  readonly extractors: readonly { readonly config: JobExtractor; readonly extractor: Extractor }[]
+  /** `unavailable`: the store's file could not be attached. */
+  readonly loaders: readonly {
+    readonly config: JobLoader
+    readonly loader: Loader
+    readonly unavailable?: AdflowError
+  }[]
+  close(): Promise<void>
+}
+
+export interface WorkshopOptions {
+  readonly job: Job
+  readonly registry: Registry
+  readonly state: StateDir
+  readonly log: Logger
+  /** Ids of the sources to read; undefined: all. */
+  readonly only?: readonly string[]
+  readonly evolved?: Readonly<Record<string, string>>
+}
+
+export async function openWorkshop({ job, registry, state, log, only, evolved }: WorkshopOptions): Promise<Workshop> {
+  const { resources } = job
+  const engine = await Engine.open({
+    memoryBytes: resources.memoryLimitBytes,
+    threads: resources.threads,
+    tempFolder: resources.tempDirectory ?? state.temp,
+    locked: false,
+  })
+  const session = await engine.connect()
+  try {
+    const extractors = job.extract.filter((config) => only === undefined || only.includes(config.id))
+    const access: EngineAccess[] = [{ folders: [state.chunks, state.spool] }]
+    const environment = (id: string) => ({
+      id,
+      job: job.name,
+      baseDir: job.baseDir,
+      log: log.child({ component_id: id }),
+    })
+
+    const opened: { config: JobExtractor; extractor: Extractor }[] = []
+    for (const config of extractors) {
+      const definition = await registry.get('extractor', config.type)
+      const env = { ...environment(config.id), chunkDir: state.chunks }
+      if (definition.access !== undefined) access.push(definition.access(config.options, env))
+      opened.push({ config, extractor: definition.create(config.options, env) })
+    }
+    const loaders: { config: JobLoader; loader: Loader; unavailable?: AdflowError }[] = []
+    for (const config of job.load) {
+      const definition = await registry.get('loader', config.type)
+      const env = environment(config.id)
+      const wanted = definition.access?.(config.options, env) ?? {}
+      const unavailable = await attachAll(session, wanted, config.id)
+      access.push(wanted)
+      loaders.push({ config, loader: definition.create(config.options, env), ...(unavailable ? { unavailable } : {}) })
+    }
+
+    const pipeline = await compilePipeline({ job, registry, session, ...(evolved === undefined ? {} : { evolved }) })
+    if (pipeline.stateful) {
+      const file = join(state.path, 'state.duckdb')
+      await session.attach(file, 'state', false)
+      access.push({ attach: [{ file, as: 'state' }] })
+      for (const stage of pipeline.stages) for (const ddl of stage.step.state?.tables ?? []) await session.run(ddl)
+    }
+    await loadReferences(session, pipeline)
+    for (const [name, value] of pipeline.secrets) await session.setSecret(name, value)
+    await session.lockDown({
+      folders: access.flatMap(({ folders }) => folders ?? []),
+      attach: access.flatMap(({ attach }) => attach ?? []),
+      tempFolder: resources.tempDirectory ?? state.temp,
+    })
+    const sessions = await SessionPool.open(engine, resources.inFlight, pipeline.secrets)
+    return {
+      engine,
+      session,
+      sessions,
+      pipeline,
+      extractors: opened,
+      loaders,
+      close: async () => {
+        for (const { extractor } of opened) await extractor.close()
+        for (const { loader } of loaders) await loader.close()
+        sessions.close()
+        session.close()
+        engine.close()
+      },
+    }
+  } catch (error) {
+    session.close()
+    engine.close()
+    throw error
+  }
+}
+
+/** A store whose file cannot be attached is down; the others go on without it. */
+async function attachAll(session: Session, { attach }: EngineAccess, id: string): Promise<AdflowError | undefined> {
+  for (const { file, as } of attach ?? []) {
+    try {
+      await session.attach(file, as, false)
+    } catch (error) {
+      const text = error instanceof Error ? (error.message.split('\n', 1)[0] ?? '') : String(error)
+      return new AdflowError('STORE_UNAVAILABLE', `cannot open the store ${id} at ${file}: ${text}`, {
+        cause: error,
+        hint: /lock/i.test(text)
+          ? 'another process has the file open: stop it, or wait for it'
+          : 'check the path, its permissions and that it is a DuckDB file',
+      })
+    }
+  }
+  return undefined
+}
+
+/** Reference data is loaded once, before the lock-down. A repeated key would double the rows that match it. */
+async function loadReferences(session: Session, pipeline: Pipeline): Promise<void> {
+  for (const { table, name, select, keys, path } of pipeline.references) {
+    await session.run(`CREATE OR REPLACE TABLE ${table} AS ${select}`)
+    for (const key of keys) {
+      const columns = key.map(ident).join(', ')
+      const present = key.map((column) => `${ident(column)} IS NOT NULL`).join(' AND ')
+      const [twice] = await session.rows(
+        `SELECT count(*) AS n FROM (SELECT 1 FROM ${table} WHERE ${present} GROUP BY ${columns} HAVING count(*) > 1)`,
+      )
+      if (Number(twice?.['n'] ?? 0) > 0)
+        throw problemsError(pipeline.job, [
+          new AdflowError(
+            'JOB_INVALID',
+            `the reference data \`${name}\` has ${twice?.['n']} repeated keys (${key.join(', ')})`,
+            {
+              hint: 'each key must stand once, or matching rows would be doubled',
+              details: { path },
+            },
+          ),
+        ])
+    }
+  }
+}
