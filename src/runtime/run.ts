@@ -198,10 +198,12 @@ async function resume(
 ): Promise<void> {
   const { workshop, warn } = parts
   const { job } = workshop.pipeline
+  // Batches that came through a pipe or from a source that the job no longer has are no business of this run.
+  const sources = new Set(job.extract.map(({ id }) => id))
   const histories = []
   for (const store of stores)
     if (store.down === undefined && store.loader.history !== undefined)
-      histories.push(await store.loader.history(job.name, { engine: workshop.session }))
+      histories.push((await store.loader.history(job.name, { engine: workshop.session })).filter(({ source }) => sources.has(source)))
   const remembered = histories.reduce((total, history) => total + history.length, 0)
   if (checkpoints.fresh && remembered > 0)
     throw new AdflowError(

@@ -1,0 +1,42 @@
+/** A progress bar on a terminal, nothing anywhere else. */
+import { Presets, SingleBar } from 'cli-progress'
+import type { RunObserver } from '../runtime/run.ts'
+import type { RunSummary } from '../runtime/summary.ts'
+import { bytes, integer } from './table.ts'
+
+export interface Progress extends RunObserver {
+  stop(): void
+}
+
+export function runProgress(enabled: boolean): Progress {
+  if (!enabled || process.stderr.isTTY !== true) return { stop: () => undefined }
+  const bar = new SingleBar(
+    {
+      format: '{bar} {percentage}% │ {done} of {size} │ {rate}/s │ {rows} rows │ ETA {eta_formatted}',
+      stream: process.stderr,
+      hideCursor: true,
+      clearOnComplete: true,
+    },
+    Presets.shades_classic,
+  )
+  const started = Date.now()
+  let running = false
+  const payload = (summary?: RunSummary) => ({
+    done: bytes(summary?.bytes ?? 0),
+    rate: bytes((summary?.bytes ?? 0) / Math.max(0.1, (Date.now() - started) / 1000)),
+    rows: integer(summary?.read ?? 0),
+  })
+  return {
+    surveyed: ({ bytesLeft }) => {
+      if (bytesLeft === 0) return
+      running = true
+      bar.start(bytesLeft, 0, { size: bytes(bytesLeft), ...payload() })
+    },
+    batchClosed: (summary) => {
+      if (running) bar.update(Math.min(summary.bytes, bar.getTotal()), payload(summary))
+    },
+    stop: () => {
+      if (running) bar.stop()
+    },
+  }
+}

@@ -1,0 +1,32 @@
+/** First signal: drain. Second: out, now. The state is consistent at every instant, so "now" loses nothing. */
+import { EXIT } from '../core/errors.ts'
+
+export interface Signals {
+  readonly drain: AbortSignal
+  /** Exit code that the first signal asks for, once it has come. */
+  readonly exit: number | undefined
+  release(): void
+}
+
+export function catchSignals(): Signals {
+  const controller = new AbortController()
+  let exit: number | undefined
+  const handler = (signal: NodeJS.Signals) => {
+    if (exit !== undefined) process.exit(EXIT.tryAgain)
+    exit = signal === 'SIGINT' ? EXIT.interrupted : EXIT.terminated
+    process.stderr.write(`${signal}: finishing what is under way; once more to stop at once\n`)
+    controller.abort()
+  }
+  process.on('SIGINT', handler)
+  process.on('SIGTERM', handler)
+  return {
+    drain: controller.signal,
+    get exit() {
+      return exit
+    },
+    release: () => {
+      process.off('SIGINT', handler)
+      process.off('SIGTERM', handler)
+    },
+  }
+}

@@ -1,0 +1,56 @@
+/** The summary of a run, for people: rows in, where each went, and that it balances. */
+import type { RunSummary } from '../runtime/summary.ts'
+import { bytes, integer, table } from './table.ts'
+
+export function summaryText(summary: RunSummary): string {
+  const rate = summary.seconds > 0 ? ` (${integer(Math.round(summary.read / summary.seconds))} records/s)` : ''
+  const lines = [
+    `${mark(summary)} ${summary.job}: ${summary.status} — ${integer(summary.read)} records, ${bytes(summary.bytes)} in ${summary.seconds.toFixed(1)} s${rate}`,
+    '',
+    table(
+      [{ name: 'records' }, { name: 'count', align: 'right' }],
+      [
+        ['read', summary.read],
+        ['passed', summary.passed],
+        ['quarantined', summary.quarantined],
+        ...detail(summary.quarantined_by),
+        ['filtered', summary.filtered],
+        ...detail(summary.filtered_by),
+        ['deduplicated', summary.deduplicated],
+        ['unaccounted', summary.unaccounted],
+      ],
+    ),
+    '',
+    table(
+      [
+        { name: 'store' },
+        { name: 'loaded', align: 'right' },
+        { name: 'repeated', align: 'right' },
+        { name: 'owed', align: 'right' },
+      ],
+      Object.entries(summary.stores).map(([id, store]) => [id, store.loaded, store.repeated, store.owed]),
+    ),
+    '',
+    summary.unaccounted === 0
+      ? `balanced: ${integer(summary.read)} read = ${integer(summary.passed)} passed + ${integer(summary.quarantined)} quarantined + ${integer(summary.filtered)} filtered + ${integer(summary.deduplicated)} deduplicated`
+      : `NOT BALANCED: ${integer(summary.unaccounted)} records unaccounted for`,
+  ]
+  for (const [rule, count] of Object.entries(summary.warned_by))
+    lines.push(`warning: rule ${rule} does not hold for ${integer(count)} rows`)
+  for (const gap of summary.gaps)
+    lines.push(`gap: ${gap.source} ${gap.lane} from ${gap.from}: ${gap.code}: ${gap.message}`)
+  for (const [id, store] of Object.entries(summary.stores))
+    if (store.owed > 0 || store.reason !== undefined)
+      lines.push(`owed: ${integer(store.owed)} rows to ${id}: ${store.reason ?? 'the store was down'}`)
+  return lines.join('\n')
+}
+
+function mark(summary: RunSummary): string {
+  return summary.exit === 0 ? '✔' : '✖'
+}
+
+function detail(counts: Readonly<Record<string, number>>): [string, number][] {
+  return Object.entries(counts)
+    .sort(([, a], [, b]) => b - a)
+    .map(([id, count]) => [`  · ${id}`, count])
+}

@@ -1,0 +1,51 @@
+/** Tables for people: right-aligned numbers, no colour unless the terminal has it. */
+import Table from 'cli-table3'
+
+export interface TableColumn {
+  readonly name: string
+  readonly align?: 'left' | 'right'
+}
+
+export function table(columns: readonly TableColumn[], rows: readonly (readonly (string | number)[])[]): string {
+  const made = new Table({
+    head: columns.map(({ name }) => name),
+    colAligns: columns.map(({ align }) => align ?? 'left'),
+    style: { head: [], border: [], compact: true },
+    chars: {
+      top: '',
+      'top-mid': '',
+      'top-left': '',
+      'top-right': '',
+      bottom: '',
+      'bottom-mid': '',
+      'bottom-left': '',
+      'bottom-right': '',
+      left: '',
+      'left-mid': '',
+      mid: '─',
+      'mid-mid': '─',
+      right: '',
+      'right-mid': '',
+      middle: '  ',
+    },
+  })
+  made.push(...rows.map((row) => row.map((cell) => (typeof cell === 'number' ? integer(cell) : cell))))
+  return made.toString()
+}
+
+const formatter = new Intl.NumberFormat('en-US', { maximumFractionDigits: 3 })
+
+export function integer(value: number | bigint): string {
+  return formatter.format(value)
+}
+
+export function bytes(value: number): string {
+  const units = ['B', 'kB', 'MB', 'GB', 'TB']
+  let amount = value
+  let unit = 0
+  while (amount >= 1000 && unit < units.length - 1) {
+    amount /= 1000
+    unit += 1
+  }
+  return `${amount.toFixed(unit === 0 ? 0 : 1)} ${units[unit]}`
+}

@@ -1,0 +1,92 @@
+import { Args, Flags } from '@oclif/core'
+import { BaseCommand, errorText } from '../cli/base-command.ts'
+import { parseModified } from '../cli/modified.ts'
+import { runProgress } from '../cli/progress.ts'
+import { catchSignals } from '../cli/signals.ts'
+import { summaryText } from '../cli/summary-text.ts'
+import { AdflowError, EXIT } from '../core/errors.ts'
+import { runJob } from '../runtime/run.ts'
+import type { RunSummary } from '../runtime/summary.ts'
+
+export default class Run extends BaseCommand {
+  static override summary = 'Run a job once: read what is new, check, transform, load, close the books.'
+  static override description =
+    `Reads every source from where the last run stopped to its present end. A run that was killed is
+simply run again: nothing is lost and nothing is loaded twice. The first SIGINT or SIGTERM stops reading, finishes what is under
+way and saves the checkpoint; the second ends at once (exit 75).`
+  static override examples = [
+    { description: 'Run a job file', command: '<%= config.bin %> <%= command.id %> jobs/quickstart.yaml' },
+    {
+      description: 'Run the job of that name in ./jobs, result as JSON',
+      command: '<%= config.bin %> <%= command.id %> --job quickstart --json',
+    },
+    {
+      description: 'Only one source, only files modified since yesterday',
+      command: '<%= config.bin %> <%= command.id %> jobs/quickstart.yaml --only ad_server --from 24h',
+    },
+    {
+      description: 'Say what would be read, and do nothing',
+      command: '<%= config.bin %> <%= command.id %> jobs/quickstart.yaml --dry-run',
+    },
+  ]
+  static override args = { job: Args.string({ description: 'Job file, or the name of a job in ./jobs.' }) }
+  static override flags = {
+    job: Flags.string({ helpValue: 'NAME', description: 'Name of the job in ./jobs.' }),
+    only: Flags.string({
+      multiple: true,
+      helpValue: 'SOURCE',
+      description: 'Read only this source (may be repeated). The others stay where they are.',
+    }),
+    from: Flags.string({
+      helpValue: 'TIME',
+      description: 'Only files modified at or after this time: RFC 3339, a date, or an age such as 24h.',
+    }),
+    to: Flags.string({ helpValue: 'TIME', description: 'Only files modified before this time.' }),
+    'dry-run': Flags.boolean({ description: 'Print the plan and read nothing.' }),
+    strict: Flags.boolean({ description: 'Exit 10 when records were quarantined or a rule warned.' }),
+    quiet: Flags.boolean({ char: 'q', description: 'No progress and no summary.' }),
+  }
+
+  async run(): Promise<RunSummary | object> {
+    const { args, flags } = await this.parse(Run)
+    const job = await this.job(args.job, flags.job)
+    const unknown = flags.only?.find((id) => !job.extract.some((source) => source.id === id))
+    if (unknown !== undefined)
+      throw new AdflowError('USAGE', `--only ${unknown}: the job has no such source`, {
+        hint: `sources: ${job.extract.map(({ id }) => id).join(', ')}`,
+      })
+    if (flags['dry-run'])
+      return this.config.runCommand('plan', [
+        job.file,
+        ...(flags['state-dir'] === undefined ? [] : ['--state-dir', flags['state-dir']]),
+        ...(this.jsonEnabled() ? ['--json'] : []),
+      ])
+    const progress = runProgress(!flags.quiet && !this.jsonEnabled())
+    const signals = catchSignals()
+    const summary = await runJob({
+      job,
+      registry: await this.registry(),
+      stateDir: this.stateDir(flags['state-dir'], job),
+      log: this.logger(flags),
+      command: this.commandLine,
+      version: this.config.version,
+      drain: signals.drain,
+      observer: progress,
+      ...(flags.only === undefined ? {} : { only: flags.only }),
+      ...parseModified(flags.from, flags.to),
+    }).finally(() => {
+      progress.stop()
+      signals.release()
+    })
+    if (summary.exit === EXIT.done && flags.strict && (summary.quarantined > 0 || summary.warnings.length > 0))
+      summary.exit = EXIT.warnings
+    if (signals.exit !== undefined && summary.exit === EXIT.done) summary.exit = signals.exit
+    process.exitCode = summary.exit
+    if (!flags.quiet) this.log(summaryText(summary))
+    if (summary.error !== undefined && !this.jsonEnabled()) {
+      const { code, message, hint } = summary.error
+      process.stderr.write(`${errorText(new AdflowError(code, message, hint === undefined ? {} : { hint }))}\n`)
+    }
+    return summary
+  }
+}
