@@ -1,0 +1,163 @@
+/** What can happen to a job, as events of the ledger. Integers that may exceed 2^53 are decimal strings. */
+import type { Position } from '../core/contracts.ts'
+
+/** Counts per rule, step or loader id. */
+type PerId<Value = number> = Readonly<Record<string, Value>>
+
+interface RangeFields {
+  readonly source: string
+  readonly lane: string
+  readonly from: Position
+  readonly to: Position
+}
+
+export interface RunStarted {
+  readonly type: 'run_started'
+  readonly run: string
+  readonly job: string
+  /** The command as typed, without secrets. */
+  readonly command: string
+  /** Version of adflow. */
+  readonly version: string
+  readonly epoch: string
+}
+
+export interface RunEnded {
+  readonly type: 'run_ended'
+  readonly run: string
+  /** `done`, `owed`, `failed`, `interrupted` … */
+  readonly status: string
+  readonly exit: number
+  /** Error code of docs/errors.md, where it did not end well. */
+  readonly code?: string
+  readonly message?: string
+}
+
+/** One move of the table in runtime/states.ts. */
+export interface BatchMoved extends RangeFields {
+  readonly type: 'batch_moved'
+  readonly token: string
+  readonly state: string
+  /** The state before; absent for the first. */
+  readonly before_state?: string
+}
+
+export interface BatchCounts {
+  readonly read: number
+  /** By rule id. */
+  readonly quarantined: PerId
+  /** By step id. */
+  readonly filtered: PerId
+  readonly deduplicated: number
+  /** By rule id: rows that went on with a warning. */
+  readonly warned: PerId
+}
+
+/** Sums of a hash per row, so that one lost and one doubled row cannot cancel out as they would in a count or an xor. */
+export interface BatchSums {
+  readonly read: string
+  readonly quarantined: string
+  readonly filtered: string
+  readonly deduplicated: string
+  /** Of the rows handed to the loaders. */
+  readonly out: string
+}
+
+export interface StoreOutcome {
+  readonly rows: number
+  /** `repeated`: an earlier write of the token had done it. `owed`: the batch waits in the spool. */
+  readonly status: 'loaded' | 'repeated' | 'owed'
+  /** Table name, file paths. */
+  readonly outputs: readonly string[]
+}
+
+/** The books of one batch. A batch that is repeated after a crash is closed again; the last one counts. */
+export interface BatchClosed extends RangeFields {
+  readonly type: 'batch_closed'
+  readonly token: string
+  readonly sequence: string
+  readonly origin: string
+  /** Digest of the chunk. */
+  readonly digest: string
+  readonly bytes: number
+  readonly counts: BatchCounts
+  readonly sums: BatchSums
+  readonly stores: PerId<StoreOutcome>
+  /** Rows read that are in no store, no quarantine and no count. Anything but 0 is a fault. */
+  readonly unaccounted: number
+}
+
+/** A batch that was owed has reached its store. */
+export interface StorePaid {
+  readonly type: 'store_paid'
+  readonly token: string
+  readonly loader: string
+  readonly rows: number
+}
+
+/** A part of a source that could not be read; a later run tries again. */
+export interface GapBooked {
+  readonly type: 'gap'
+  readonly source: string
+  readonly lane: string
+  readonly from: Position
+  readonly to?: Position
+  readonly code: string
+  readonly message: string
+}
+
+export interface CheckpointFellBack {
+  readonly type: 'checkpoint_fallback'
+  readonly slot: string
+  readonly reason: string
+  readonly generation: string
+}
+
+/** The end of a segment that a crash had torn was cut off when the ledger was opened. */
+export interface LedgerCutOff {
+  readonly type: 'ledger_cut'
+  readonly segment: string
+  /** Byte position of the cut. */
+  readonly byte: number
+  readonly bytes: number
+}
+
+/** Somebody changed the state by hand. */
+export interface StateChanged {
+  readonly type: 'state_changed'
+  readonly who: string
+  readonly what: string
+  readonly before: unknown
+  readonly after: unknown
+}
+
+/** The checkpoint was rebuilt from what the stores remember. */
+export interface Recovered {
+  readonly type: 'recovered'
+  readonly who: string
+  readonly generation: string
+  /** Stores that were asked. */
+  readonly stores: readonly string[]
+  readonly batches: number
+}
+
+/** A batch rule or a rule with `on_fail: fail` stopped a batch. */
+export interface RuleFailed extends Partial<RangeFields> {
+  readonly type: 'rule_failed'
+  readonly token?: string
+  readonly rule: string
+  readonly message: string
+}
+
+export type LedgerEvent =
+  | RunStarted
+  | RunEnded
+  | BatchMoved
+  | BatchClosed
+  | StorePaid
+  | GapBooked
+  | CheckpointFellBack
+  | LedgerCutOff
+  | StateChanged
+  | Recovered
+  | RuleFailed
