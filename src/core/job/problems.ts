@@ -1,7 +1,6 @@
 /** Mistakes of a job file: all are collected, so that one lint shows everything there is to mend. */
 import { AdflowError, type ErrorCode } from '../errors.ts'
-import type { Job } from './job.ts'
-import { excerpt, type Path, type Place } from './places.ts'
+import { excerpt, type Place } from './places.ts'
 import { redact } from './secrets.ts'
 
 /** One mistake, as `details.problems` of the error lists it. */
@@ -51,39 +50,14 @@ export class Problems {
     const problems = found.map(({ at, message, suggestion, excerpt: shown }): Problem => {
       return { at, message, ...(suggestion === undefined ? {} : { suggestion }), excerpt: shown }
     })
-    throw jobError(this.#file, problems, new Set(found.map((problem) => problem.code)))
+    const [code, ...others] = new Set(found.map((problem) => problem.code))
+    const count = problems.length === 1 ? 'a mistake' : `${problems.length} mistakes`
+    throw new AdflowError(
+      code !== undefined && others.length === 0 ? code : 'JOB_INVALID',
+      `${this.#file} has ${count}\n\n${problems.map(format).join('\n\n')}`,
+      { details: { problems } },
+    )
   }
-}
-
-/** One error out of several that were found in a job after it was read. Each says with `details.path` where it belongs. */
-export function problemsError(job: Pick<Job, 'file' | 'at' | 'excerpt'>, errors: readonly AdflowError[]): AdflowError {
-  const problems = errors.map((error): Problem => {
-    const path = pathOf(error)
-    const message = redact(error.message)
-    const suggestion = error.hint === undefined ? {} : { suggestion: redact(error.hint) }
-    return { at: job.at(path), message, ...suggestion, excerpt: job.excerpt(path) }
-  })
-  return jobError(job.file, problems, new Set(errors.map((error) => error.code)), errors[0])
-}
-
-function pathOf(error: AdflowError): Path {
-  const path = error.details?.['path']
-  return Array.isArray(path) ? path : []
-}
-
-function jobError(
-  file: string,
-  problems: readonly Problem[],
-  codes: ReadonlySet<ErrorCode>,
-  cause?: unknown,
-): AdflowError {
-  const [code] = codes
-  const count = problems.length === 1 ? 'a mistake' : `${problems.length} mistakes`
-  return new AdflowError(
-    codes.size === 1 && code !== undefined ? code : 'JOB_INVALID',
-    `${file} has ${count}\n\n${problems.map(format).join('\n\n')}`,
-    { cause, details: { problems } },
-  )
 }
 
 function format(problem: Problem): string {
