@@ -307,6 +307,8 @@ export interface Loader {
   open(context: { readonly engine: EngineConnection; readonly columns: readonly Column[] }): Promise<void>
   /** Resolved = durable. Rejected = nothing of the batch is visible, or unknown (then probe decides). */
   write(batch: LoadBatch, context: { readonly signal: AbortSignal }): Promise<Receipt>
+  /** After the last batch of a run. `complete`: every batch of the run was written, nothing is owed. */
+  finish?(context: { readonly engine: EngineConnection; readonly complete: boolean }): Promise<void>
   /** After an unknown outcome: did the token land? */
   probe?(token: string, context: { readonly engine: EngineConnection }): Promise<Receipt | undefined>
   /** Every batch of the job that the store remembers: for recover and for noticing stale checkpoints. */

@@ -203,7 +203,11 @@ async function resume(
   const histories = []
   for (const store of stores)
     if (store.down === undefined && store.loader.history !== undefined)
-      histories.push((await store.loader.history(job.name, { engine: workshop.session })).filter(({ source }) => sources.has(source)))
+      histories.push(
+        (await store.loader.history(job.name, { engine: workshop.session })).filter(({ source }) =>
+          sources.has(source),
+        ),
+      )
   const remembered = histories.reduce((total, history) => total + history.length, 0)
   if (checkpoints.fresh && remembered > 0)
     throw new AdflowError(

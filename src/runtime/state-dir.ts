@@ -1,0 +1,81 @@
+/** Where the state of a job lives on this machine. */
+import { constants } from 'node:fs'
+import { access, mkdir, readdir, rm } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
+import { AdflowError, localIoError } from '../core/errors.ts'
+
+export interface StateDirSources {
+  readonly flag?: string
+  readonly env: Readonly<Record<string, string | undefined>>
+  readonly jobFile: string
+}
+
+/** Flag > ADFLOW_STATE_DIR > STATE_DIRECTORY (systemd) > XDG_STATE_HOME/adflow > .adflow beside the job file. */
+export function resolveStateDir({ flag, env, jobFile }: StateDirSources): string {
+  const given = flag ?? filled(env['ADFLOW_STATE_DIR']) ?? filled(env['STATE_DIRECTORY'])?.split(':')[0]
+  if (given !== undefined) return resolve(given)
+  const xdg = filled(env['XDG_STATE_HOME'])
+  return xdg === undefined ? join(dirname(resolve(jobFile)), '.adflow') : resolve(xdg, 'adflow')
+}
+
+function filled(value: string | undefined): string | undefined {
+  return value === '' ? undefined : value
+}
+
+/** Folders of one job. */
+export interface StateDir {
+  readonly path: string
+  readonly ledger: string
+  readonly spool: string
+  /** Cut chunks; empty between runs. */
+  readonly chunks: string
+  /** Where the engine spills; empty between runs. */
+  readonly temp: string
+  readonly quarantine: string
+  /** State tables of steps. */
+  readonly database: string
+  spoolOf(loader: string): string
+}
+
+/** The folders of a job, whether they exist or not. */
+export function stateDirOf(directory: string, job: string): StateDir {
+  const path = join(directory, job)
+  return {
+    path,
+    ledger: join(path, 'ledger'),
+    spool: join(path, 'spool'),
+    chunks: join(path, 'chunks'),
+    temp: join(path, 'temp'),
+    quarantine: join(path, 'quarantine'),
+    database: join(path, 'state.duckdb'),
+    spoolOf: (loader) => join(path, 'spool', loader),
+  }
+}
+
+/** Creates what is missing. @throws AdflowError LOCAL_IO, with the path, where it cannot be written. */
+export async function openStateDir(directory: string, job: string): Promise<StateDir> {
+  const state = stateDirOf(directory, job)
+  try {
+    for (const folder of [state.ledger, state.spool, state.chunks, state.temp, state.quarantine])
+      await mkdir(folder, { recursive: true })
+    await access(state.path, constants.W_OK)
+    return state
+  } catch (error) {
+    const wrapped = localIoError(error, `write in the state directory ${state.path}`)
+    throw new AdflowError(wrapped.code, wrapped.message, {
+      cause: error,
+      hint: 'give a writable folder with --state-dir or ADFLOW_STATE_DIR; nothing was read',
+    })
+  }
+}
+
+/** What a killed run left in the folders that are empty between runs. Only for the holder of the job's lock. */
+export async function emptyStateFolders(state: StateDir): Promise<void> {
+  for (const folder of [state.chunks, state.temp]) {
+    try {
+      for (const name of await readdir(folder)) await rm(join(folder, name), { recursive: true, force: true })
+    } catch (error) {
+      throw localIoError(error, `empty ${folder}`)
+    }
+  }
+}
