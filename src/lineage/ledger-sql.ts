@@ -1,0 +1,137 @@
+/** The ledger as tables: SQL for the engine. Everything that status, lineage and audit tell is a query over these views. */
+
+/** View column → where it stands in the event and its type. SQL words (at, from, to) are renamed. */
+const COLUMNS = {
+  seq: ['seq', 'BIGINT'],
+  time: ['at', 'TIMESTAMP'],
+  type: ['type', 'VARCHAR'],
+  run: ['run', 'VARCHAR'],
+  job: ['job', 'VARCHAR'],
+  command: ['command', 'VARCHAR'],
+  version: ['version', 'VARCHAR'],
+  epoch: ['epoch', 'BIGINT'],
+  status: ['status', 'VARCHAR'],
+  exit: ['exit', 'INTEGER'],
+  code: ['code', 'VARCHAR'],
+  message: ['message', 'VARCHAR'],
+  token: ['token', 'VARCHAR'],
+  sequence: ['sequence', 'BIGINT'],
+  source: ['source', 'VARCHAR'],
+  lane: ['lane', 'VARCHAR'],
+  range_from: ['from', 'HUGEINT'],
+  range_to: ['to', 'HUGEINT'],
+  state: ['state', 'VARCHAR'],
+  before_state: ['before_state', 'VARCHAR'],
+  origin: ['origin', 'VARCHAR'],
+  digest: ['digest', 'VARCHAR'],
+  bytes: ['bytes', 'BIGINT'],
+  counts: [
+    'counts',
+    'STRUCT("read" BIGINT, quarantined MAP(VARCHAR, BIGINT), filtered MAP(VARCHAR, BIGINT), deduplicated BIGINT, warned MAP(VARCHAR, BIGINT))',
+  ],
+  sums: ['sums', 'STRUCT("read" HUGEINT, quarantined HUGEINT, filtered HUGEINT, deduplicated HUGEINT, "out" HUGEINT)'],
+  stores: ['stores', 'MAP(VARCHAR, STRUCT("rows" BIGINT, status VARCHAR, outputs VARCHAR[]))'],
+  unaccounted: ['unaccounted', 'BIGINT'],
+  loader: ['loader', 'VARCHAR'],
+  rows: ['rows', 'BIGINT'],
+  rule: ['rule', 'VARCHAR'],
+  who: ['who', 'VARCHAR'],
+  what: ['what', 'VARCHAR'],
+  before: ['before', 'JSON'],
+  after: ['after', 'JSON'],
+  slot: ['slot', 'VARCHAR'],
+  reason: ['reason', 'VARCHAR'],
+  generation: ['generation', 'BIGINT'],
+  prev: ['prev', 'VARCHAR'],
+  hash: ['hash', 'VARCHAR'],
+} as const satisfies Readonly<Record<string, readonly [string, string]>>
+
+/** A SELECT of all events of the given segment files (paths or globs); of no events where there are none. */
+export function ledgerSelect(files: readonly string[]): string {
+  const columns = Object.entries(COLUMNS)
+  if (files.length === 0) {
+    const nothing = columns.map(([name, [, type]]) => `NULL::${type} AS "${name}"`)
+    return `SELECT ${nothing.join(', ')} WHERE false`
+  }
+  const renamed = columns.map(([name, [field]]) => `"${field}" AS "${name}"`)
+  const types = columns.map(([, [field, type]]) => `${text(field)}: ${text(type)}`)
+  // Reads while a run writes, and after a crash: an unfinished last line becomes a row of NULLs and is left out. No
+  // other line can fail to parse, or the hash chain would not hold either; `verifyLedger` is what finds that.
+  return `SELECT ${renamed.join(', ')} FROM read_json([${files.map(text).join(', ')}], format = 'newline_delimited',
+  ignore_errors = true, maximum_object_size = ${MAX_EVENT_BYTES}, columns = {${types.join(', ')}})
+  WHERE seq IS NOT NULL`
+}
+
+const MAX_EVENT_BYTES = 64 * 1024 * 1024
+
+/** Statements that make the views `ledger`, `runs`, `batches`, `gaps` and `conservation`, in order. */
+export function ledgerViews(files: readonly string[]): readonly string[] {
+  return [
+    view('ledger', ledgerSelect(files)),
+    view('batches', BATCHES),
+    view('runs', RUNS),
+    view('gaps', GAPS),
+    view('conservation', CONSERVATION),
+  ]
+}
+
+/** One row per batch: its books as they were closed last. A batch repeated after a crash is the same batch. */
+const BATCHES = `
+SELECT token, sequence, source, lane, range_from, range_to, origin, digest, bytes, counts."read" AS "read",
+  coalesce(list_sum(map_values(counts.quarantined)), 0)::BIGINT AS quarantined,
+  coalesce(list_sum(map_values(counts.filtered)), 0)::BIGINT AS filtered,
+  counts.deduplicated AS deduplicated,
+  counts."read" - quarantined - filtered - counts.deduplicated - unaccounted AS "out",
+  unaccounted, counts, sums, stores, run, time AS closed_at, seq
+FROM ledger WHERE type = 'batch_closed'
+QUALIFY row_number() OVER (PARTITION BY token ORDER BY seq DESC) = 1`
+
+/** One row per run, with what it closed. A run without an end is going on, or was killed. */
+const RUNS = `
+SELECT s.run, s.job, s.command, s.version, s.epoch, s.time AS started_at, e.time AS ended_at,
+  coalesce(e.status, 'unfinished') AS status, e.exit, e.code, e.message,
+  coalesce(b.batches, 0) AS batches, coalesce(b."read", 0)::BIGINT AS "read"
+FROM (FROM ledger WHERE type = 'run_started') s
+LEFT JOIN (FROM ledger WHERE type = 'run_ended' QUALIFY row_number() OVER (PARTITION BY run ORDER BY seq DESC) = 1) e
+  ON e.run = s.run
+LEFT JOIN (SELECT run, count(DISTINCT token) AS batches, sum(counts."read") AS "read" FROM ledger
+  WHERE type = 'batch_closed' GROUP BY run) b ON b.run = s.run
+ORDER BY s.seq`
+
+/** One row per place where a source could not be read. It is open until a later batch covers it. */
+const GAPS = `
+SELECT g.source, g.lane, g.range_from, g.range_to, g.code, g.message, g.run, g.time AS booked_at,
+  NOT EXISTS (SELECT 1 FROM ledger c WHERE c.type = 'batch_closed' AND c.seq > g.seq AND c.source = g.source
+    AND c.lane = g.lane AND c.range_from <= g.range_from AND c.range_to > g.range_from) AS open
+FROM ledger g WHERE g.type = 'gap'
+QUALIFY row_number() OVER (PARTITION BY g.source, g.lane, g.range_from ORDER BY g.seq DESC) = 1
+ORDER BY g.seq`
+
+/** read = loaded + owed + quarantined + filtered + deduplicated + unaccounted, per source, lane and store. `balance` is what is
+ *  left of that equation: 0, or a fault. It fits stores that take the main output, row by row. */
+const CONSERVATION = `
+WITH outcomes AS (
+  SELECT token, unnest(map_entries(stores)) AS store FROM batches
+), placed AS (
+  SELECT o.token, o.store."key" AS store, o.store."value"."rows" AS "rows",
+    o.store."value".status = 'owed' AND p.token IS NULL AS owed
+  FROM outcomes o LEFT JOIN (SELECT DISTINCT token, loader FROM ledger WHERE type = 'store_paid') p
+    ON p.token = o.token AND p.loader = o.store."key"
+)
+SELECT b.source, b.lane, p.store, count(*) AS batches, sum(b."read")::BIGINT AS "read",
+  coalesce(sum(p."rows") FILTER (WHERE NOT p.owed), 0)::BIGINT AS loaded,
+  sum(b.quarantined)::BIGINT AS quarantined, sum(b.filtered)::BIGINT AS filtered,
+  sum(b.deduplicated)::BIGINT AS deduplicated,
+  coalesce(sum(p."rows") FILTER (WHERE p.owed), 0)::BIGINT AS owed,
+  sum(b.unaccounted)::BIGINT AS unaccounted,
+  sum(b."read" - b.quarantined - b.filtered - b.deduplicated - b.unaccounted - p."rows")::BIGINT AS balance
+FROM batches b JOIN placed p ON p.token = b.token
+GROUP BY b.source, b.lane, p.store ORDER BY b.source, b.lane, p.store`
+
+function view(name: string, select: string): string {
+  return `CREATE OR REPLACE VIEW ${name} AS ${select.trim()}`
+}
+
+function text(value: string): string {
+  return `'${value.replaceAll("'", "''")}'`
+}
