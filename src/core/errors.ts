@@ -17,6 +17,23 @@ export const EXIT = {
   terminated: 143,
 } as const
 
+/** What the exit codes mean; the text of docs/errors.md. */
+export const EXIT_ABOUT: Readonly<Record<keyof typeof EXIT, string>> = {
+  done: 'Done.',
+  unexpected: 'Unexpected: a defect in adflow, or a test of a job that failed.',
+  usage: 'The command line is wrong.',
+  warnings: 'Done, with warnings, under `--strict`.',
+  differences: 'Differences are left.',
+  rejected: 'Data were rejected, or a range of a source is lost.',
+  unavailable: 'A source or a store is down; a store may be owed batches.',
+  localIo: 'A local disk failed: full, read-only, broken.',
+  tryAgain: 'Try again later: another run holds the job, or the run was cut short.',
+  denied: 'Fenced off, or access denied.',
+  config: 'The configuration or the state is damaged or missing.',
+  interrupted: 'Ended by SIGINT.',
+  terminated: 'Ended by SIGTERM.',
+}
+
 interface CodeSpec {
   readonly exit: number
   readonly retryable: boolean

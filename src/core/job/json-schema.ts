@@ -46,10 +46,18 @@ async function components(registry: Registry, kind: ComponentKind, base: z.core.
   }
   return {
     type: 'object',
-    properties: { type: { description: 'Type of the component.', anyOf: choices }, ...baseKeys },
+    properties: {
+      type: { description: 'Type of the component.', type: 'string', ...some('anyOf', choices) },
+      ...baseKeys,
+    },
     required: ['type'],
-    allOf: cases,
+    ...some('allOf', cases),
   }
+}
+
+/** An empty list is no valid JSON Schema. */
+function some(word: string, list: readonly JsonSchema[]): JsonSchema {
+  return list.length === 0 ? {} : { [word]: list }
 }
 
 /** Options of a component with the keys of every entry among them: a closed map cannot be extended from outside. */
@@ -73,7 +81,10 @@ async function steps(registry: Registry): Promise<JsonSchema> {
     type: 'object',
     properties: { id, ...verbs },
     additionalProperties: false,
-    oneOf: Object.keys(verbs).map((verb) => ({ required: [verb] })),
+    ...some(
+      'oneOf',
+      Object.keys(verbs).map((verb) => ({ required: [verb] })),
+    ),
   }
 }
 
