@@ -1,7 +1,7 @@
 /** Where the state of a job lives on this machine. */
-import { constants } from 'node:fs'
-import { access, mkdir, readdir, rm } from 'node:fs/promises'
+import { mkdir, readdir, rm, writeFile } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
+import { sweepTemporaries, temporaryPath } from '../core/durable.ts'
 import { AdflowError, localIoError } from '../core/errors.ts'
 
 export interface StateDirSources {
@@ -52,13 +52,16 @@ export function stateDirOf(directory: string, job: string): StateDir {
   }
 }
 
-/** Creates what is missing. @throws AdflowError LOCAL_IO, with the path, where it cannot be written. */
+/** Creates what is missing, for this user alone: the quarantine holds records as they came. @throws AdflowError LOCAL_IO, with the path, where it cannot be written. */
 export async function openStateDir(directory: string, job: string): Promise<StateDir> {
   const state = stateDirOf(directory, job)
   try {
     for (const folder of [state.ledger, state.spool, state.chunks, state.temp, state.quarantine])
-      await mkdir(folder, { recursive: true })
-    await access(state.path, constants.W_OK)
+      await mkdir(folder, { recursive: true, mode: 0o700 })
+    // access(2) asks for the real user and knows nothing of a full disk: only a write tells.
+    const probe = temporaryPath(join(state.path, 'probe'))
+    await writeFile(probe, 'x', { flag: 'wx' })
+    await rm(probe)
     return state
   } catch (error) {
     const wrapped = localIoError(error, `write in the state directory ${state.path}`)
@@ -69,7 +72,8 @@ export async function openStateDir(directory: string, job: string): Promise<Stat
   }
 }
 
-/** What a killed run left in the folders that are empty between runs. Only for the holder of the job's lock. */
+/** What a killed run left: everything in the folders that are empty between runs, and half-written files in the others.
+ *  Only for the holder of the job's lock. */
 export async function emptyStateFolders(state: StateDir): Promise<void> {
   for (const folder of [state.chunks, state.temp]) {
     try {
@@ -77,5 +81,16 @@ export async function emptyStateFolders(state: StateDir): Promise<void> {
     } catch (error) {
       throw localIoError(error, `empty ${folder}`)
     }
+  }
+  for (const folder of [state.path, state.ledger, state.quarantine, ...(await spoolFolders(state))])
+    await sweepTemporaries(folder)
+}
+
+async function spoolFolders(state: StateDir): Promise<readonly string[]> {
+  try {
+    const entries = await readdir(state.spool, { withFileTypes: true })
+    return entries.filter((entry) => entry.isDirectory()).map(({ name }) => state.spoolOf(name))
+  } catch (error) {
+    throw localIoError(error, `list the spool ${state.spool}`)
   }
 }
