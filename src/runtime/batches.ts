@@ -322,6 +322,7 @@ export class Batches {
       ...this.#info(source.config.id, chunk, plan, main ? token : tokenOf({ ...parts, output: store.input })),
       sequence: plan.sequence,
       origin: chunk.origin,
+      batch: token,
       columns: output.columns,
       relation: output.relation,
     }

@@ -180,7 +180,7 @@ async function openStores({ job, drain }: RunOptions, { state, ledger, workshop 
       job,
       signal: drain ?? new AbortController().signal,
       paid: (id, batch, receipt) =>
-        ledger.append([{ type: 'store_paid', token: batch.token, loader: id, rows: receipt.rows }]),
+        ledger.append([{ type: 'store_paid', token: batch.batch, loader: id, rows: receipt.rows }]),
     })
     if (unavailable !== undefined) store.down = unavailable
     else await store.open(workshop.session, workshop.pipeline.outputs.get(store.input)?.relation.columns ?? [])

@@ -16,6 +16,8 @@ export interface OwedBatch extends BatchInfo {
   readonly rows: number
   readonly bytes: number
   readonly origin: string
+  /** Token of the batch in the ledger; `token` is that of the output. */
+  readonly batch: string
 }
 
 export class Spool {

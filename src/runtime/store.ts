@@ -18,6 +18,8 @@ import type { OwedBatch, Spool } from './spool.ts'
 export interface Delivery extends BatchInfo {
   readonly sequence: string
   readonly origin: string
+  /** Token of the batch in the ledger; `token` is that of this output. */
+  readonly batch: string
   readonly columns: readonly Column[]
   readonly relation: string
 }

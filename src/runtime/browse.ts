@@ -1,0 +1,99 @@
+/** A read-only look at what a job has made: its warehouses, quarantine and ledger, as tables of one engine session. */
+import { existsSync } from 'node:fs'
+import { readdir } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Logger } from 'pino'
+import type { EngineAccess } from '../core/contracts.ts'
+import { AdflowError } from '../core/errors.ts'
+import type { Job } from '../core/job/job.ts'
+import type { Registry } from '../core/registry.ts'
+import { Engine, type Session } from '../engine/session.ts'
+import { ident, list } from '../engine/sql-text.ts'
+import { ledgerViews } from '../lineage/ledger-sql.ts'
+import { ledgerSegments } from '../lineage/ledger-verify.ts'
+import { type StateDir, stateDirOf } from './state-dir.ts'
+
+export interface Browser {
+  readonly session: Session
+  /** Attached warehouses, by loader id. */
+  readonly warehouses: readonly string[]
+  /** Stores that could not be opened, and why. */
+  readonly closed: Readonly<Record<string, string>>
+  close(): void
+}
+
+const QUARANTINE_COLUMNS =
+  "{token: 'VARCHAR', source: 'VARCHAR', lane: 'VARCHAR', origin: 'VARCHAR', at: 'TIMESTAMP', byte_from: 'BIGINT', byte_to: 'BIGINT', line: 'BIGINT', rule: 'VARCHAR', field: 'VARCHAR', reason: 'VARCHAR', failures: 'STRUCT(rule VARCHAR, field VARCHAR, reason VARCHAR)[]', raw: 'VARCHAR', raw_base64: 'VARCHAR'}"
+
+export async function openBrowser(job: Job, stateDir: string, registry: Registry, log: Logger): Promise<Browser> {
+  const state = stateDirOf(stateDir, job.name)
+  const engine = await Engine.open({
+    memoryBytes: job.resources.memoryLimitBytes,
+    threads: job.resources.threads,
+    tempFolder: join(tmpdir(), `adflow-${process.pid}`),
+    locked: false,
+  })
+  const session = await engine.connect()
+  try {
+    const { warehouses, closed } = await attachStores(job, registry, log, session)
+    for (const view of ledgerViews(await segments(state))) await session.run(view)
+    await session.run(`CREATE OR REPLACE VIEW quarantine AS ${await quarantineSelect(state)}`)
+    if (warehouses.length > 0)
+      await session.run(
+        `SET search_path = '${['memory.main', ...warehouses.map((id) => `${ident(id)}.main`)].join(',')}'`,
+      )
+    return {
+      session,
+      warehouses,
+      closed,
+      close: () => {
+        session.close()
+        engine.close()
+      },
+    }
+  } catch (error) {
+    session.close()
+    engine.close()
+    throw error
+  }
+}
+
+async function segments({ ledger }: StateDir): Promise<string[]> {
+  if (!existsSync(ledger)) return []
+  return (await ledgerSegments(ledger)).map((name) => join(ledger, name))
+}
+
+async function quarantineSelect({ quarantine }: StateDir): Promise<string> {
+  const names = existsSync(quarantine)
+    ? (await readdir(quarantine)).filter((name) => name.endsWith('.ndjson') && !name.startsWith('.'))
+    : []
+  if (names.length === 0)
+    return 'SELECT NULL::VARCHAR AS token, NULL::VARCHAR AS source, NULL::VARCHAR AS lane, NULL::VARCHAR AS origin, NULL::TIMESTAMP AS at, NULL::BIGINT AS byte_from, NULL::BIGINT AS byte_to, NULL::BIGINT AS line, NULL::VARCHAR AS rule, NULL::VARCHAR AS field, NULL::VARCHAR AS reason, NULL::VARCHAR AS raw, NULL::VARCHAR AS raw_base64 WHERE false'
+  const files = list(names.map((name) => join(quarantine, name)))
+  return `SELECT * FROM read_json(${files}, format = 'newline_delimited', columns = ${QUARANTINE_COLUMNS}, maximum_object_size = 268435456)`
+}
+
+async function attachStores(job: Job, registry: Registry, log: Logger, session: Session) {
+  const warehouses: string[] = []
+  const closed: Record<string, string> = {}
+  for (const config of job.load) {
+    const definition = await registry.get('loader', config.type)
+    const env = { id: config.id, job: job.name, baseDir: job.baseDir, log }
+    const access: EngineAccess = definition.access?.(config.options, env) ?? {}
+    for (const { file } of access.attach ?? []) {
+      if (!existsSync(file)) {
+        closed[config.id] = `${file} does not exist yet: the job has not loaded anything`
+        continue
+      }
+      try {
+        await session.attach(file, config.id, true)
+        warehouses.push(config.id)
+      } catch (error) {
+        if (!(error instanceof AdflowError)) throw error
+        closed[config.id] = error.message.split('\n', 1)[0] ?? error.message
+      }
+    }
+  }
+  return { warehouses, closed }
+}
