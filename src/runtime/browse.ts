@@ -26,7 +26,14 @@ export interface Browser {
 const QUARANTINE_COLUMNS =
   "{token: 'VARCHAR', source: 'VARCHAR', lane: 'VARCHAR', origin: 'VARCHAR', at: 'TIMESTAMP', byte_from: 'BIGINT', byte_to: 'BIGINT', line: 'BIGINT', rule: 'VARCHAR', field: 'VARCHAR', reason: 'VARCHAR', failures: 'STRUCT(rule VARCHAR, field VARCHAR, reason VARCHAR)[]', raw: 'VARCHAR', raw_base64: 'VARCHAR'}"
 
-export async function openBrowser(job: Job, stateDir: string, registry: Registry, log: Logger): Promise<Browser> {
+/** `stores: false` leaves the warehouses closed: a running job holds them. */
+export async function openBrowser(
+  job: Job,
+  stateDir: string,
+  registry: Registry,
+  log: Logger,
+  { stores = true }: { readonly stores?: boolean } = {},
+): Promise<Browser> {
   const state = stateDirOf(stateDir, job.name)
   const engine = await Engine.open({
     memoryBytes: job.resources.memoryLimitBytes,
@@ -36,7 +43,9 @@ export async function openBrowser(job: Job, stateDir: string, registry: Registry
   })
   const session = await engine.connect()
   try {
-    const { warehouses, closed } = await attachStores(job, registry, log, session)
+    const { warehouses, closed } = stores
+      ? await attachStores(job, registry, log, session)
+      : { warehouses: [], closed: {} }
     for (const view of ledgerViews(await segments(state))) await session.run(view)
     await session.run(`CREATE OR REPLACE VIEW quarantine AS ${await quarantineSelect(state)}`)
     if (warehouses.length > 0)

@@ -1,0 +1,90 @@
+/** Where a job stands: positions, what is owed, the last runs, the totals of its books. Reads only. */
+import { existsSync } from 'node:fs'
+import type { Job } from '../core/job/job.ts'
+import type { Browser } from './browse.ts'
+import { openCheckpoints } from './checkpoints.ts'
+import { type Holder, holderOf } from './lock.ts'
+import { Spool } from './spool.ts'
+import { stateDirOf } from './state-dir.ts'
+
+export interface JobStatus {
+  readonly schema_version: 1
+  readonly job: string
+  readonly state_dir: string
+  /** The run that is going on. */
+  readonly running: Holder | null
+  readonly checkpoint: {
+    readonly generation: string
+    readonly epoch: string
+    readonly saved_at: string
+    readonly fallback: string | null
+  } | null
+  readonly lanes: readonly {
+    readonly source: string
+    readonly lane: string
+    readonly at: string
+    readonly behind: Readonly<Record<string, string>>
+  }[]
+  /** Ranges under way or cut off by a kill: retried exactly by the next run. */
+  readonly planned: number
+  readonly owed: readonly {
+    readonly store: string
+    readonly batches: number
+    readonly rows: number
+    readonly bytes: number
+  }[]
+  readonly runs: readonly Readonly<Record<string, unknown>>[]
+  readonly conservation: readonly Readonly<Record<string, unknown>>[]
+  readonly gaps: readonly Readonly<Record<string, unknown>>[]
+}
+
+export async function jobStatus(job: Job, stateDir: string, { session }: Browser): Promise<JobStatus> {
+  const state = stateDirOf(stateDir, job.name)
+  const exists = existsSync(state.path)
+  const checkpoints = exists ? await openCheckpoints(state.path, job.name) : undefined
+  const { current } = checkpoints ?? {}
+  const owed = []
+  for (const { id } of exists ? job.load : []) {
+    const spool = new Spool(state.spoolOf(id))
+    if (!existsSync(spool.folder)) continue
+    await spool.open()
+    if (spool.owed.length > 0)
+      owed.push({
+        store: id,
+        batches: spool.owed.length,
+        rows: spool.owed.reduce((total, { rows }) => total + rows, 0),
+        bytes: spool.bytes,
+      })
+  }
+  const records = async (sql: string) => {
+    const { columns, rows } = await session.jsonRows(sql)
+    return rows.map((row) => Object.fromEntries(columns.map((name, index) => [name, row[index] ?? null])))
+  }
+  return {
+    schema_version: 1,
+    job: job.name,
+    state_dir: state.path,
+    running: exists ? ((await holderOf(state.path)) ?? null) : null,
+    checkpoint:
+      checkpoints === undefined || checkpoints.fresh || current === undefined
+        ? null
+        : {
+            generation: current.generation,
+            epoch: current.epoch,
+            saved_at: current.saved_at,
+            fallback: checkpoints.fallback?.reason ?? null,
+          },
+    lanes: Object.entries(current?.sources ?? {}).flatMap(([source, lanes]) =>
+      Object.entries(lanes).map(([lane, { at, loaders }]) => ({ source, lane, at, behind: loaders ?? {} })),
+    ),
+    planned: current?.planned.length ?? 0,
+    owed,
+    runs: await records(
+      'SELECT run, started_at, ended_at, status, exit, code, batches, "read" FROM runs ORDER BY started_at DESC LIMIT 10',
+    ),
+    conservation: await records(
+      'SELECT source, store, sum(batches)::BIGINT AS batches, sum("read")::BIGINT AS "read", sum(loaded)::BIGINT AS loaded, sum(quarantined)::BIGINT AS quarantined, sum(filtered)::BIGINT AS filtered, sum(deduplicated)::BIGINT AS deduplicated, sum(owed)::BIGINT AS owed, sum(unaccounted)::BIGINT AS unaccounted FROM conservation GROUP BY ALL ORDER BY ALL',
+    ),
+    gaps: await records('SELECT source, lane, range_from, range_to, code, message, booked_at FROM gaps WHERE open'),
+  }
+}
