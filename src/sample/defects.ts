@@ -72,6 +72,7 @@ export function defectAt(plan: DefectPlan, p: string): string {
 
 /** SQL: position of the clean record that the duplicate at `p` repeats, 1 … DUPLICATE_DISTANCE records earlier. */
 export function originalOf(plan: DefectPlan, p: string): string {
+  if (plan.total === 0) return p
   const { width, key } = plan
   const most = Math.max(Math.floor(DUPLICATE_DISTANCE / width) - 1, 0)
   const back = `least((${p}) // ${width}, ${sqlHash(p, key + 1n)} % ${most + 1})`

@@ -9,21 +9,21 @@ import type { Truth } from './truth.ts'
 export interface SampleOptions {
   readonly dir: string
   /** Records to write, defects and duplicates included. */
-  readonly rows?: number
-  readonly seed?: number
-  readonly format?: SampleFormat
-  readonly gzip?: boolean
+  readonly rows?: number | undefined
+  readonly seed?: number | undefined
+  readonly format?: SampleFormat | undefined
+  readonly gzip?: boolean | undefined
   /** Number of (new) files. */
-  readonly files?: number
+  readonly files?: number | undefined
   /** First day, `YYYY-MM-DD` (UTC). */
-  readonly start?: string
-  readonly days?: number
+  readonly start?: string | undefined
+  readonly days?: number | undefined
   /** A rate for each class (`0.001`, `0.1%`), `none`, or counts or rates by class: `late=20,duplicate=1%` (others none). */
-  readonly defects?: string
+  readonly defects?: string | undefined
   /** Add to the sample in `dir`. */
-  readonly append?: boolean
+  readonly append?: boolean | undefined
   /** Replace the sample in `dir`. */
-  readonly force?: boolean
+  readonly force?: boolean | undefined
 }
 
 export const SAMPLE_DEFAULTS = {
@@ -59,11 +59,8 @@ export interface SamplePlan {
 export function planSample(options: SampleOptions, before: Truth | undefined): SamplePlan {
   const rows = inBounds('rows', options.rows ?? SAMPLE_DEFAULTS.rows, SAMPLE_LIMITS.rows)
   const days = inBounds('days', options.days ?? SAMPLE_DEFAULTS.days, SAMPLE_LIMITS.days)
-  const files = inBounds(
-    'files',
-    options.files ?? (before === undefined ? SAMPLE_DEFAULTS.files : 1),
-    SAMPLE_LIMITS.files,
-  )
+  const usual = before === undefined ? Math.min(SAMPLE_DEFAULTS.files, rows) : 1
+  const files = inBounds('files', options.files ?? usual, SAMPLE_LIMITS.files)
   if (before !== undefined) refuseOtherShape(options, before)
   const seed = before?.seed ?? options.seed ?? SAMPLE_DEFAULTS.seed
   if (!Number.isSafeInteger(seed) || seed < 0) throw usage(`--seed must be an integer from 0, found ${seed}`)
@@ -180,3 +177,10 @@ function inBounds(name: 'rows' | 'files' | 'days', value: number, most: number):
 
 export const usage = (message: string, hint?: string): AdflowError =>
   new AdflowError('USAGE', message, hint === undefined ? {} : { hint })
+
+/** `100000`, `500k`, `2M`, `1_000_000`. */
+export function parseCount(text: string): number {
+  const [, digits = '', unit = ''] = /^(\d[\d_]*)([kM]?)$/.exec(text) ?? []
+  if (digits === '') throw usage(`expected a count such as 100000, 500k or 2M, found “${text}”`)
+  return Number(digits.replaceAll('_', '')) * (unit === 'M' ? 1_000_000 : unit === 'k' ? 1_000 : 1)
+}
