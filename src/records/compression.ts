@@ -131,8 +131,7 @@ export class Inflater implements ByteSource {
     this.#rawAt += count
     if (count === 0) {
       this.#inputEnded = true
-      if (this.#rawAt === this.#frameAt && this.#frameAt > 0) state.ended = true
-      else this.#stream.end()
+      this.#stream.end()
       return
     }
     state.writing = true
@@ -144,10 +143,8 @@ export class Inflater implements ByteSource {
 
   /** Node's zstd stops after one frame, gzip goes on by itself: continue after the bytes that the frame used. */
   async #nextFrame(): Promise<boolean> {
+    if (this.#kind === 'gzip') return false
     const consumed = this.#frameAt + this.#stream.bytesWritten
-    if (this.#kind === 'gzip' || consumed >= this.#rawAt) {
-      if (this.#inputEnded || this.#kind === 'gzip') return false
-    }
     const head = Buffer.alloc(4)
     const count = await this.#reader.readAt(head, 0, 4, consumed)
     if (count === 0) return false

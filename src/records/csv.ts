@@ -66,10 +66,13 @@ export function csvSplitter(dialect: CsvDialect): Splitter {
       const view = bytes.subarray(0, to)
       return Math.max(NONE, recordEnd(view, from, quote === NONE ? NONE : firstQuoteOf(view, from, quote)))
     },
+    dropsBlank: true,
     blank: isBlank,
     whole: () => false,
     broken(bytes, from, to) {
-      return quote !== NONE && recordEnd(bytes.subarray(0, to), from, bytes.subarray(0, to).indexOf(quote, from)) === OPEN
+      return (
+        quote !== NONE && recordEnd(bytes.subarray(0, to), from, bytes.subarray(0, to).indexOf(quote, from)) === OPEN
+      )
     },
   }
 }
@@ -134,4 +137,3 @@ export function uniqueNames(names: readonly string[]): string[] {
     return unique
   })
 }
-

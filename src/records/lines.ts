@@ -33,6 +33,7 @@ export const lines: Splitter = {
     const at = newlineIn(bytes, from, to)
     return at === -1 ? -1 : at + 1
   },
+  dropsBlank: false,
   blank: isBlank,
   whole(bytes, from, to) {
     const end = trimLineEnd(bytes, from, to)

@@ -12,7 +12,7 @@ export interface Tally {
 
 /**
  * Why a scan stopped at `tally.end`: `more` – the rest is no complete record yet; `oversized` – the record there is longer
- * than the limit; `blank` – the line there is blank and must not reach the engine.
+ * than the limit; `blank` – the line there is blank and stays out (see dropsBlank).
  */
 export type ScanStop = 'more' | 'oversized' | 'blank'
 
@@ -21,6 +21,8 @@ export interface Splitter {
   scan(bytes: Buffer, from: number, to: number, maxRecordBytes: number, tally: Tally): ScanStop
   /** Index after the first record of `bytes[from, to)`, its line end included; -1 when it is not complete. */
   next(bytes: Buffer, from: number, to: number): number
+  /** Blank lines stay out of the chunk file: the engine would take them for rows. */
+  readonly dropsBlank: boolean
   /** The record (without its line end) does not count. */
   blank(bytes: Buffer, from: number, to: number): boolean
   /** The last record of a source, which has no line end, is whole beyond doubt: no writer can be in the middle of it. */

@@ -62,6 +62,13 @@ export class Window {
     this.position += count
   }
 
+  /** Gives up what was consumed since `position`; the window holds nothing then, and its source is used up. */
+  rewindTo(position: number): void {
+    this.start = this.end
+    this.position = position
+    this.ended = true
+  }
+
   close(): Promise<void> {
     return this.#source.close()
   }

@@ -1,0 +1,52 @@
+/** Where the bytes of a chunk go: counted, summed, and written unless the engine can read them where they are. */
+import { type FileHandle, open, rm } from 'node:fs/promises'
+import { crc32 } from 'node:zlib'
+import { localIoError } from '../core/errors.ts'
+
+export class ChunkFile {
+  bytes = 0
+  readonly #path: string | undefined
+  #handle: FileHandle | undefined
+  #crc = 0
+
+  /** Without a path nothing is written: only size and digest are wanted. */
+  constructor(path?: string) {
+    this.#path = path
+  }
+
+  get digest(): string {
+    return `crc32:${this.#crc.toString(16).padStart(8, '0')}`
+  }
+
+  async append(bytes: Buffer, from: number, to: number): Promise<void> {
+    if (to <= from) return
+    const part = bytes.subarray(from, to)
+    this.#crc = crc32(part, this.#crc)
+    this.bytes += part.length
+    if (this.#path === undefined) return
+    try {
+      this.#handle ??= await open(this.#path, 'wx')
+      for (let written = 0; written < part.length; )
+        written += (await this.#handle.write(part, written, part.length - written)).bytesWritten
+    } catch (error) {
+      throw localIoError(error, `write the chunk file ${this.#path}`)
+    }
+  }
+
+  /** Not synced: a chunk of a replayable source can be cut again. */
+  async finish(): Promise<void> {
+    if (this.#path === undefined) return
+    try {
+      this.#handle ??= await open(this.#path, 'wx') // a chunk of refused records alone is an empty file
+      await this.#handle.close()
+    } catch (error) {
+      throw localIoError(error, `close the chunk file ${this.#path}`)
+    }
+  }
+
+  async discard(): Promise<void> {
+    if (this.#handle === undefined || this.#path === undefined) return
+    await this.#handle.close()
+    await rm(this.#path, { force: true })
+  }
+}
