@@ -4,7 +4,7 @@ import { campaignsOf } from './reference.ts'
 import { csvField } from './render.ts'
 import type { Batch } from './traffic.ts'
 
-export const CAMPAIGN_COLUMNS = [
+const CAMPAIGN_COLUMNS = [
   'id',
   'name',
   'advertiser_id',

@@ -37,7 +37,7 @@ export const SAMPLE_DEFAULTS = {
 } as const
 
 /** Bounds that keep the generator's integer arithmetic exact. */
-export const SAMPLE_LIMITS = { rows: 1_000_000_000, files: 9_999, days: 366 } as const
+const SAMPLE_LIMITS = { rows: 1_000_000_000, files: 9_999, days: 366 } as const
 
 /** Records `[from, to)` of the batch and the file that they go to. */
 export interface Part {

@@ -33,7 +33,7 @@ export interface Batch {
 }
 
 /** Event ids of a seed start here: between 7·10^18 and 8·10^18, where neighbours are one and the same double. */
-export const firstEventId = (seed: number): bigint =>
+const firstEventId = (seed: number): bigint =>
   7_000_000_000_000_000_000n + (keyOf(seed, 'ids') % 1_000_000n) * 1_000_000_000_000n
 
 /**

@@ -4,7 +4,7 @@ import type { SampleFormat } from './render.ts'
 import type { Batch, EVENT_TYPES } from './traffic.ts'
 
 /** Clean, unique events of one campaign. `spend_micros` as a string: it may exceed 2^53. */
-export interface CampaignTruth {
+interface CampaignTruth {
   readonly events: number
   readonly impressions: number
   readonly clicks: number
