@@ -80,9 +80,12 @@ export async function admit(chunk: Chunk, table: string, context: AdmitContext):
 
   let rows = context.expectDamage ? undefined : await attempt(false)
   if (!complete(rows) && chunk.format.type !== 'parquet') {
-    removed = union(strange.keys(), await damaged(chunk, context))
-    source = await withoutDamaged(chunk, removed, context)
-    rows = await attempt(false)
+    for (const thorough of [false, true]) {
+      removed = union(strange.keys(), await damaged(chunk, context, thorough))
+      source = await withoutDamaged(chunk, removed, context)
+      rows = await attempt(false)
+      if (complete(rows)) break
+    }
     if (!complete(rows)) rows = await attempt(true)
     if (!complete(rows)) {
       removed = union(strange.keys(), await isolate(chunk, context))
@@ -144,9 +147,9 @@ async function sourceOf(
 }
 
 /** Ordinals of the records that the reader refuses, found by the reader itself in one pass. */
-async function damaged(chunk: Chunk, { session, plan }: AdmitContext): Promise<number[]> {
+async function damaged(chunk: Chunk, { session, plan }: AdmitContext, thorough: boolean): Promise<number[]> {
   if (chunk.format.type === 'ndjson') {
-    const rows = await session.rows(damagedJsonSql(plan, chunk.file))
+    const rows = await session.rows(damagedJsonSql(plan, chunk.file, thorough))
     return rows.map((row) => Number(row['ord']))
   }
   if (chunk.format.type !== 'csv') return []

@@ -24,6 +24,8 @@ interface Mentions {
   readonly tables: string[]
   readonly subqueries: number
   readonly windows: number
+  /** `*`, COLUMNS(…): any number of columns. */
+  readonly stars: number
 }
 
 /** `now()` is the batch's clock (see BatchInfo.clock): the only function of its kind that repeats. */
@@ -32,6 +34,8 @@ const CLOCK = 'now'
 const CLOCK_KEYWORDS = new Set(['current_timestamp', 'current_date', 'current_time', 'localtime', 'localtimestamp'])
 /** Functions that read what a job file must not: variables hold secrets, settings name paths. */
 const FORBIDDEN = new Set(['getvariable', 'current_setting', 'getenv', 'query', 'query_table'])
+/** Functions that make many rows of one: in a row expression they would double records. */
+const MULTIPLYING = new Set(['unnest', 'unlist', 'generate_subscripts'])
 
 export async function createAnalysis(session: Session): Promise<Analysis> {
   await session.run(`CREATE OR REPLACE TEMP MACRO ${CLOCK}() AS TIMESTAMPTZ '2000-01-01 00:00:00+00'`)
@@ -128,6 +132,10 @@ class EngineAnalysis implements Analysis {
     if (mentions.subqueries > 0)
       throw invalid(expression, 'a sub-query cannot stand here', { hint: 'use a `lookup` or a `sql` step' })
     this.#refuse(expression, mentions)
+    if (mentions.stars > 0) throw invalid(expression, 'one value is expected here, not many columns', {})
+    const multiplying = mentions.functions.find((name) => MULTIPLYING.has(name))
+    if (multiplying !== undefined)
+      throw invalid(expression, `${multiplying}() makes many rows of one`, { hint: 'use a `sql` step' })
     if (mentions.columns.some((names) => names.at(-1) === ROW)) throw invalid(expression, `${ROW} is internal`, {})
     return mentions
   }
@@ -211,6 +219,7 @@ function collect(root: unknown): Mentions {
   const tables: string[] = []
   let subqueries = 0
   let windows = 0
+  let stars = 0
   const lambdas = new Set<string>()
   visit(root, (node) => {
     if (node.class === 'LAMBDA') for (const name of lambdaParameters(node)) lambdas.add(name)
@@ -218,10 +227,18 @@ function collect(root: unknown): Mentions {
     if (node.class === 'FUNCTION' && node.function_name !== undefined) functions.push(nameOf(node.function_name, node))
     if (node.class === 'SUBQUERY') subqueries += 1
     if (node.class === 'WINDOW') windows += 1
+    if (node.class === 'STAR') stars += 1
     if (node.type === 'BASE_TABLE') tables.push(String(node.table_name))
     if (node.type === 'TABLE_FUNCTION') tables.push(String((node['function'] as Node | undefined)?.function_name))
   })
-  return { columns: columns.filter(([name]) => !lambdas.has(name ?? '')), functions, tables, subqueries, windows }
+  return {
+    columns: columns.filter(([name]) => !lambdas.has(name ?? '')),
+    functions,
+    tables,
+    subqueries,
+    windows,
+    stars,
+  }
 }
 
 /** Lower case; age() with one argument is another function than age() with two: it reads the clock. */

@@ -1,4 +1,4 @@
-/** `$seq` in the SQL of a step with state: the sequence number of the batch (see StepState in core/contracts.ts). */
+/** `$seq` in the SQL of a step with state: the number of the batch (see StepState in core/contracts.ts). */
 
 export const SEQUENCE = '$seq'
 

@@ -245,12 +245,12 @@ export class Batches {
     const { state, stores } = this.#options
     const { chunk, session, token, plan } = batch
     const id = batch.source.config.id
-    const ordered = this.#evolution.pipeline.stateful || this.#evolution.active || this.#budgets.active
-    if (ordered) {
+    const turn = async (): Promise<void> => {
       await batch.turn.ready
       this.#ensureGoing()
       await batch.planned
     }
+    if (this.#evolution.active) await turn()
     await this.#evolution.takeUp(chunk, session, stores)
     const refined = await refine(chunk, {
       session,
@@ -262,10 +262,14 @@ export class Batches {
       consumers: this.#consumers,
       baseline: this.#baseline(),
       guarded,
+      ...(this.#evolution.pipeline.stateful ? { turn } : {}),
     })
     if (refined.damaged) this.#damaged.add(id)
     else this.#damaged.delete(id)
-    if (!guarded) this.#budgets.charge(refined.counts)
+    if (this.#budgets.active && !guarded) {
+      await turn()
+      this.#budgets.charge(refined.counts)
+    }
     batch.turn.done()
     return refined
   }

@@ -24,6 +24,8 @@ export interface RefineOptions {
   /** Mean rows of earlier batches, for batch rules. */
   readonly baseline: number | undefined
   readonly guarded: boolean
+  /** Resolves when the batches before this one are through their chains: for steps with state. */
+  readonly turn?: () => Promise<void>
 }
 
 export interface Refined {
@@ -61,6 +63,7 @@ async function refineOnce(chunk: Chunk, options: RefineOptions): Promise<Refined
   await chunk.verify?.()
   const verdicts = judge(chunk, admitted, pipeline)
   const warnings = await askBatchRules(options)
+  await options.turn?.()
   const chain = await runChain({
     session,
     pipeline,
