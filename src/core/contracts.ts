@@ -181,8 +181,9 @@ export interface CompiledStep {
   readonly output: Relation
   /** `row`: every output row keeps the ROW of its input row. `set`: rows are new (aggregate, sql). */
   readonly kind: 'row' | 'set'
-  /** Row expressions that may fail at run time; the runtime isolates the rows on which they do. Evaluated over the
-   *  relation `over` (with ROW), which never fails itself; without it over the step's input. */
+  /** Row expressions that may fail at run time; the runtime isolates the rows on which they do. `sql` as the user wrote it:
+   *  use it as `(sql\n)`, it may end in a comment. Evaluated over the relation `over` (with ROW), which never fails itself;
+   *  without it over the step's input. */
   readonly expressions: readonly { readonly field: string; readonly sql: string; readonly over?: string }[]
   /** Rows that leave the chain here: a SELECT of their ROW. Exactly the rows of the input that are not in the output. */
   readonly drops?: Drops
@@ -203,8 +204,9 @@ export interface StepState {
   /** Idempotent DDL; `state.` is the schema of the state file. */
   readonly tables: readonly string[]
   /** Statements that mark the batch, run in one transaction before output and drops are evaluated; the step's input stands
-   *  in the temp table `inputTable` (SQL name). `$seq` is the batch's sequence number here, in the output and in the drops
-   *  (see engine/sequence.ts): a batch that is repeated has the same one and the same rows, and finds its own marks. */
+   *  in the temp table `inputTable` (SQL name). `$seq` is the batch's number here, in the output and in the drops (see
+   *  engine/sequence.ts): unlike that of any other batch, without order, and the same with the same rows whenever the batch is
+   *  repeated, so that it finds its own marks. Batches pass one after the other. */
   mark(inputTable: string): readonly string[]
   /** Estimated bytes of state per row, for lint. */
   readonly bytesPerRow: number
