@@ -9,7 +9,7 @@ import { checkNames, operand, requireColumn } from '../engine/step-columns.ts'
 const expression = z.string().trim().min(1)
 
 export default defineStep({
-  summary: 'Groups the rows of a batch and counts, sums …',
+  summary: 'Groups the rows of a batch and computes counts, sums and other aggregates.',
   description: [
     'One output row for each group **of one batch**: a partial result, because where a batch ends follows from the size of chunks and not from the data. For totals over all batches load the partial rows and add them up where they are read (`adflow query`, a view), or aggregate in the store.',
     'Output rows are new ones: a failure in an aggregate stops the batch, since no single row is to blame. Cast and check in a step before.',
@@ -62,7 +62,7 @@ export default defineStep({
     return {
       output: { sql: numbered(grouped(input, groups, sums), groups.length, columns), columns },
       kind: 'set',
-      expressions: groups.flatMap(({ column, sql, fallible }) => (fallible ? [{ field: column.name, sql }] : [])),
+      expressions: groups.flatMap(({ column, raw }) => (raw === undefined ? [] : [{ field: column.name, sql: raw }])),
     }
   },
 })
@@ -71,7 +71,8 @@ interface Group {
   readonly column: Column
   readonly sql: string
   readonly path: StepEnv['path']
-  readonly fallible: boolean
+  /** As the user wrote it, where it is an expression. */
+  readonly raw?: string
 }
 
 async function groupsOf(
@@ -84,11 +85,11 @@ async function groupsOf(
     const path = [...env.path, 'by', index]
     if (typeof entry === 'string') {
       const column = requireColumn(input, entry, path)
-      groups.push({ column, sql: ident(column.name), path, fallible: false })
+      groups.push({ column, sql: ident(column.name), path })
     } else
       for (const [name, sql] of Object.entries(entry)) {
         const typed = await env.analysis.row({ sql, path: [...path, name] }, input)
-        groups.push({ column: { name, ...typed }, sql: operand(sql), path: [...path, name], fallible: true })
+        groups.push({ column: { name, ...typed }, sql: operand(sql), path: [...path, name], raw: sql })
       }
   }
   return groups

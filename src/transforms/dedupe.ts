@@ -18,7 +18,8 @@ export default defineStep({
   description: [
     'A record is a duplicate when an earlier record of the same key was kept: earlier in its batch, or in another batch. With `within` only when their times lie at most so far apart, in either direction. Records with NULL in the key or in the time are never duplicates.',
     'Kept keys are marked in the state of the job, with the number of the batch: a batch that is repeated after a crash finds its own marks and gives the same rows again.',
-    'With `within` marks are deleted once they lie more than `within` + `lateness` behind the time that the batches have reached (the median of a batch, at most its clock, so that one record from the future forgets nothing). Within that reach the result is exact; a duplicate that comes later than `lateness` may pass. Without `within` every key is kept for ever. Another key, or another type of a key column, starts with an empty memory.',
+    'With `within` a mark counts until it lies more than `within` + `lateness` behind the time that earlier batches have reached (the median of a batch, at most its clock, so that one record from the future forgets nothing); then it is deleted. Within that reach the result is exact; a duplicate that comes later than `lateness` may pass. Without `within` every key is kept for ever.',
+    'A record that a later step sends to quarantine keeps its mark. Another key, or another type of a key column, starts with an empty memory.',
   ].join('\n\n'),
   options: z
     .strictObject({
@@ -28,7 +29,9 @@ export default defineStep({
       time: z.string().min(1).optional().describe('Timestamp or date column; needed with `within`.'),
       lateness: span
         .optional()
-        .describe('How far records may arrive behind the others and still be recognised. Default: the same as `within`.'),
+        .describe(
+          'How far records may arrive behind the others and still be recognised. Default: the same as `within`.',
+        ),
     })
     .refine(({ within, time }) => (within === undefined) === (time === undefined), {
       error: '`within` and `time` go together: say both or neither',
@@ -73,7 +76,8 @@ export default defineStep({
       drops: { as: 'deduplicated', sql: `SELECT ${ROW} FROM (${input.sql}) WHERE NOT ${kept}` },
       state: {
         tables: marks.tables,
-        mark: (inputTable) => (window === undefined ? markFirst(marks, inputTable) : markWithin(marks, window, inputTable)),
+        mark: (inputTable) =>
+          window === undefined ? markFirst(marks, inputTable) : markWithin(marks, window, inputTable),
         bytesPerRow: bytesPerMark(keys),
         bounded: window !== undefined,
       },
@@ -90,6 +94,7 @@ interface Window {
 
 interface Marks {
   readonly table: string
+  /** The newest batches in their order: from where on marks counted for each, and the time that was reached with it. */
   readonly seen: string
   /** DDL of both. */
   readonly tables: readonly string[]
@@ -98,7 +103,7 @@ interface Marks {
   readonly markable: string
 }
 
-/** Marks of the newest batches are never deleted: these batches may be repeated and must find them. */
+/** The newest batches may be repeated: what they were decided by is kept as it was. */
 const REPEATABLE_BATCHES = 100
 
 function timeColumn(input: Relation, name: string, path: StepEnv['path']): Column {
@@ -114,15 +119,19 @@ function marksOf(id: string, keys: readonly Column[], window: Window | undefined
   const table = `state.${ident(`dedupe_${id}_${version}`)}`
   const seen = `state.${ident(`dedupe_${id}_${version}_seen`)}`
   const columns = keys.map(({ name, type }) => `${ident(name)} ${type}`)
+  const own = `__seq BIGINT NOT NULL, ${ROW} BIGINT NOT NULL`
   const notNull = keys.map(({ name }) => `${ident(name)} IS NOT NULL`)
   if (window !== undefined) notNull.push(`coalesce(${timeSql(window)} ${SANE}, false)`)
   return {
     table,
     seen,
-    tables: [
-      `CREATE TABLE IF NOT EXISTS ${table} (${columns.join(', ')}, __at TIMESTAMP, __seq BIGINT NOT NULL, ${ROW} BIGINT NOT NULL)`,
-      ...(window === undefined ? [] : [`CREATE TABLE IF NOT EXISTS ${seen} (__seq BIGINT NOT NULL, __at TIMESTAMP)`]),
-    ],
+    tables:
+      window === undefined
+        ? [`CREATE TABLE IF NOT EXISTS ${table} (${columns.join(', ')}, ${own})`]
+        : [
+            `CREATE TABLE IF NOT EXISTS ${table} (${columns.join(', ')}, __at TIMESTAMP NOT NULL, __nth BIGINT NOT NULL, ${own})`,
+            `CREATE TABLE IF NOT EXISTS ${seen} (__seq BIGINT NOT NULL, __nth BIGINT NOT NULL, __from TIMESTAMP, __reached TIMESTAMP)`,
+          ],
     keys: keys.map(({ name }) => ident(name)),
     markable: `(${notNull.join(' AND ')})`,
   }
@@ -135,49 +144,76 @@ function timeSql({ column }: Window): string {
   return `TRY_CAST(${ident(column.name)} AS TIMESTAMP)`
 }
 
-/** First row of each key that no batch has marked. */
+/** A repeated batch may bring other rows, where the job was mended in between: its marks are always made anew. */
+function forgetOwn(table: string): string {
+  return `DELETE FROM ${table} WHERE __seq = ${SEQUENCE}`
+}
+
+/** First row of each key that no other batch has marked. */
 function markFirst({ table, keys, markable }: Marks, inputTable: string): string[] {
-  const first = `SELECT ${keys.join(', ')}, min(${ROW}) AS ${ROW} FROM ${inputTable} WHERE ${markable} GROUP BY ${keys.join(', ')}`
+  const list = keys.join(', ')
+  const first = `SELECT ${list}, min(${ROW}) AS ${ROW} FROM ${inputTable} WHERE ${markable} GROUP BY ${list}`
   return [
-    `INSERT INTO ${table} SELECT ${keys.map((key) => `__c.${key}`).join(', ')}, NULL, ${SEQUENCE}, __c.${ROW}
-     FROM (${first}) __c WHERE NOT EXISTS (SELECT 1 FROM ${table} __m WHERE ${sameKey(keys)})`,
+    forgetOwn(table),
+    `INSERT INTO ${table} SELECT ${list}, ${SEQUENCE}, ${ROW} FROM (${first}) __c WHERE NOT EXISTS (SELECT 1 FROM ${table} __m WHERE ${sameKey(keys)})`,
   ]
 }
 
 /**
  * The greedy choice in row order, exactly: first rows against older marks, in bulk; then the rows that neither these nor
- * older marks cover (a key that returns inside one batch), one after the other.
+ * older marks cover (a key that returns inside one batch), one after the other. Only marks of batches before this one
+ * count, from a time on that is fixed when the batch is first seen: a repetition decides by the same marks.
  */
 function markWithin(marks: Marks, window: Window, inputTable: string): string[] {
   const { table, seen, keys, markable } = marks
   const list = keys.join(', ')
   const rows = `SELECT ${list}, ${timeSql(window)} AS __at, ${ROW} FROM ${inputTable} WHERE ${markable}`
-  const span = `INTERVAL ${window.withinMs} MILLISECONDS`
-  const covered = `EXISTS (SELECT 1 FROM ${table} __m WHERE ${sameKey(keys)} AND __m.__at >= __c.__at - ${span} AND __m.__at <= __c.__at + ${span})`
-  const marked = `EXISTS (SELECT 1 FROM ${seen} WHERE __seq = ${SEQUENCE})`
-  const reached = `(SELECT max(__at) FROM ${seen} WHERE __seq < ${SEQUENCE})`
+  const newest = `(SELECT coalesce(max(__nth), 0) FROM ${seen})`
+  const self = (column: string) => `(SELECT ${column} FROM ${seen} WHERE __seq = ${SEQUENCE})`
+  const counting = `(SELECT * FROM ${table} WHERE __seq = ${SEQUENCE} OR __nth < ${self('__nth')} AND __at >= coalesce(${self('__from')}, TIMESTAMP '-infinity'))`
+  const span = intervalSql(window.withinMs)
+  const covered = `EXISTS (SELECT 1 FROM ${counting} __m WHERE ${sameKey(keys)} AND __m.__at >= __c.__at - ${span} AND __m.__at <= __c.__at + ${span})`
   const first = `SELECT ${list}, arg_min(__at, ${ROW}) AS __at, min(${ROW}) AS ${ROW} FROM (${rows}) GROUP BY ${list}`
-  const covers = `lambda __k: __k['at'] BETWEEN __x[1]['at'] - ${span} AND __x[1]['at'] + ${span}`
-  const chosen = `list_reduce(list([{'at': __c.__at, 'row': __c.${ROW}}] ORDER BY __c.${ROW}), lambda __a, __x: CASE WHEN len(list_filter(__a, ${covers})) > 0 THEN __a ELSE list_concat(__a, __x) END)`
-  const returning = `SELECT ${list}, unnest(${chosen}) AS __kept FROM (${rows}) __c WHERE NOT ${covered} GROUP BY ${list}`
+  const near = `lambda __k: __k['at'] BETWEEN __x[1]['at'] - ${span} AND __x[1]['at'] + ${span}`
+  const chosen = `list_reduce(list([{'at': __c.__at, 'row': __c.${ROW}}] ORDER BY __c.${ROW}), lambda __a, __x: CASE WHEN len(list_filter(__a, ${near})) > 0 THEN __a ELSE list_concat(__a, __x) END)`
+  // Nearly all rows are first ones: looking these up again would double the work.
+  const others = `SELECT * FROM (${rows}) WHERE ${ROW} NOT IN (SELECT ${ROW} FROM ${table} WHERE __seq = ${SEQUENCE})`
+  const returning = `SELECT ${list}, unnest(${chosen}) AS __kept FROM (${others}) __c WHERE NOT ${covered} GROUP BY ${list}`
+  const insert = `INSERT INTO ${table} SELECT ${list}`
   return [
-    `DELETE FROM ${table} WHERE __seq < ${SEQUENCE} - ${REPEATABLE_BATCHES} AND __at < ${reached} - INTERVAL ${window.keptMs} MILLISECONDS`,
-    `INSERT INTO ${table} SELECT ${list}, __at, ${SEQUENCE}, ${ROW} FROM (${first}) __c WHERE NOT ${covered} AND NOT ${marked}`,
-    `INSERT INTO ${table} SELECT ${list}, __kept['at'], ${SEQUENCE}, __kept['row'] FROM (${returning}) WHERE NOT ${marked}`,
-    // Written last: from now on the batch counts as marked and its marks are not computed again.
-    `INSERT INTO ${seen} SELECT * FROM (SELECT ${SEQUENCE}, CASE WHEN count(*) > 0 THEN least(quantile_disc(__at, 0.5), now()::TIMESTAMP) END FROM (${rows})) WHERE NOT ${marked}`,
-    `DELETE FROM ${seen} WHERE __seq < ${SEQUENCE} - ${REPEATABLE_BATCHES} AND coalesce(__at < ${reached}, true)`,
+    forgetOwn(table),
+    `INSERT INTO ${seen} SELECT ${SEQUENCE}, ${newest} + 1, ${reachedBefore(seen)} - ${intervalSql(window.keptMs)}, greatest(${reachedBefore(seen)}, CASE WHEN count(*) > 0 THEN least(quantile_disc(__at, 0.5), now()::TIMESTAMP) END) FROM (${rows}) HAVING NOT EXISTS ${self('1')}`,
+    `${insert}, __at, ${self('__nth')}, ${SEQUENCE}, ${ROW} FROM (${first}) __c WHERE NOT ${covered}`,
+    `${insert}, __kept['at'], ${self('__nth')}, ${SEQUENCE}, __kept['row'] FROM (${returning})`,
+    `DELETE FROM ${table} WHERE __nth <= ${newest} - ${REPEATABLE_BATCHES} AND __at < (SELECT min(__from) FROM ${seen})`,
+    `DELETE FROM ${seen} WHERE __nth <= ${newest} - ${REPEATABLE_BATCHES}`,
   ]
+}
+
+/** An INTERVAL literal takes at most 2^31: 24 days in milliseconds. */
+function intervalSql(ms: number): string {
+  return `to_microseconds(${ms * 1000})`
+}
+
+function reachedBefore(seen: string): string {
+  return `(SELECT max(__reached) FROM ${seen})`
 }
 
 function sameKey(keys: readonly string[]): string {
   return keys.map((key) => `__m.${key} = __c.${key}`).join(' AND ')
 }
 
-const FIXED_BYTES: Readonly<Record<string, number>> = { BIGINT: 8, INTEGER: 4, UUID: 16, HUGEINT: 16, DATE: 4, TIMESTAMP: 8 }
+const FIXED_BYTES: Readonly<Record<string, number>> = {
+  BIGINT: 8,
+  INTEGER: 4,
+  UUID: 16,
+  HUGEINT: 16,
+  DATE: 4,
+  TIMESTAMP: 8,
+}
 const TEXT_BYTES = 40
-/** Time, sequence number, row. */
-const MARK_BYTES = 24
+/** Time, batch, row. */
+const MARK_BYTES = 32
 
 function bytesPerMark(keys: readonly Column[]): number {
   return keys.reduce((sum, { type }) => sum + (FIXED_BYTES[type] ?? TEXT_BYTES), MARK_BYTES)

@@ -68,7 +68,7 @@ class Layers {
     const from = union(typed.from.map((read) => columnNamed(visible, read)?.from ?? []))
     this.#pending.push({ column: { name, type: typed.type, from }, sql: operand(sql) })
     const over = this.#base === this.#input ? {} : { over: this.#unfailing.sql }
-    this.expressions.push({ field: name, sql: operand(sql), ...over })
+    this.expressions.push({ field: name, sql, ...over })
   }
 
   output(): Relation {
@@ -88,7 +88,8 @@ class Layers {
 
   #items(): Item[] {
     const replaced = this.#base.columns.map(
-      (column) => this.#pending.find((item) => sameName(item.column.name, column.name)) ?? { column, sql: ident(column.name) },
+      (column) =>
+        this.#pending.find((item) => sameName(item.column.name, column.name)) ?? { column, sql: ident(column.name) },
     )
     return [...replaced, ...this.#pending.filter((item) => columnNamed(this.#base, item.column.name) === undefined)]
   }

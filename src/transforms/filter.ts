@@ -39,7 +39,7 @@ export default defineStep({
     return {
       output: restrict(input, predicate),
       kind: 'row',
-      expressions: [{ field: 'where', sql: operand(sql) }],
+      expressions: [{ field: 'where', sql }],
       drops: { as: 'filtered', sql: `SELECT ${ROW} FROM (${input.sql}) WHERE ${operand(sql)} IS NOT TRUE` },
     }
   },

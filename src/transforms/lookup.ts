@@ -76,7 +76,10 @@ export default defineStep({
     }))
     checkNames([
       ...placed(input.columns, env.path),
-      ...added.map(({ column }) => ({ name: column.name, path: [...env.path, options.select === undefined ? 'prefix' : 'select'] })),
+      ...added.map(({ column }) => ({
+        name: column.name,
+        path: [...env.path, options.select === undefined ? 'prefix' : 'select'],
+      })),
     ])
     const outer = options.missing === null || options.missing === 'null'
     const sides = joinSides(input, table, keys, added)
@@ -93,7 +96,7 @@ export default defineStep({
     return {
       output,
       kind: 'row',
-      expressions: keys.flatMap(({ sql, name, plain }) => (plain ? [] : [{ field: name, sql }])),
+      expressions: keys.flatMap(({ name, plain }) => (plain ? [] : [{ field: name, sql: name }])),
       references: [{ table, key: keys.map((key) => key.column.name) }],
       ...(outer ? {} : { drops: dropsOf(options, keys, drops) }),
     }

@@ -25,18 +25,14 @@ export default defineStep({
     ],
   },
   async compile(options, input: Relation, env) {
-    const names = Object.keys(options)
-    checkNames(names.map((name) => ({ name, path: [...env.path, name] })))
+    checkNames(Object.keys(options).map((name) => ({ name, path: [...env.path, name] })))
     const items: { column: Column; sql: string }[] = []
+    const expressions: { field: string; sql: string }[] = []
     for (const [name, sql] of Object.entries(options)) {
       const typed = await env.analysis.row({ sql, path: [...env.path, name] }, input)
       items.push({ column: { name, ...typed }, sql: operand(sql) })
+      if (columnNamed(input, sql) === undefined) expressions.push({ field: name, sql })
     }
-    const fallible = items.filter((_, index) => columnNamed(input, options[names[index] ?? ''] ?? '') === undefined)
-    return {
-      output: project(input, items),
-      kind: 'row',
-      expressions: fallible.map(({ column, sql }) => ({ field: column.name, sql })),
-    }
+    return { output: project(input, items), kind: 'row', expressions }
   },
 })

@@ -21,7 +21,8 @@ export default defineStep({
     ])
     .describe('The statement, or a map with it.'),
   example: {
-    statement: 'SELECT campaign_id, event_id, row_number() OVER (PARTITION BY campaign_id ORDER BY event_id) AS nth FROM input',
+    statement:
+      'SELECT campaign_id, event_id, row_number() OVER (PARTITION BY campaign_id ORDER BY event_id) AS nth FROM input',
   },
   sample: {
     columns: { campaign_id: 'BIGINT', event_id: 'BIGINT' },
