@@ -1,7 +1,6 @@
 /** Reference of a component, from its definition: what `adflow components` describes and docs/components/ holds. */
 import { stringify } from 'yaml'
 import { AdflowError } from './errors.ts'
-import { takesId } from './job/components.ts'
 import { alternatives, type JsonSchema, jsonShape, strict } from './job/json-shape.ts'
 import { extractBase, loadBase } from './job/schema.ts'
 import { COMPONENT_KINDS, type ComponentKind, type ComponentKinds, type Registry } from './registry.ts'

@@ -151,7 +151,7 @@ class Report {
       return
     }
     const { message, suggestion } = wording(issue, value)
-    this.#checker.add([...this.#base, ...path], `${label(path)}${message}`, suggestion)
+    this.#checker.add([...this.#base, ...path], `${label([...this.#base, ...path])}${message}`, suggestion)
   }
 
   #missing(name: string, path: Path): void {

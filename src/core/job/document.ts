@@ -30,7 +30,8 @@ export function parseYaml(text: string, problems: Problems): YamlDocument | unde
     prettyErrors: false,
     intAsBigInt: true,
     stringKeys: true,
-    logLevel: 'silent',
+    // Not 'silent': the parser would ignore a second document without a word.
+    logLevel: 'error',
   })
   for (const error of [...parsed.errors, ...parsed.warnings])
     problems.add(toPlace(error.pos[0]), yamlMessage(error.code, error.message, text.slice(...error.pos)))

@@ -8,7 +8,7 @@ export function nearest(word: string, candidates: Iterable<string>): string | un
   if (wanted === '' || byNormal.size === 0) return undefined
   const found = closest(wanted, [...byNormal.keys()])
   const limit = wanted.length <= 3 ? 1 : Math.max(2, Math.floor(wanted.length * 0.4))
-  return distance(wanted, found) <= limit ? byNormal.get(found) : undefined
+  return distance(wanted, found) <= limit || letters(wanted) === letters(found) ? byNormal.get(found) : undefined
 }
 
 /** `did you mean `x`?`, or undefined. */
@@ -21,6 +21,11 @@ export function didYouMean(word: string, candidates: Iterable<string>): string |
 export function orList(words: readonly string[]): string {
   const quoted = words.map((word) => `\`${word}\``)
   return quoted.length < 2 ? (quoted[0] ?? '') : `${quoted.slice(0, -1).join(', ')} or ${quoted.at(-1)}`
+}
+
+/** Swapped letters cost two edits, which is too many for short words. */
+function letters(word: string): string {
+  return [...word].sort().join('')
 }
 
 function normal(word: string): string {
