@@ -31,7 +31,7 @@ export interface Registry {
 }
 
 /** Components that are already imported, by kind and type. */
-export type ComponentMap = { readonly [Kind in ComponentKind]?: Readonly<Record<string, ComponentKinds[Kind]>> }
+type ComponentMap = { readonly [Kind in ComponentKind]?: Readonly<Record<string, ComponentKinds[Kind]>> }
 
 export interface RegistryOptions {
   /** Folder that holds extractors/, transforms/ and loaders/. Default: the one that holds core/. */

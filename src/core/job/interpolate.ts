@@ -18,7 +18,7 @@ export interface Interpolated {
   readonly failures: readonly Failure[]
 }
 
-export interface Failure {
+interface Failure {
   readonly path: Path
   readonly code: 'JOB_INVALID' | 'VARIABLE_MISSING' | 'SECRET_UNREADABLE'
   readonly message: string
@@ -93,7 +93,8 @@ function substitute(inner: string, closed: boolean, context: Context): Result {
       suggestion: `write \${VAR}, \${VAR:-default}, \${VAR:?message} or \${file:/path}; ${ESCAPE}`,
     }
   const secret = isSecretName(name)
-  const set = context.env[name]
+  // An environment given as a plain object would answer `__proto__` with something that is no text.
+  const set = Object.hasOwn(context.env, name) ? context.env[name] : undefined
   // As in a shell, `:-` and `:?` treat an empty variable as missing.
   const text = set === '' && operator !== undefined ? undefined : set
   if (text !== undefined || operator === ':-') {

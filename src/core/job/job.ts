@@ -105,7 +105,7 @@ export interface Budget {
   readonly path: Path
 }
 
-export interface Resources {
+interface Resources {
   readonly memoryLimitBytes: number
   readonly threads: number
   readonly chunkBytes: number
@@ -115,7 +115,7 @@ export interface Resources {
   readonly tempDirectory: string | undefined
 }
 
-export type TestRow = Readonly<Record<string, unknown>>
+type TestRow = Readonly<Record<string, unknown>>
 
 export interface JobTest {
   readonly name: string

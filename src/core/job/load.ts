@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto'
 import { readFile, stat } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { dirname, resolve } from 'node:path'
-import type { z } from 'zod'
+import { z } from 'zod'
 import { AdflowError } from '../errors.ts'
 import type { Registry } from '../registry.ts'
 import { Checker } from './checker.ts'
@@ -14,7 +14,7 @@ import type { Job, JobStep } from './job.ts'
 import { excerpt, START_OF_FILE } from './places.ts'
 import { Problems } from './problems.ts'
 import { readColumns, readRules } from './rules.ts'
-import { jobDocument, LATER } from './schema.ts'
+import { contract, jobDocument, LATER, test } from './schema.ts'
 import { redact } from './secrets.ts'
 import { readTests } from './tests.ts'
 
@@ -72,12 +72,14 @@ async function readDocument(
   const steps = await readTransform(checker, registry)
   const load = await readLoad(checker, registry, steps)
   uniqueIds(checker, steps)
-  const columns = whole === undefined ? [] : readColumns(checker, whole.contract.columns)
-  const closed = whole !== undefined && whole.contract.unknown !== 'evolve'
+  // With a mistake elsewhere in the file these sections are still looked at.
+  const fields = whole?.contract ?? section(checker, contract, 'contract')
+  const columns = fields === undefined ? [] : readColumns(checker, fields.columns)
+  const closed = fields !== undefined && fields.unknown !== 'evolve'
   const rules = readRules(checker, closed ? columns.map((column) => column.name) : undefined)
   const sources = Object.keys(checker.rawMap(['extract']))
   const outputs = [MAIN, ...Object.keys(checker.rawMap(['load'])), ...steps.map((step) => step.id)]
-  const tests = whole === undefined ? [] : readTests(checker, whole.tests, { sources, outputs })
+  const tests = readTests(checker, whole?.tests ?? section(checker, z.array(test), 'tests') ?? [], { sources, outputs })
   problems.throwIfAny()
   if (whole === undefined) throw new AdflowError('UNEXPECTED', `${file} gave neither a job nor a mistake`)
   return {
@@ -100,6 +102,14 @@ async function readDocument(
     },
     excerpt: (path) => redact(excerpt(text, checker.place(path))),
   }
+}
+
+function section<Schema extends z.ZodType>(
+  checker: Checker,
+  schema: Schema,
+  key: string,
+): z.output<Schema> | undefined {
+  return checker.raw([key]) === undefined ? undefined : checker.check(schema, [key])
 }
 
 /** Sources, steps and loaders share one space of names: lineage and tests name them without saying which they are. */

@@ -18,7 +18,7 @@ const columnName = z
   .refine((name) => !name.startsWith('__'), 'column names that start with `__` are reserved; map the field with `from`')
 const text = z.string().describe('For people; shown in summaries and the reference.')
 
-export const header = {
+const header = {
   version: z.literal(1).describe('Version of the job file format.'),
   name: identifier.describe('Name of the job: its state, ledger and lineage go by it.'),
   description: text.optional(),
@@ -159,7 +159,7 @@ export const ruleKinds = {
 
 export type RuleKind = keyof typeof ruleKinds
 
-export const resources = z.strictObject({
+const resources = z.strictObject({
   memory_limit: byteSize.prefault('512MB').describe('Memory of the engine; what does not fit is spilled to disk.'),
   threads: z.int().min(1).max(1024).optional().describe('Threads of the engine. Default: the number of cores.'),
   chunk: byteSize.prefault('64MB').describe('Target size of a chunk.'),
@@ -173,12 +173,12 @@ export const resources = z.strictObject({
     .describe('Folder for spilled data. Default: inside the state directory.'),
 })
 
-export const spool = z.strictObject({
+const spool = z.strictObject({
   max_bytes: byteSize.prefault('10GB').describe('Largest size of the batches owed to stores.'),
   when_full: z.enum(['block', 'fail']).default('block').describe('Wait until a store has caught up, or end the run.'),
 })
 
-export const retry = z.strictObject({
+const retry = z.strictObject({
   attempts: z.int().min(1).max(100).default(5).describe('Attempts of one write, the first included.'),
   initial: duration.prefault('200ms').describe('Pause before the second attempt; it doubles each time.'),
   max: duration.prefault('30s').describe('Longest pause.'),

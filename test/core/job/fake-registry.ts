@@ -45,7 +45,7 @@ export const derive = defineStep({
   compile: unused,
 })
 
-export const filter = defineStep({
+const filter = defineStep({
   summary: 'Keeps rows.',
   options: z.string().min(1).describe('SQL expression.'),
   example: {},
@@ -53,7 +53,7 @@ export const filter = defineStep({
   compile: unused,
 })
 
-export const dedupe = defineStep({
+const dedupe = defineStep({
   summary: 'Keeps the first of each key.',
   options: z.strictObject({
     key: z.array(z.string()).min(1).describe('Key.'),

@@ -47,6 +47,7 @@ describe('a substitution', () => {
     ],
     ['${MISSING:?ask Kim}', 'VARIABLE_MISSING', 'the variable MISSING is not set: ask Kim', 'set MISSING'],
     ['${EMPTY:?}', 'VARIABLE_MISSING', 'the variable EMPTY is empty', 'set EMPTY'],
+    ['${__proto__}', 'VARIABLE_MISSING', 'the variable __proto__ is not set', expect.any(String)],
     ['${HOST', 'JOB_INVALID', '`${HOST` has no closing brace', 'close it; for a literal `${` write `$${`'],
     ['${}', 'JOB_INVALID', '`${}` is no substitution', expect.stringContaining('${VAR:-default}')],
     ['${a b}', 'JOB_INVALID', '`${a b}` is no substitution', expect.stringContaining('$${')],

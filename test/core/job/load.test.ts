@@ -495,6 +495,21 @@ jobs/x.yaml:10:14  unknown key \`chek\` — did you mean \`check\`?
        |              ^`)
   })
 
+  it('at the top hides none further down', async () => {
+    const found = await problems(
+      jobText({
+        name: 'name: A',
+        contract: 'contract:\n  columns: { a: int, A: { type: int, requird: true } }',
+        tests: 'tests:\n  - { name: t, given: { asd: [] }, expect: {} }',
+      }),
+    )
+    expect(found.map((problem) => problem.message.slice(0, 24))).toEqual([
+      '`name`: must be lower_sn',
+      'unknown key `requird`',
+      'there is no source `asd`',
+    ])
+  })
+
   it('in an empty value is not repeated by what depends on it', async () => {
     const found = await problems(jobText({ extract: 'extract: []' }))
     expect(found.map((problem) => problem.message)).toEqual(['`extract`: expected a map, got a list'])
