@@ -1,0 +1,96 @@
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { openCheckpoints } from '../../src/runtime/checkpoints.ts'
+import type { RunSummary } from '../../src/runtime/summary.ts'
+import { adflow, temporaryFolder } from '../harness/cli.ts'
+import { QUICKSTART, QuickstartJob } from '../harness/quickstart-job.ts'
+
+const LONG = process.env['ADFLOW_TEST_LONG'] === '1'
+const ROWS = LONG ? 2_000_000 : 300_000
+const KILLS = LONG ? 100 : 15
+
+let folder: ReturnType<typeof temporaryFolder>
+let job: QuickstartJob
+
+beforeEach(() => {
+  folder = temporaryFolder('crash')
+  job = new QuickstartJob(folder.path)
+})
+
+afterEach(() => folder.remove())
+
+/** Pseudo-random numbers below `limit` from a printed seed. */
+function randomFrom(seed: number): (limit: number) => number {
+  let state = seed >>> 0
+  return (limit) => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0
+    return Math.floor((state / 2 ** 32) * limit)
+  }
+}
+
+describe('kill -9', () => {
+  it(`at ${KILLS} random instants of a run over ${ROWS} events loses nothing and doubles nothing`, async () => {
+    const seed = Number(process.env['ADFLOW_TEST_SEED'] ?? Date.now() % 1_000_000)
+    console.info(`seed ${seed}`)
+    const random = randomFrom(seed)
+    const truth = await job.sample('--rows', String(ROWS), '--seed', '11', '--files', '6')
+    let killed = 0
+    let generations = 0
+    for (let kill = 0; kill < KILLS; kill += 1) {
+      const after = 250 + random(1500)
+      const result = await job.run([], { started: (child) => void sleep(after).then(() => child.kill('SIGKILL')) })
+      if (result.signal === 'SIGKILL') killed += 1
+      const checkpoints = await openCheckpoints(job.state, 'quickstart').catch((error: NodeJS.ErrnoException) => error)
+      if ('current' in checkpoints) generations = Number(checkpoints.current.generation)
+      else throw checkpoints
+    }
+    expect(killed).toBeGreaterThan(0)
+    expect(generations).toBeGreaterThan(0)
+    const last = (await job.run()).json<RunSummary>()
+    expect(last).toMatchObject({ status: 'done', exit: 0, unaccounted: 0 })
+    expect(await job.stores()).toEqual({ warehouse: job.expectedStore(truth), archive: job.expectedStore(truth) })
+  })
+})
+
+describe('a damaged checkpoint', () => {
+  it('falls back to the other slot, says so, and still loses and doubles nothing', async () => {
+    const truth = await job.sample('--rows', '40000', '--seed', '3', '--files', '2')
+    expect(await job.summary()).toMatchObject({ status: 'done' })
+    const newest = newestSlot(job.state)
+    const sound = readFileSync(newest)
+    const step = LONG ? 1 : Math.ceil(sound.length / 12)
+    for (let at = 0; at < sound.length; at += step) {
+      const bad = Buffer.from(sound)
+      bad[at] = (bad[at] as number) ^ 0x20
+      writeFileSync(newest, bad)
+      const again = (await job.run()).json<RunSummary>()
+      expect(again, `byte ${at}`).toMatchObject({ status: 'done', exit: 0, passed: 0 })
+      expect(again.warnings.join('\n'), `byte ${at}`).toContain('is damaged')
+      writeFileSync(newest, sound)
+    }
+    expect(await job.stores()).toEqual({ warehouse: job.expectedStore(truth), archive: job.expectedStore(truth) })
+  })
+
+  it('in both slots stops with 78, and recover rebuilds the positions from the stores', async () => {
+    const truth = await job.sample('--rows', '40000', '--seed', '3', '--files', '2')
+    await job.summary()
+    for (const slot of readdirSync(job.state).filter((name) => name.startsWith('checkpoint.')))
+      writeFileSync(join(job.state, slot), 'garbage')
+    const refused = await job.run()
+    expect(refused.code).toBe(78)
+    expect(refused.stdout).toContain('adflow recover')
+    const recovered = await adflow(['recover', QUICKSTART, '--json'], { env: job.env })
+    expect(recovered.code, recovered.stderr).toBe(0)
+    expect(await job.summary()).toMatchObject({ status: 'done', exit: 0, passed: 0 })
+    expect(await job.stores()).toEqual({ warehouse: job.expectedStore(truth), archive: job.expectedStore(truth) })
+  })
+})
+
+function newestSlot(state: string): string {
+  const slots = ['checkpoint.a', 'checkpoint.b'].map((name) => join(state, name))
+  const generation = (path: string) =>
+    BigInt((JSON.parse(readFileSync(path, 'utf8').split('\n', 1)[0] as string) as { generation: string }).generation)
+  return slots.reduce((a, b) => (generation(a) > generation(b) ? a : b))
+}
