@@ -70,6 +70,12 @@ export interface Chunk {
   locate(ordinals: readonly number[]): Promise<RecordSource[]>
   /** Original bytes of records, by 0-based ordinal in `file`, ascending. Call before release(). */
   raw(ordinals: readonly number[]): Promise<Buffer[]>
+  /** Records as they stand in `file`, without their line end; only where raw() may give other bytes (a pretty-printed JSON
+   *  record is one line in `file`). Call before release(). */
+  stored?(ordinals: readonly number[]): Promise<Buffer[]>
+  /** Only where `file` is the source itself: call after the engine has read it and before anything is loaded. Throws
+   *  SOURCE_CHANGED when the bytes may be others than those that were counted and digested. */
+  verify?(): Promise<void>
   /** Called after the engine has read `file` and before anything is loaded: throws SOURCE_CHANGED where the bytes of a file
    *  that is read in place may have changed meanwhile. */
   verify?(): Promise<void>
@@ -304,6 +310,9 @@ export interface Loader {
   readonly replay: ReplayGuarantee
   /** `lane`: batches must arrive in order. `none`: any order, several at once. */
   readonly order: 'lane' | 'none'
+  /** true: write() takes all rows through one encode() before anything of the batch becomes visible. The runtime then
+   *  streams clean batches straight from their bytes, and encode() rejects when a row is missing. */
+  readonly streams?: boolean
   dataset(): Dataset
   /** Once per run, before the first write: connect, create or evolve the target. Throws retryable AdflowError when down. */
   open(context: { readonly engine: EngineConnection; readonly columns: readonly Column[] }): Promise<void>

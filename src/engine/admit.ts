@@ -117,6 +117,13 @@ export async function admit(chunk: Chunk, table: string, context: AdmitContext):
   }
 }
 
+/** SELECT of the typed rows of a chunk that is taken to be clean: rows that are not, or may have lost digits, are missing. */
+export async function chunkSql(chunk: Chunk, context: AdmitContext): Promise<string> {
+  const select = tableSql(context.plan, await sourceOf(chunk, chunk.file, context), false)
+  const doubts = chunk.format.type === 'ndjson' && context.plan.columns.some((column) => column.type.kind === 'decimal')
+  return doubts ? `SELECT * REPLACE (__ok AND NOT __doubt AS __ok) FROM (${select})` : select
+}
+
 /** rowids (ascending) → ordinals in the chunk, given the removed ordinals (ascending). */
 export function toOrdinals(rowids: readonly number[], removed: readonly number[]): number[] {
   let skipped = 0

@@ -19,7 +19,7 @@ import type { PlannedBatch } from './checkpoint-slot.ts'
 import { Evolution } from './evolve.ts'
 import type { GroupSaver } from './group-saver.ts'
 import { writeQuarantine } from './quarantine.ts'
-import { type Refined, refine } from './refine.ts'
+import { canStream, type Refined, refine, refineDirect } from './refine.ts'
 import type { RunObserver } from './run.ts'
 import type { StateDir } from './state-dir.ts'
 import { BatchState, type State } from './states.ts'
@@ -71,6 +71,10 @@ export class Batches {
   readonly #evolution: Evolution
   /** Sources whose last chunk was damaged: the next one probably is. */
   readonly #damaged = new Set<string>()
+  /** Sources whose last chunk was not clean throughout. */
+  readonly #unclean = new Set<string>()
+  /** The one store, where a clean batch can be streamed into it straight from its bytes. */
+  readonly #direct: boolean
   #failure: unknown
 
   constructor(options: BatchesOptions) {
@@ -78,6 +82,12 @@ export class Batches {
     const consumers = new Map<string, number>()
     for (const { input } of options.stores) consumers.set(input, (consumers.get(input) ?? 0) + 1)
     this.#consumers = consumers
+    const [only, ...others] = options.stores
+    this.#direct =
+      others.length === 0 &&
+      only?.loader.streams === true &&
+      only.input === 'main' &&
+      canStream(options.workshop.pipeline)
     this.#budgets = new Budgets(options.job, options.saver, options.warn)
     this.#evolution = new Evolution(options)
     options.drain?.addEventListener('abort', () => this.#stop.abort(), { once: true })
@@ -204,7 +214,7 @@ export class Batches {
 
   async #throughStages(batch: Batch): Promise<void> {
     batch.state.move('validation.pending', 'validation.running')
-    let refined = await this.#refine(batch, false)
+    let refined = await this.#refine(batch, 'streamed')
     this.#ensureGoing()
     await batch.planned
     if (refined.quarantine.length > 0) await this.#quarantine(batch, refined)
@@ -213,8 +223,8 @@ export class Batches {
       outcomes = await this.#store(batch, refined)
     } catch (error) {
       if (!refined.streamed || !isDataError(error)) throw error
-      // An expression failed while a store evaluated it: find the records, and hand the rest over in tables.
-      refined = await this.#refine(batch, true)
+      // A record or an expression failed while the store evaluated it: look at the records, or hand the rest over in tables.
+      refined = await this.#refine(batch, refined.direct ? 'looked at' : 'guarded')
       if (refined.quarantine.length > 0) await this.#quarantine(batch, refined)
       outcomes = await this.#store(batch, refined)
     }
@@ -241,7 +251,7 @@ export class Batches {
   }
 
   /** Steps with state, evolving contracts and budgets see the batches one after the other. */
-  async #refine(batch: Batch, guarded: boolean): Promise<Refined> {
+  async #refine(batch: Batch, how: 'streamed' | 'looked at' | 'guarded'): Promise<Refined> {
     const { state, stores } = this.#options
     const { chunk, session, token, plan } = batch
     const id = batch.source.config.id
@@ -252,7 +262,7 @@ export class Batches {
     }
     if (this.#evolution.active) await turn()
     await this.#evolution.takeUp(chunk, session, stores)
-    const refined = await refine(chunk, {
+    const options = {
       session,
       pipeline: this.#evolution.pipeline,
       token,
@@ -261,12 +271,16 @@ export class Batches {
       expectDamage: this.#damaged.has(id),
       consumers: this.#consumers,
       baseline: this.#baseline(),
-      guarded,
+      guarded: how === 'guarded',
       ...(this.#evolution.pipeline.stateful ? { turn } : {}),
-    })
+    }
+    const direct = how === 'streamed' && this.#direct && !this.#unclean.has(id) && chunk.refused.length === 0
+    const refined = await (direct ? refineDirect(chunk, options) : refine(chunk, options))
+    if (!direct && refined.rows < chunk.records) this.#unclean.add(id)
+    else if (!direct) this.#unclean.delete(id)
     if (refined.damaged) this.#damaged.add(id)
     else this.#damaged.delete(id)
-    if (this.#budgets.active && !guarded) {
+    if (this.#budgets.active && how !== 'guarded') {
       await turn()
       this.#budgets.charge(refined.counts)
     }
@@ -329,6 +343,7 @@ export class Batches {
       batch: token,
       columns: output.columns,
       relation: output.relation,
+      ...(refined.direct ? { expected: refined.rows, verify: async () => chunk.verify?.() } : {}),
     }
   }
 

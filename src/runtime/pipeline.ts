@@ -241,7 +241,7 @@ class Chain {
       guarded,
     })
     for (const reference of compiled.references ?? []) this.#addKeys(reference)
-    if (compiled.kind === 'set' && hasOwnId(step))
+    if (compiled.kind === 'set' && step.named)
       this.outputs.set(step.id, { name: step.id, relation: compiled.output, kind: 'set' })
     else {
       const kind = this.#current.kind === 'set' ? 'set' : compiled.kind
@@ -310,10 +310,4 @@ function referenceReader(file: string, format: ReferenceFormat | undefined): str
   if (kind === 'csv') return `read_csv(${literal(file)}, header = true, sample_size = -1)`
   if (kind === 'parquet') return `read_parquet(${literal(file)})`
   return `read_json(${literal(file)}, format = 'newline_delimited', sample_size = -1)`
-}
-
-function hasOwnId(step: JobStep): boolean {
-  return (
-    typeof step.options === 'object' && step.options !== null && 'id' in step.options && step.options.id !== undefined
-  )
 }

@@ -2,13 +2,14 @@
 import type { Chunk } from '../core/contracts.ts'
 import { AdflowError } from '../core/errors.ts'
 import { tokenNumber } from '../core/token.ts'
-import { type Admitted, admit, type Rejected, toOrdinals } from '../engine/admit.ts'
+import { type Admitted, admit, chunkSql, type Rejected, toOrdinals } from '../engine/admit.ts'
 import { CONTRACT_RULES } from '../engine/read-plan.ts'
+import { withoutRow } from '../engine/relation.ts'
 import type { Session } from '../engine/session.ts'
 import { literal } from '../engine/sql-text.ts'
 import type { BatchCounts, BatchSums } from '../lineage/events.ts'
 import { type ChainResult, type Drop, isDataError, runChain, type Tally } from './chain.ts'
-import { type Pipeline, ROWS_TABLE } from './pipeline.ts'
+import { MAIN, type Pipeline, ROWS_TABLE } from './pipeline.ts'
 import { type QuarantineRecord, quarantineRecords, refusedRule } from './quarantine.ts'
 
 export interface RefineOptions {
@@ -39,6 +40,49 @@ export interface Refined {
   readonly damaged: boolean
   /** Outputs are SQL still to be evaluated: an expression may yet fail inside a store's write. */
   readonly streamed: boolean
+  /** Nothing was looked at yet: the one store reads the chunk itself, and must take every record. */
+  readonly direct: boolean
+}
+
+/** A chain that keeps every row needs no table between the chunk and the store, as long as the data is clean. */
+export function canStream(pipeline: Pipeline): boolean {
+  return (
+    pipeline.batchRules.length === 0 &&
+    pipeline.warnRules.length === 0 &&
+    pipeline.plan.unknown === 'discard_value' &&
+    pipeline.stages.every(({ step }) => step.kind === 'row' && step.drops === undefined && step.state === undefined)
+  )
+}
+
+/** The clean batch, not yet evaluated: the relation gives as many rows as the chunk has records, or the store rejects. */
+export async function refineDirect(
+  chunk: Chunk,
+  { session, pipeline, clock, chunkDir }: RefineOptions,
+): Promise<Refined> {
+  await setClock(session, clock)
+  const select = await chunkSql(chunk, { session, plan: pipeline.plan, folder: chunkDir, expectDamage: false })
+  await session.run(
+    `DROP TABLE IF EXISTS ${ROWS_TABLE}; CREATE OR REPLACE TEMP VIEW ${ROWS_TABLE} AS SELECT 0::BIGINT AS rowid, * FROM (${select})`,
+  )
+  const main = pipeline.outputs.get(MAIN)
+  if (main === undefined) throw new AdflowError('UNEXPECTED', 'the chain has no main output')
+  const [row] = await session.rows(`SELECT coalesce(sum(hash(range)), 0)::HUGEINT AS s FROM range(${chunk.records})`)
+  const sum = String(row?.['s'] ?? 0)
+  return {
+    outputs: new Map([[MAIN, { relation: `(${withoutRow(main.relation)})`, columns: main.relation.columns }]]),
+    counts: { read: chunk.records, quarantined: {}, filtered: {}, deduplicated: 0, warned: {} },
+    sums: { read: sum, quarantined: '0', filtered: '0', deduplicated: '0', out: sum },
+    rows: chunk.records,
+    quarantine: [],
+    warnings: [],
+    damaged: false,
+    streamed: true,
+    direct: true,
+  }
+}
+
+async function setClock(session: Session, clock: string): Promise<void> {
+  await session.run(`CREATE OR REPLACE TEMP MACRO now() AS TIMESTAMPTZ ${literal(clock)}`)
 }
 
 export async function refine(chunk: Chunk, options: RefineOptions): Promise<Refined> {
@@ -53,7 +97,8 @@ export async function refine(chunk: Chunk, options: RefineOptions): Promise<Refi
 
 async function refineOnce(chunk: Chunk, options: RefineOptions): Promise<Refined> {
   const { session, pipeline, clock } = options
-  await session.run(`CREATE OR REPLACE TEMP MACRO now() AS TIMESTAMPTZ ${literal(clock)}`)
+  await setClock(session, clock)
+  await session.run(`DROP VIEW IF EXISTS ${ROWS_TABLE}`)
   const admitted = await admit(chunk, ROWS_TABLE, {
     session,
     plan: pipeline.plan,
@@ -82,6 +127,7 @@ async function refineOnce(chunk: Chunk, options: RefineOptions): Promise<Refined
     warnings,
     damaged: admitted.removed.length > 0,
     streamed: !options.guarded,
+    direct: false,
   }
 }
 

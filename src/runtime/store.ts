@@ -22,6 +22,10 @@ export interface Delivery extends BatchInfo {
   readonly batch: string
   readonly columns: readonly Column[]
   readonly relation: string
+  /** Rows that the relation must give; set where it is evaluated by the store alone. */
+  readonly expected?: number
+  /** Throws where the bytes behind the relation have changed while the store read them. */
+  readonly verify?: () => Promise<void>
 }
 
 export interface StoreOptions {
@@ -110,7 +114,7 @@ export class Store {
 
   async owe(delivery: Delivery, session: Session): Promise<StoreOutcome> {
     while (this.spool.bytes >= this.#job.spool.maxBytes) await this.#whenFull(session)
-    const { relation, ...info } = delivery
+    const { relation, expected: _, verify: __, ...info } = delivery
     const owed = await this.spool.put(info, relation, session)
     return { rows: owed.rows, status: 'owed', outputs: [] }
   }
@@ -155,7 +159,13 @@ export class Store {
     return {
       ...delivery,
       engine: session,
-      encode: (format, options) => encode(session, delivery.relation, format, options),
+      encode: async (format, options) => {
+        const rows = await encode(session, delivery.relation, format, options)
+        if (delivery.expected !== undefined && rows !== delivery.expected)
+          throw new AdflowError('ENGINE_FAILED', `${delivery.expected - rows} rows of the batch did not pass`)
+        await delivery.verify?.()
+        return rows
+      },
     }
   }
 }
