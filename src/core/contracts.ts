@@ -73,9 +73,6 @@ export interface Chunk {
   /** Records as they stand in `file`, without their line end; only where raw() may give other bytes (a pretty-printed JSON
    *  record is one line in `file`). Call before release(). */
   stored?(ordinals: readonly number[]): Promise<Buffer[]>
-  /** Only where `file` is the source itself: call after the engine has read it and before anything is loaded. Throws
-   *  SOURCE_CHANGED when the bytes may be others than those that were counted and digested. */
-  verify?(): Promise<void>
   /** Called after the engine has read `file` and before anything is loaded: throws SOURCE_CHANGED where the bytes of a file
    *  that is read in place may have changed meanwhile. */
   verify?(): Promise<void>
