@@ -16,8 +16,8 @@ import { resolveType } from '../engine/types.ts'
 import { type CompiledBatchRule, compileBatchRules } from './batch-rules.ts'
 import { problemsError } from './job-problems.ts'
 
-/** Temp table of each session that holds the admitted rows of the batch in work. */
-export const ROWS_TABLE = 'batch_rows'
+/** Temp view of each session over the rows of the batch in work: contract columns, `rowid`, `__ok`. */
+export const ROWS_VIEW = 'batch_rows'
 export const MAIN = 'main'
 
 export interface Stage {
@@ -107,7 +107,7 @@ export async function compilePipeline({
 
   const analysis = await createAnalysis(session)
   const base: Relation = {
-    sql: `SELECT rowid AS ${ROW}, ${columns.map((column) => ident(column.name)).join(', ')} FROM ${ROWS_TABLE} WHERE __ok`,
+    sql: `SELECT rowid AS ${ROW}, ${columns.map((column) => ident(column.name)).join(', ')} FROM ${ROWS_VIEW} WHERE __ok`,
     columns: columns.map(({ name, type }) => ({ name, type: type.sql, from: [name] })),
   }
   for (const rule of job.rowRules) await attempt(() => booleanOf(analysis, rule.check, base))

@@ -9,8 +9,11 @@ import type { Session } from '../engine/session.ts'
 import { literal } from '../engine/sql-text.ts'
 import type { BatchCounts, BatchSums } from '../lineage/events.ts'
 import { type ChainResult, type Drop, isDataError, runChain, type Tally } from './chain.ts'
-import { MAIN, type Pipeline, ROWS_TABLE } from './pipeline.ts'
+import { MAIN, type Pipeline, ROWS_VIEW } from './pipeline.ts'
 import { type QuarantineRecord, quarantineRecords, refusedRule } from './quarantine.ts'
+
+/** Temp table of the admitted rows of the batch in work; the chain sees it as ROWS_VIEW. */
+const ADMITTED_TABLE = 'admitted_rows'
 
 export interface RefineOptions {
   readonly session: Session
@@ -61,9 +64,7 @@ export async function refineDirect(
 ): Promise<Refined> {
   await setClock(session, clock)
   const select = await chunkSql(chunk, { session, plan: pipeline.plan, folder: chunkDir, expectDamage: false })
-  await session.run(
-    `DROP TABLE IF EXISTS ${ROWS_TABLE}; CREATE OR REPLACE TEMP VIEW ${ROWS_TABLE} AS SELECT 0::BIGINT AS rowid, * FROM (${select})`,
-  )
+  await session.run(`CREATE OR REPLACE TEMP VIEW ${ROWS_VIEW} AS SELECT 0::BIGINT AS rowid, * FROM (${select})`)
   const main = pipeline.outputs.get(MAIN)
   if (main === undefined) throw new AdflowError('UNEXPECTED', 'the chain has no main output')
   const [row] = await session.rows(`SELECT coalesce(sum(hash(range)), 0)::HUGEINT AS s FROM range(${chunk.records})`)
@@ -98,13 +99,13 @@ export async function refine(chunk: Chunk, options: RefineOptions): Promise<Refi
 async function refineOnce(chunk: Chunk, options: RefineOptions): Promise<Refined> {
   const { session, pipeline, clock } = options
   await setClock(session, clock)
-  await session.run(`DROP VIEW IF EXISTS ${ROWS_TABLE}`)
-  const admitted = await admit(chunk, ROWS_TABLE, {
+  const admitted = await admit(chunk, ADMITTED_TABLE, {
     session,
     plan: pipeline.plan,
     folder: options.chunkDir,
     expectDamage: options.expectDamage,
   })
+  await session.run(`CREATE OR REPLACE TEMP VIEW ${ROWS_VIEW} AS SELECT rowid, * FROM ${ADMITTED_TABLE}`)
   await chunk.verify?.()
   const verdicts = judge(chunk, admitted, pipeline)
   const warnings = await askBatchRules(options)
@@ -204,7 +205,7 @@ async function balance(
   const sumOf = (select: string) => `(SELECT coalesce(sum(hash(i::BIGINT)), 0)::HUGEINT FROM (${select}))`
   const [row] = await session.rows(
     `SELECT ${sumOf(`SELECT range AS i FROM range(${read})`)} AS read,
-      ${sumOf(`SELECT rowid AS i FROM ${ROWS_TABLE} WHERE NOT __ok`)} AS bad,
+      ${sumOf(`SELECT rowid AS i FROM ${ROWS_VIEW} WHERE NOT __ok`)} AS bad,
       ${sumOf(`SELECT range AS i FROM range(${admitted.rows}, ${read})`)} AS outside,
       ${sumOf(`SELECT unnest([${droppedRows.join(', ')}]::BIGINT[]) AS i`)} AS dropped`,
   )
