@@ -90,6 +90,15 @@ export const ERROR_CODES = {
     'A store cannot be reached or refuses; its batches are owed from the spool.',
     true,
   ),
+  STORE_LOCKED: spec(
+    EXIT.tryAgain,
+    'Another process has the DuckDB file of a store open. Wait for it, or stop it.',
+    true,
+  ),
+  STORE_DAMAGED: spec(
+    EXIT.unavailable,
+    'A file of a store (a DuckDB file, a manifest) is there but is not what it should be. Restore it; nothing was changed.',
+  ),
   STORE_OWED: spec(EXIT.unavailable, 'The run ended with batches owed to a store. The next run pays them.', true),
   STORE_MISMATCH: spec(
     EXIT.rejected,

@@ -1,0 +1,67 @@
+/** The batches that an attached DuckDB file holds: a table of the file itself, written in the batch's own transaction. */
+import type { BatchInfo, EngineConnection, StoreRecord } from '../../core/contracts.ts'
+import { ident, literal } from '../../engine/sql-text.ts'
+
+export const LEDGER_TABLE = '_adflow_batches'
+
+/** What a batch was written to, and by whom. */
+export interface LedgerPlace {
+  /** Name under which the file is attached. */
+  readonly database: string
+  /** `schema.table`. The same token may go to several tables of one file. */
+  readonly target: string
+  /** Id of the loader in its job. */
+  readonly loader: string
+}
+
+function ledgerSql(database: string): string {
+  return `${ident(database)}."main".${ident(LEDGER_TABLE)}`
+}
+
+export async function createLedger(engine: EngineConnection, database: string): Promise<void> {
+  await engine.run(
+    `CREATE TABLE IF NOT EXISTS ${ledgerSql(database)} (token VARCHAR, target VARCHAR, loader VARCHAR, job VARCHAR, source VARCHAR, lane VARCHAR, from_position VARCHAR, to_position VARCHAR, digest VARCHAR, "rows" BIGINT, clock TIMESTAMPTZ, loaded_at TIMESTAMPTZ, PRIMARY KEY (token, target))`,
+  )
+}
+
+/** By target, not by loader: a loader that got another id in its job must not load everything again. */
+export async function findBatch(
+  engine: EngineConnection,
+  { database, target }: LedgerPlace,
+  token: string,
+): Promise<{ readonly digest: string; readonly rows: number } | undefined> {
+  const [row] = await engine.rows(
+    `SELECT digest, "rows" FROM ${ledgerSql(database)} WHERE token = ${literal(token)} AND target = ${literal(target)}`,
+  )
+  return row === undefined ? undefined : { digest: String(row['digest']), rows: Number(row['rows']) }
+}
+
+export async function recordBatch(
+  engine: EngineConnection,
+  { database, target, loader }: LedgerPlace,
+  { token, job, source, range, digest, clock }: BatchInfo,
+  rows: number,
+): Promise<void> {
+  const texts = [token, target, loader, job, source, range.lane, range.from, range.to, digest].map(literal).join(', ')
+  await engine.run(
+    `INSERT INTO ${ledgerSql(database)} VALUES (${texts}, ${rows}, ${literal(clock)}::TIMESTAMPTZ, now())`,
+  )
+}
+
+/** By loader too: the positions of one loader say nothing about those of another on the same table. */
+export async function batchesOf(
+  engine: EngineConnection,
+  { database, target, loader }: LedgerPlace,
+  job: string,
+): Promise<readonly StoreRecord[]> {
+  const rows = await engine.rows(
+    `SELECT token, source, lane, from_position, to_position, digest, "rows" FROM ${ledgerSql(database)} WHERE job = ${literal(job)} AND loader = ${literal(loader)} AND target = ${literal(target)} ORDER BY loaded_at, token`,
+  )
+  return rows.map((row) => ({
+    token: String(row['token']),
+    source: String(row['source']),
+    range: { lane: String(row['lane']), from: String(row['from_position']), to: String(row['to_position']) },
+    digest: String(row['digest']),
+    rows: Number(row['rows']),
+  }))
+}

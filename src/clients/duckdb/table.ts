@@ -1,0 +1,80 @@
+/** A table of an attached DuckDB file: made from the columns of a batch, and fitted to them later. */
+import type { EngineConnection } from '../../core/contracts.ts'
+import { AdflowError } from '../../core/errors.ts'
+import { ident, literal } from '../../engine/sql-text.ts'
+import { widened } from './widen.ts'
+
+export interface TableName {
+  /** Name under which the file is attached. */
+  readonly database: string
+  readonly schema: string
+  readonly table: string
+}
+
+export interface TypedColumn {
+  readonly name: string
+  readonly type: string
+}
+
+export function tableSql({ database, schema, table }: TableName): string {
+  return [database, schema, table].map(ident).join('.')
+}
+
+/** Names and types of a relation as the engine has them. Reads no data. */
+export async function columnsOf(engine: EngineConnection, relation: string): Promise<readonly TypedColumn[]> {
+  const rows = await engine.rows(`DESCRIBE SELECT * FROM ${relation}`)
+  return rows.map((row) => ({ name: String(row['column_name']), type: String(row['column_type']) }))
+}
+
+/** Empty where there is no such table. Never fails: a file that could not be attached has no tables. */
+export async function tableColumns(engine: EngineConnection, name: TableName): Promise<readonly TypedColumn[]> {
+  const rows = await engine.rows(
+    `SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = ${literal(name.database)} AND lower(schema_name) = lower(${literal(name.schema)}) AND lower(table_name) = lower(${literal(name.table)}) ORDER BY column_index`,
+  )
+  return rows.map((row) => ({ name: String(row['column_name']), type: String(row['data_type']) }))
+}
+
+export interface FitOptions {
+  /** New columns are added and types widened. */
+  readonly evolve: boolean
+  /** The table as people know it. */
+  readonly label: string
+}
+
+/** Makes the table, or makes it take `columns` without loss. Adding a column and widening a type repeat harmlessly, so
+ *  this needs no transaction of its own. @throws AdflowError STORE_MISMATCH; then nothing has been changed. */
+export async function fitTable(
+  engine: EngineConnection,
+  name: TableName,
+  columns: readonly TypedColumn[],
+  { evolve, label }: FitOptions,
+): Promise<void> {
+  const table = tableSql(name)
+  const existing = new Map((await tableColumns(engine, name)).map((column) => [column.name.toLowerCase(), column]))
+  if (existing.size === 0) {
+    const definitions = columns.map((column) => `${ident(column.name)} ${column.type}`)
+    await engine.run(`CREATE TABLE IF NOT EXISTS ${table} (${definitions.join(', ')})`)
+    return
+  }
+  const changes: string[] = []
+  for (const column of columns) {
+    const found = existing.get(column.name.toLowerCase())
+    if (found === undefined) {
+      if (!evolve) throw mismatch(label, `has no column ${column.name} (${column.type})`, 'add it, or set evolve: true')
+      changes.push(`ADD COLUMN IF NOT EXISTS ${ident(column.name)} ${column.type}`)
+      continue
+    }
+    const type = widened(found.type, column.type)
+    const what = `column ${found.name} is ${found.type}, the batch has ${column.type}`
+    if (type === undefined)
+      throw mismatch(label, what, `cast ${column.name} to ${found.type} in the job, or change the table`)
+    if (type === found.type) continue
+    if (!evolve) throw mismatch(label, what, `cast ${column.name} to ${found.type} in the job, or set evolve: true`)
+    changes.push(`ALTER COLUMN ${ident(found.name)} SET DATA TYPE ${type}`)
+  }
+  for (const change of changes) await engine.run(`ALTER TABLE ${table} ${change}`)
+}
+
+function mismatch(label: string, what: string, hint: string): AdflowError {
+  return new AdflowError('STORE_MISMATCH', `the table ${label} does not fit: ${what}`, { hint })
+}

@@ -1,0 +1,264 @@
+/**
+ * The embedded warehouse: a table of a DuckDB file that is attached to the engine itself, so that a batch is written by one
+ * INSERT … SELECT and never encoded.
+ */
+import { z } from 'zod'
+import { aliasOf, warehouseFile } from '../clients/duckdb/attach.ts'
+import { batchesOf, createLedger, findBatch, type LedgerPlace, recordBatch } from '../clients/duckdb/batch-ledger.ts'
+import { mergeBatch } from '../clients/duckdb/merge.ts'
+import {
+  columnsOf,
+  fitTable,
+  type TableName,
+  type TypedColumn,
+  tableColumns,
+  tableSql,
+} from '../clients/duckdb/table.ts'
+import { transaction, turnsOf } from '../clients/duckdb/transaction.ts'
+import type { ComponentEnv, EngineConnection, LoadBatch, Loader, Receipt, StoreRecord } from '../core/contracts.ts'
+import { defineLoader } from '../core/define.ts'
+import { AdflowError } from '../core/errors.ts'
+import { ident } from '../engine/sql-text.ts'
+
+/** A replace builds its table under this name until its run is complete. */
+const NEXT = '__adflow_next'
+
+const options = z
+  .strictObject({
+    path: z.string().min(1).describe('The DuckDB file, relative to the job file. Created when it is missing.'),
+    schema: z.string().min(1).default('main').describe('Schema of the table. Created when it is missing.'),
+    table: z
+      .string()
+      .regex(/^(?!_adflow)(?!.*__adflow_next$)/, 'this name is kept for tables of adflow itself')
+      .min(1)
+      .describe('The table. Created from the columns that reach the loader when it is missing.'),
+    write: z
+      .enum(['append', 'merge', 'replace'])
+      .default('append')
+      .describe(
+        '`append` adds rows; `merge` updates the rows whose `key` is there already and adds the others; `replace` puts what one run has read in the place of the table, at the end of that run.',
+      ),
+    key: z
+      .array(z.string().min(1))
+      .min(1)
+      .optional()
+      .describe('Columns that identify a row. Needed by, and only for, `merge`.'),
+    evolve: z
+      .boolean()
+      .default(true)
+      .describe(
+        'New columns are added to the table, and integers and decimals widened where that loses nothing. false: any difference is an error.',
+      ),
+  })
+  .superRefine((value, context) => {
+    if ((value.write === 'merge') === (value.key !== undefined)) return
+    const message = value.write === 'merge' ? '`write: merge` needs a `key`' : '`key` is only for `write: merge`'
+    context.addIssue({ code: 'custom', path: ['key'], message })
+  })
+
+type Options = z.infer<typeof options>
+
+class DuckdbLoader implements Loader {
+  readonly replay = 'token'
+  readonly order = 'lane'
+  readonly #options: Options
+  readonly #file: string
+  readonly #target: TableName
+  readonly #next: TableName
+  readonly #label: string
+  readonly #place: LedgerPlace
+  /** Column lists that the table is known to take. */
+  readonly #fitted = new Set<string>()
+
+  constructor(loaderOptions: Options, env: ComponentEnv) {
+    const { path, schema, table } = loaderOptions
+    this.#options = loaderOptions
+    this.#file = warehouseFile(path, env.baseDir)
+    const database = aliasOf(this.#file)
+    this.#target = { database, schema, table }
+    this.#next = { database, schema, table: `${table}${NEXT}` }
+    this.#label = `${schema}.${table}`
+    this.#place = { database, target: this.#label.toLowerCase(), loader: env.id }
+  }
+
+  dataset() {
+    return { namespace: 'file', name: `${this.#file}#${this.#label}` }
+  }
+
+  open({ engine, columns }: Parameters<Loader['open']>[0]): Promise<void> {
+    const { database, schema } = this.#target
+    return this.#turn(`open ${this.#label}`, async () => {
+      this.#checkKey(columns)
+      await engine.run(`CREATE SCHEMA IF NOT EXISTS ${ident(database)}.${ident(schema)}`)
+      await createLedger(engine, database)
+      const unfinished = (await tableColumns(engine, this.#next)).length > 0
+      if (this.#options.write !== 'replace') {
+        if (unfinished) throw this.#unfinishedReplace()
+        await this.#fit(engine, columns)
+      } else if (!this.#options.evolve && (await tableColumns(engine, this.#target)).length > 0)
+        await this.#fit(engine, columns)
+    })
+  }
+
+  write(batch: LoadBatch): Promise<Receipt> {
+    return this.#turn(`write batch ${batch.token.slice(0, 12)} to ${this.#label}`, async () => {
+      const { engine } = batch
+      const held = await this.#held(batch.token, engine)
+      if (held !== undefined) {
+        if (held.digest !== batch.digest) throw this.#otherBytes(batch, held.digest)
+        return this.#receipt(held.rows, true)
+      }
+      const columns = await columnsOf(engine, batch.relation)
+      if (this.#options.write === 'replace') await this.#fitNext(engine, columns)
+      else await this.#fitOnce(engine, columns)
+      const rows = await transaction(engine, async () => {
+        const written = await this.#insert(batch, columns)
+        await recordBatch(engine, this.#place, batch, written)
+        return written
+      })
+      return this.#receipt(rows, false)
+    })
+  }
+
+  finish({ engine, complete }: { engine: EngineConnection; complete: boolean }): Promise<void> {
+    return this.#turn(`replace ${this.#label}`, async () => {
+      if (this.#options.write !== 'replace' || !complete) return
+      // Nothing was read: the table stays. A run that was killed after its last batch left this table to the next run.
+      if ((await tableColumns(engine, this.#next)).length === 0) return
+      await transaction(engine, async () => {
+        await engine.run(`DROP TABLE IF EXISTS ${tableSql(this.#target)}`)
+        await engine.run(`ALTER TABLE ${tableSql(this.#next)} RENAME TO ${ident(this.#target.table)}`)
+      })
+    })
+  }
+
+  async probe(token: string, { engine }: { engine: EngineConnection }): Promise<Receipt | undefined> {
+    const held = await this.#held(token, engine)
+    return held === undefined ? undefined : this.#receipt(held.rows, true)
+  }
+
+  history(job: string, { engine }: { engine: EngineConnection }): Promise<readonly StoreRecord[]> {
+    return batchesOf(engine, this.#place, job)
+  }
+
+  async close(): Promise<void> {
+    // The file is attached to the engine, and the runtime closes that.
+  }
+
+  async #insert({ engine, relation }: LoadBatch, columns: readonly TypedColumn[]): Promise<number> {
+    const { key, write } = this.#options
+    if (key !== undefined) return mergeBatch(engine, this.#target, { relation, columns, key })
+    const table = tableSql(write === 'replace' ? this.#next : this.#target)
+    const [row] = await engine.rows(`INSERT INTO ${table} BY NAME SELECT * FROM ${relation} AS batch`)
+    return Number(row?.['Count'] ?? 0)
+  }
+
+  #held(token: string, engine: EngineConnection): ReturnType<typeof findBatch> {
+    return findBatch(engine, this.#place, token)
+  }
+
+  async #fitOnce(engine: EngineConnection, columns: readonly TypedColumn[]): Promise<void> {
+    const list = JSON.stringify(columns)
+    if (this.#fitted.has(list)) return
+    await this.#fit(engine, columns)
+    this.#fitted.add(list)
+  }
+
+  #fit(engine: EngineConnection, columns: readonly TypedColumn[], table = this.#target): Promise<void> {
+    return fitTable(engine, table, columns, { evolve: this.#options.evolve, label: this.#label })
+  }
+
+  /** Without `evolve` the new table gets the columns of the old one. */
+  async #fitNext(engine: EngineConnection, columns: readonly TypedColumn[]): Promise<void> {
+    const [first] = await tableColumns(engine, this.#next)
+    const kept = this.#options.evolve ? [] : await tableColumns(engine, this.#target)
+    if (first === undefined && kept.length > 0) await this.#fit(engine, kept, this.#next)
+    await this.#fit(engine, columns, this.#next)
+  }
+
+  /** Runs alone on the file, and says what failed. */
+  #turn<T>(doing: string, work: () => Promise<T>): Promise<T> {
+    return turnsOf(this.#target.database)(async () => {
+      try {
+        return await work()
+      } catch (error) {
+        throw this.#explained(error, doing)
+      }
+    })
+  }
+
+  #explained(error: unknown, doing: string): unknown {
+    if (!(error instanceof AdflowError) || error.code === 'STORE_MISMATCH' || error.code === 'JOB_INVALID') return error
+    const doesNotFit = /^(Constraint|Conversion|Catalog) Error/.test(error.message)
+    return new AdflowError(
+      doesNotFit ? 'STORE_MISMATCH' : error.code,
+      `cannot ${doing} in ${this.#file}: ${error.message}`,
+      {
+        cause: error,
+        hint: error.hint ?? 'nothing of the batch was written',
+      },
+    )
+  }
+
+  #receipt(rows: number, repeated: boolean): Receipt {
+    return { rows, repeated, outputs: [this.dataset().name] }
+  }
+
+  #checkKey(columns: readonly { readonly name: string }[]): void {
+    const names = new Set(columns.map(({ name }) => name.toLowerCase()))
+    const missing = this.#options.key?.find((column) => !names.has(column.toLowerCase()))
+    if (missing === undefined) return
+    throw new AdflowError('JOB_INVALID', `the key column ${missing} of ${this.#label} does not reach the loader`, {
+      hint: `columns here: ${columns.map(({ name }) => name).join(', ')}`,
+    })
+  }
+
+  #otherBytes({ token, range, source }: LoadBatch, digest: string): AdflowError {
+    return new AdflowError(
+      'STORE_MISMATCH',
+      `${this.#label} holds batch ${token.slice(0, 12)} (${source}, ${range.lane} ${range.from}–${range.to}) with the digest ${digest}; it now has other bytes`,
+      { hint: 'the source has changed under a range that was loaded; load it anew with an audited replay' },
+    )
+  }
+
+  #unfinishedReplace(): AdflowError {
+    return new AdflowError(
+      'STORE_MISMATCH',
+      `${this.#next.schema}.${this.#next.table} holds batches of a replace that never became complete`,
+      {
+        hint: `run the job once more with \`write: replace\`, or take over or drop that table by hand in ${this.#file}`,
+      },
+    )
+  }
+}
+
+export default defineLoader({
+  summary: 'Loads into a table of a DuckDB file, the embedded warehouse.',
+  description: `The file is attached to the engine, so a batch goes in by one \`INSERT … SELECT\`. Rows and the batch's entry in the
+table \`_adflow_batches\` (token, target, loader, job, source, lane, positions, digest, rows, clock) are one transaction: a
+batch is in the table once or not at all, whatever is killed and when.
+
+**append** adds the rows. Columns of the table that the batch does not have are NULL.
+
+**merge** updates the rows whose \`key\` the table has, in the columns that the batch has, and adds the others. Of rows with the
+same key in one batch the last one wins, and of batches the later one of the lane. NULL in a key equals NULL. The rows
+counted as loaded are those applied, a row that a later one of its batch replaced included.
+
+**replace** collects what a run reads in \`<table>__adflow_next\` and puts it in the place of the table in one transaction, when
+the run has read everything and nothing is owed. Until then readers see the old rows. A run that is killed or fails leaves
+that table, and the next run goes on with it: a table with only the rest of the data is never shown. A run that finds nothing
+new to read leaves the table as it is; one that reads something of which no row passes leaves it empty. Views stay; indexes and
+constraints of the old table are gone with it.
+
+**evolve** adds columns (NULL in older rows) and widens integers and decimals where every old and new value stays exact. Any
+other difference of type is refused with STORE_MISMATCH before anything is written.
+
+DuckDB lets one process write to a file at a time. Batches of several loaders on one file are written one after another.`,
+  options,
+  example: { path: 'warehouse.duckdb', table: 'events', write: 'merge', key: ['event_id'] },
+  access({ path }, { baseDir }) {
+    const file = warehouseFile(path, baseDir)
+    return { attach: [{ file, as: aliasOf(file) }] }
+  },
+  create: (loaderOptions, env) => new DuckdbLoader(loaderOptions, env),
+})
