@@ -1,0 +1,76 @@
+/** Whole processes, measured from outside: wall time and peak memory, in pairs, so that a drift of the machine hits both. */
+import { spawn } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+
+export interface Measured {
+  readonly seconds: number
+  readonly peakBytes: number
+}
+
+export interface Contender {
+  readonly name: string
+  readonly argv: readonly string[]
+  readonly env?: Readonly<Record<string, string>>
+  /** Before each run, not measured. */
+  readonly prepare: () => void
+}
+
+export function measure({ argv, env }: Contender): Promise<Measured> {
+  return new Promise((resolve, reject) => {
+    const started = process.hrtime.bigint()
+    const [command = '', ...args] = argv
+    const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, ...env } })
+    let peakBytes = 0
+    const look = setInterval(() => {
+      peakBytes = Math.max(peakBytes, peakOf(child.pid))
+    }, 20)
+    const err: Buffer[] = []
+    child.stderr.on('data', (data: Buffer) => err.push(data))
+    child.on('error', reject)
+    child.on('close', (code) => {
+      clearInterval(look)
+      const seconds = Number(process.hrtime.bigint() - started) / 1e9
+      if (code === 0) resolve({ seconds, peakBytes })
+      else
+        reject(new Error(`${argv.join(' ')} ended with ${code}: ${Buffer.concat(err).toString('utf8').slice(-2000)}`))
+    })
+  })
+}
+
+/** VmHWM: the kernel's own high-water mark. */
+function peakOf(pid: number | undefined): number {
+  try {
+    const found = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))
+    return Number(found?.[1] ?? 0) * 1024
+  } catch {
+    return 0 // the process has just ended
+  }
+}
+
+/** Runs the contenders in turn, `runs` times after one warm-up each, and returns what was measured of each. */
+export async function inTurn(contenders: readonly Contender[], runs: number): Promise<Map<string, Measured[]>> {
+  const all = new Map<string, Measured[]>(contenders.map(({ name }) => [name, []]))
+  for (let run = -1; run < runs; run += 1)
+    for (const contender of contenders) {
+      contender.prepare()
+      const measured = await measure(contender)
+      if (run >= 0) all.get(contender.name)?.push(measured)
+      process.stderr.write(
+        `${run < 0 ? 'warm-up' : `run ${run + 1}`}  ${contender.name.padEnd(24)} ${measured.seconds.toFixed(2)} s  ${(measured.peakBytes / 2 ** 20).toFixed(0)} MiB\n`,
+      )
+    }
+  return all
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b)
+  const middle = sorted.length >> 1
+  return sorted.length % 2 === 1
+    ? (sorted[middle] as number)
+    : ((sorted[middle - 1] as number) + (sorted[middle] as number)) / 2
+}
+
+/** Median of the ratios pair by pair. */
+export function ratio(ours: readonly Measured[], theirs: readonly Measured[]): number {
+  return median(ours.map(({ seconds }, index) => seconds / (theirs[index] as Measured).seconds))
+}

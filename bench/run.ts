@@ -1,0 +1,32 @@
+/**
+ * `npm run bench -- <question> [--rows N] [--runs N]`: runs bench/<question>.ts and prints a line
+ * `ratio <question>.<case> <value> vs <peer>` for each case. Without a question it lists them.
+ */
+import { readdirSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+
+export interface BenchOptions {
+  readonly rows: number
+  readonly runs: number
+}
+
+const folder = dirname(fileURLToPath(import.meta.url))
+const questions = readdirSync(folder)
+  .filter((name) => /^[a-z]+\.ts$/.test(name) && name !== 'run.ts' && name !== 'measure.ts')
+  .map((name) => name.replace('.ts', ''))
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { rows: { type: 'string' }, runs: { type: 'string', default: '5' } },
+})
+const [question] = positionals
+if (question === undefined || !questions.includes(question)) {
+  process.stderr.write(`npm run bench -- <question>; questions: ${questions.join(', ')}\n`)
+  process.exit(2)
+}
+const { bench, defaultRows } = (await import(`./${question}.ts`)) as {
+  bench(options: BenchOptions): Promise<void>
+  defaultRows: number
+}
+await bench({ rows: Number(values.rows ?? defaultRows), runs: Number(values.runs) })
