@@ -31,6 +31,11 @@ export function withoutRow(relation: Relation): string {
   return `SELECT ${relation.columns.map((column) => ident(column.name)).join(', ')} FROM (${relation.sql})`
 }
 
+/** The same in the order of the records: joins may have changed it, and a merge lets the last row of a key win. */
+export function inOrder(relation: Relation): string {
+  return `${withoutRow(relation)} ORDER BY ${ROW}`
+}
+
 /** An empty relation of these columns: what lint types expressions against. */
 export function emptyRelation(columns: readonly Column[]): Relation {
   const select = columns.map((column) => `NULL::${column.type} AS ${ident(column.name)}`)

@@ -5,7 +5,7 @@
  */
 import type { Column, Relation } from '../core/contracts.ts'
 import { AdflowError } from '../core/errors.ts'
-import { ROW, withoutRow } from '../engine/relation.ts'
+import { inOrder, ROW, withoutRow } from '../engine/relation.ts'
 import { bindSequence } from '../engine/sequence.ts'
 import type { Session } from '../engine/session.ts'
 import { ident } from '../engine/sql-text.ts'
@@ -74,7 +74,9 @@ async function runStreamed({ session, pipeline, number, consumers }: ChainOption
   for (const output of pipeline.outputs.values()) {
     const streamed = (consumers.get(output.name) ?? 0) <= 1
     outputs.set(output.name, {
-      relation: streamed ? `(${at(withoutRow(output.relation))})` : await materialise(session, output, at),
+      relation: streamed
+        ? `(${at(rowsOf(output, pipeline))})`
+        : await materialise(session, output, at(rowsOf(output, pipeline))),
       columns: output.relation.columns,
     })
   }
@@ -121,10 +123,9 @@ class GuardedChain {
   }
 
   async #output(output: Output, sql: string): Promise<{ relation: string; columns: readonly Column[] }> {
-    const name = `output_${output.name}`
     const columns = output.relation.columns
-    await table(this.#options.session, name, withoutRow({ sql, columns }))
-    return { relation: ident(name), columns }
+    const select = rowsOf({ ...output, relation: { sql, columns } }, this.#options.pipeline)
+    return { relation: await materialise(this.#options.session, output, select), columns }
   }
 
   async #takeOutFailing(index: number, stage: Stage): Promise<void> {
@@ -184,10 +185,14 @@ async function mark(session: Session, stage: Stage, at: (sql: string) => string)
   })
 }
 
-async function materialise(session: Session, output: Output, at: (sql: string) => string): Promise<string> {
+async function materialise(session: Session, output: Output, select: string): Promise<string> {
   const name = `output_${output.name}`
-  await table(session, name, at(withoutRow(output.relation)))
+  await table(session, name, select)
   return ident(name)
+}
+
+function rowsOf(output: Output, { reorders }: Pipeline): string {
+  return reorders && output.kind === 'row' ? inOrder(output.relation) : withoutRow(output.relation)
 }
 
 async function table(session: Session, name: string, select: string): Promise<void> {

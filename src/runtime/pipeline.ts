@@ -65,6 +65,8 @@ export interface Pipeline {
   readonly references: readonly Reference[]
   /** Variable → value; set on every session, never in SQL text. */
   readonly secrets: ReadonlyMap<string, Uint8Array>
+  /** A step joins: rows may leave the chain in another order. */
+  readonly reorders: boolean
   /** Batches must pass one after the other: a step keeps state. */
   readonly stateful: boolean
 }
@@ -142,6 +144,7 @@ export async function compilePipeline({
       .map((rule) => ({ id: rule.id, check: rule.check.sql })),
     references: chain.references,
     secrets: chain.secrets,
+    reorders: chain.stages.some(({ step }) => step.state !== undefined || (step.references ?? []).length > 0),
     stateful: chain.stages.some((stage) => stage.step.state !== undefined),
   }
 }

@@ -137,11 +137,11 @@ async function forgetOrphans(
 ): Promise<void> {
   const numbers = [...new Set(known.map(({ token }) => tokenNumber(token)))]
   const tables = await session.rows(
-    `SELECT table_name AS t FROM duckdb_columns() WHERE database_name = 'state' AND column_name = 'seq'`,
+    `SELECT table_name AS t FROM duckdb_columns() WHERE database_name = 'state' AND column_name = '__seq'`,
   )
   for (const row of tables)
     await session.run(
-      `DELETE FROM state.main.${ident(String(row['t']))} WHERE seq NOT IN (SELECT unnest([${numbers.join(', ')}]::BIGINT[]))`,
+      `DELETE FROM state.main.${ident(String(row['t']))} WHERE __seq NOT IN (SELECT unnest([${numbers.join(', ')}]::BIGINT[]))`,
     )
 }
 

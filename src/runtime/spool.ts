@@ -5,7 +5,7 @@
 import { mkdir, readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { BatchInfo, Column } from '../core/contracts.ts'
-import { publish, removeDurably, writeDurably } from '../core/durable.ts'
+import { publish, removeDurably, temporaryPath, writeDurably } from '../core/durable.ts'
 import { localIoError } from '../core/errors.ts'
 import { encode } from '../engine/encode.ts'
 import type { Session } from '../engine/session.ts'
@@ -54,7 +54,7 @@ export class Spool {
 
   async put(batch: Omit<OwedBatch, 'rows' | 'bytes'>, relation: string, session: Session): Promise<OwedBatch> {
     const file = this.file(batch)
-    const temporary = join(this.folder, `.${batch.token}.tmp`)
+    const temporary = temporaryPath(file)
     const rows = await encode(session, relation, 'parquet', { file: temporary, compression: 'zstd' })
     await publish(temporary, file)
     const { size } = await stat(file)

@@ -1,0 +1,13 @@
+/** A stream of NDJSON – standard input, a file – cut into chunks whose edges depend on its bytes and the target alone. */
+import { once } from 'node:events'
+import { createReadStream } from 'node:fs'
+import { FileHandle, open, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Readable } from 'node:stream'
+import type { Chunk, Position } from '../core/contracts.ts'
+import { localIoError } from '../core/errors.ts'
+import { ChunkFile } from '../records/chunk-file.ts'
+import { type Cut, cutRecords } from '../records/cut.ts'
+import { lines } from '../records/lines.ts'
+import { type ChunkLayout, visitRecords } from '../records/locate.ts'
+import { type ByteSource, Window } from '../records/window.ts'
