@@ -16,7 +16,7 @@ export class Budgets {
   readonly #warned = new Set<Budget>()
   #charges: Charge[]
 
-  constructor(job: Job, saver: GroupSaver, warn: (text: string) => void) {
+  constructor(job: Job, saver: Pick<GroupSaver, 'state'>, warn: (text: string) => void) {
     this.#budgets = job.budgets
     this.#warn = warn
     this.#charges = [...((saver.state.extra?.[MEMORY] ?? []) as Charge[])]

@@ -14,7 +14,7 @@ interface EvolutionOptions {
   readonly job: Job
   readonly registry: Registry
   readonly workshop: Workshop
-  readonly saver: GroupSaver
+  readonly saver: Pick<GroupSaver, 'state' | 'update'>
   readonly state: { readonly chunks: string }
   warn(text: string): void
 }

@@ -1,0 +1,109 @@
+/** What a stage or a test works with: the parts of a run in a temporary folder, without the state of the job. */
+import { mkdtemp, realpath, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Logger } from 'pino'
+import type { Chunk } from '../core/contracts.ts'
+import { localIoError } from '../core/errors.ts'
+import type { Job } from '../core/job/job.ts'
+import type { Registry } from '../core/registry.ts'
+import { Evolution } from './evolve.ts'
+import { memorySaver } from './memory-saver.ts'
+import type { Pipeline } from './pipeline.ts'
+import { type Refined, refine } from './refine.ts'
+import { openStateDir, type StateDir } from './state-dir.ts'
+import type { Store } from './store.ts'
+import { openWorkshop, type Workshop } from './workshop.ts'
+
+export interface BenchOptions {
+  readonly job: Job
+  readonly registry: Registry
+  readonly log: Logger
+  /** Outputs that are read, each as often as one likes: they are put in tables. */
+  readonly outputs: readonly string[]
+}
+
+/** How one chunk is worked on. */
+export interface BenchBatch {
+  readonly token: string
+  /** ISO 8601 UTC: now() of the batch. */
+  readonly clock: string
+  readonly stores?: readonly Store[]
+}
+
+export class Workbench {
+  readonly workshop: Workshop
+  readonly state: StateDir
+  readonly #root: string
+  readonly #evolution: Evolution
+  readonly #consumers: ReadonlyMap<string, number>
+  #damaged = false
+
+  private constructor(workshop: Workshop, state: StateDir, root: string, options: BenchOptions) {
+    this.workshop = workshop
+    this.state = state
+    this.#root = root
+    this.#consumers = new Map(options.outputs.map((name) => [name, 2]))
+    this.#evolution = new Evolution({
+      ...options,
+      workshop,
+      state,
+      saver: memorySaver(),
+      warn: (text) => options.log.warn(text),
+    })
+  }
+
+  /** Opens the extractors and loaders that the job lists; the caller has taken out those it does not want. */
+  static async open(options: BenchOptions): Promise<Workbench> {
+    const { job, registry, log } = options
+    const root = await makeFolder()
+    try {
+      const state = await openStateDir(root, job.name)
+      return new Workbench(await openWorkshop({ job, registry, state, log }), state, root, options)
+    } catch (error) {
+      await rm(root, { recursive: true, force: true })
+      throw error
+    }
+  }
+
+  /** As of the last batch: `unknown: evolve` adds columns. */
+  get pipeline(): Pipeline {
+    return this.#evolution.pipeline
+  }
+
+  get session(): Workshop['session'] {
+    return this.workshop.session
+  }
+
+  /** One chunk after the other. */
+  async refine(chunk: Chunk, { token, clock, stores = [] }: BenchBatch): Promise<Refined> {
+    await this.#evolution.takeUp(chunk, this.session, stores)
+    const refined = await refine(chunk, {
+      session: this.session,
+      pipeline: this.pipeline,
+      token,
+      clock,
+      chunkDir: this.state.chunks,
+      expectDamage: this.#damaged,
+      consumers: this.#consumers,
+      baseline: undefined,
+      guarded: false,
+    })
+    this.#damaged = refined.damaged
+    return refined
+  }
+
+  async close(): Promise<void> {
+    await this.workshop.close()
+    await rm(this.#root, { recursive: true, force: true })
+  }
+}
+
+async function makeFolder(): Promise<string> {
+  try {
+    // The engine checks real paths.
+    return await realpath(await mkdtemp(join(tmpdir(), 'adflow-')))
+  } catch (error) {
+    throw localIoError(error, `make a temporary folder in ${tmpdir()}`)
+  }
+}
