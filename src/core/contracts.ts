@@ -193,6 +193,8 @@ export interface CompiledStep {
   /** Reference tables whose key must not repeat: a repeated key would double rows. Checked when they are loaded;
    *  NULL in a key never matches and may repeat. */
   readonly references?: readonly { readonly table: string; readonly key: readonly string[] }[]
+  /** Columns of the output in which personal data is hidden from here on. */
+  readonly hides?: readonly string[]
   /** Engine work around each batch (dedupe marks, reference tables …). */
   readonly state?: StepState
 }
@@ -215,6 +217,8 @@ export interface StepState {
   readonly bytesPerRow: number
   /** false: nothing is ever deleted; lint warns. */
   readonly bounded: boolean
+  /** How far in event time a row may lie behind before it is deleted, where it is. */
+  readonly keptMs?: number
 }
 
 export interface StepEnv {
@@ -368,7 +372,26 @@ export interface StepDefinition<Options = unknown> extends Definition<'step', Op
   compile(options: Options, input: Relation, env: StepEnv): Promise<CompiledStep>
 }
 
+/** What a loader finds in its options under the columns that reach it. */
+export interface LoaderRemark {
+  /** `mistake`: the first write would fail. `warning`: it would do something that its user may not expect. */
+  readonly kind: 'mistake' | 'warning'
+  readonly message: string
+  readonly hint?: string
+  /** Path of the option into the job file. */
+  readonly path: readonly (string | number)[]
+}
+
+export interface LoaderCheckEnv {
+  /** Path of the loader in the job file. */
+  readonly path: readonly (string | number)[]
+  readonly columns: readonly Column[]
+  readonly analysis: Analysis
+}
+
 export interface LoaderDefinition<Options = unknown> extends Definition<'loader', Options> {
+  /** For lint: what can be known without the store. Changes nothing; may also throw what `analysis` throws. */
+  check?(options: Options, env: LoaderCheckEnv): Promise<readonly LoaderRemark[]>
   /** What the loader needs of the engine; called before the session is locked. */
   access?(options: Options, env: ComponentEnv): EngineAccess
   create(options: Options, env: ComponentEnv): Loader

@@ -31,7 +31,7 @@ export async function exactItems(
 ): Promise<readonly string[] | undefined> {
   const items = new Map<string, string>()
   for (const { name, type } of columns) {
-    const exact = SUBSTITUTES[format].reduce((text, substitute) => text.replace(substitute.type, substitute.as), type)
+    const exact = writtenType(type, format)
     if (exact !== type) items.set(name, `CAST(${ident(name)} AS ${exact}) AS ${ident(name)}`)
   }
   if (format === 'ndjson')
@@ -43,6 +43,11 @@ export async function exactItems(
       )
   if (items.size === 0) return undefined
   return columns.map(({ name }) => items.get(name) ?? ident(name))
+}
+
+/** The type as which a column is written: its own, or the substitute that keeps it exact. */
+export function writtenType(type: string, format: EncodedFormat): string {
+  return SUBSTITUTES[format].reduce((text, substitute) => text.replace(substitute.type, substitute.as), type)
 }
 
 async function withNaN(

@@ -15,9 +15,18 @@ import {
   tableSql,
 } from '../clients/duckdb/table.ts'
 import { transaction, turnsOf } from '../clients/duckdb/transaction.ts'
-import type { ComponentEnv, EngineConnection, LoadBatch, Loader, Receipt, StoreRecord } from '../core/contracts.ts'
+import type {
+  ComponentEnv,
+  EngineConnection,
+  LoadBatch,
+  Loader,
+  LoaderRemark,
+  Receipt,
+  StoreRecord,
+} from '../core/contracts.ts'
 import { defineLoader } from '../core/define.ts'
 import { AdflowError } from '../core/errors.ts'
+import { didYouMean } from '../core/job/suggest.ts'
 import { ident } from '../engine/sql-text.ts'
 
 /** A replace builds its table under this name until its run is complete. */
@@ -259,6 +268,16 @@ DuckDB lets one process write to a file at a time. Batches of several loaders on
   access({ path }, { baseDir }) {
     const file = warehouseFile(path, baseDir)
     return { attach: [{ file, as: aliasOf(file) }] }
+  },
+  async check({ key = [] }, { path, columns }) {
+    const names = columns.map(({ name }) => name)
+    const known = new Set(names.map((name) => name.toLowerCase()))
+    return key.flatMap((name, index): LoaderRemark[] => {
+      if (known.has(name.toLowerCase())) return []
+      const hint = didYouMean(name, names) ?? `columns here: ${names.join(', ')}`
+      const message = `the key column ${name} does not reach the loader`
+      return [{ kind: 'mistake', message, hint, path: [...path, 'key', index] }]
+    })
   },
   create: (loaderOptions, env) => new DuckdbLoader(loaderOptions, env),
 })

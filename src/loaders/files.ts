@@ -1,8 +1,8 @@
 /** Files in a folder: one per batch, or one per batch and partition, named by the batch's token and published atomically. */
 import { hash } from 'node:crypto'
-import { mkdirSync, realpathSync } from 'node:fs'
+import { realpathSync } from 'node:fs'
 import { mkdir, readdir, stat } from 'node:fs/promises'
-import { join, resolve } from 'node:path'
+import { basename, dirname, join, resolve } from 'node:path'
 import { z } from 'zod'
 import { forgetIntent, publishBatch } from '../clients/objects/publish.ts'
 import {
@@ -15,10 +15,19 @@ import {
   verifyFiles,
 } from '../clients/objects/publish-manifest.ts'
 import { discardStaged, stageBatch } from '../clients/objects/publish-stage.ts'
-import type { ComponentEnv, EncodedFormat, LoadBatch, Loader, Receipt, StoreRecord } from '../core/contracts.ts'
+import type {
+  ComponentEnv,
+  EncodedFormat,
+  LoadBatch,
+  Loader,
+  LoaderRemark,
+  Receipt,
+  StoreRecord,
+} from '../core/contracts.ts'
 import { defineLoader } from '../core/define.ts'
 import { sweepTemporaries } from '../core/durable.ts'
 import { AdflowError, localIoError } from '../core/errors.ts'
+import { writtenType } from '../engine/exact.ts'
 import { emptyRelation } from '../engine/relation.ts'
 
 const COMPRESSIONS: Readonly<Record<EncodedFormat, readonly string[]>> = {
@@ -207,13 +216,17 @@ class FilesLoader implements Loader {
 }
 
 /** Real path, made if need be: the engine resolves symbolic links before it checks a path. */
+/** The real path of a folder that may not exist yet: `plan` and `lint` look at a loader without leaving a trace. */
 function realFolder(path: string, baseDir: string): string {
   const folder = resolve(baseDir, path)
-  try {
-    mkdirSync(folder, { recursive: true })
-    return realpathSync(folder)
-  } catch (error) {
-    throw localIoError(error, `make the folder ${folder}`)
+  const missing: string[] = []
+  for (let at = folder; ; at = dirname(at)) {
+    try {
+      return join(realpathSync(at), ...missing)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw localIoError(error, `find the folder ${folder}`)
+      missing.unshift(basename(at))
+    }
   }
 }
 
@@ -240,6 +253,24 @@ text in the engine's notation.`,
   example: { path: 'out/events', format: 'parquet', partition: { dt: "strftime(event_time, '%Y-%m-%d')" } },
   access({ path }, { baseDir }) {
     return { folders: [realFolder(path, baseDir)] }
+  },
+  async check({ format, partition }, { path, columns, analysis }) {
+    const input = emptyRelation(columns)
+    for (const [name, sql] of Object.entries(partition))
+      await analysis.row({ sql, path: [...path, 'partition', name] }, input)
+    return columns.flatMap(({ name, type }): LoaderRemark[] => {
+      const written = format === 'csv' && /^(STRUCT|MAP|UNION)|\]$/.test(type) ? 'text' : writtenType(type, format)
+      if (written === type) return []
+      const message = `${format} cannot hold column ${name} (${type}): it is written as ${written}`
+      return [
+        {
+          kind: 'warning',
+          message,
+          hint: 'cast it in a step if readers should see another type',
+          path: [...path, 'format'],
+        },
+      ]
+    })
   },
   create: (loaderOptions, env) => new FilesLoader(loaderOptions, env),
 })

@@ -80,6 +80,7 @@ export default defineStep({
           window === undefined ? markFirst(marks, inputTable) : markWithin(marks, window, inputTable),
         bytesPerRow: bytesPerMark(keys),
         bounded: window !== undefined,
+        ...(window === undefined ? {} : { keptMs: window.keptMs }),
       },
     }
   },

@@ -84,7 +84,7 @@ export default defineStep({
       const mask = masked.get(column.name)
       return { column: { ...column, type: mask?.type ?? column.type }, sql: mask?.sql ?? ident(column.name) }
     })
-    return { output: project(input, items), kind: 'row', expressions: [] }
+    return { output: project(input, items), kind: 'row', expressions: [], hides: [...masked.keys()] }
   },
 })
 

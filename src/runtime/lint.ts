@@ -1,0 +1,186 @@
+/** Checks job files without data and without a trace: every mistake at its place, and what its author may not have meant. */
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Logger } from 'pino'
+import { AdflowError } from '../core/errors.ts'
+import type { Environment } from '../core/job/interpolate.ts'
+import type { Job } from '../core/job/job.ts'
+import { loadJob } from '../core/job/load.ts'
+import type { Problem } from '../core/job/problems.ts'
+import { redact } from '../core/job/secrets.ts'
+import type { Registry } from '../core/registry.ts'
+import { createAnalysis } from '../engine/analysis.ts'
+import { Engine, type Session } from '../engine/session.ts'
+import { problemsError } from './job-problems.ts'
+import { personalColumns } from './personal.ts'
+import { compilePipeline, MAIN, type Pipeline } from './pipeline.ts'
+
+export interface LintOptions {
+  readonly registry: Registry
+  readonly log: Logger
+  /** Records per second for which the size of state is estimated. */
+  readonly rate: number
+  /** Where `${…}` finds its values. Default: the process's environment. */
+  readonly env?: Environment
+}
+
+export const LINT_RULES = ['personal_data', 'unbounded_state', 'duplicates', 'loader'] as const
+
+export interface LintWarning extends Problem {
+  readonly rule: (typeof LINT_RULES)[number]
+}
+
+/** State that a step keeps, at the stated rate. */
+export interface StateEstimate {
+  readonly step: string
+  readonly bytes_per_row: number
+  /** null: nothing is ever deleted. */
+  readonly kept_seconds: number | null
+  /** After `kept_seconds`; of one day where nothing is deleted. */
+  readonly bytes: number
+}
+
+export interface LintedFile {
+  readonly file: string
+  /** null: the file has mistakes. */
+  readonly job: string | null
+  readonly problems: readonly Problem[]
+  readonly warnings: readonly LintWarning[]
+  readonly state: readonly StateEstimate[]
+}
+
+export interface LintReport {
+  readonly schema_version: 1
+  /** Records per second of the estimates. */
+  readonly rate: number
+  readonly files: readonly LintedFile[]
+}
+
+export async function lintJobs(files: readonly string[], options: LintOptions): Promise<LintReport> {
+  const engine = await openLintEngine()
+  try {
+    const linted: LintedFile[] = []
+    for (const file of files) linted.push(await lintFile(file, engine, options))
+    return { schema_version: 1, rate: options.rate, files: linted }
+  } finally {
+    engine.close()
+  }
+}
+
+/** In memory and not locked down, so that reference files can be described. */
+export function openLintEngine(): Promise<Engine> {
+  const tempFolder = join(tmpdir(), `adflow-lint-${process.pid}`)
+  return Engine.open({ memoryBytes: 256e6, threads: 1, tempFolder, locked: false })
+}
+
+async function lintFile(file: string, engine: Engine, options: LintOptions): Promise<LintedFile> {
+  const session = await engine.connect()
+  try {
+    const { registry, env } = options
+    const job = await loadJob(file, { registry, ...(env === undefined ? {} : { env }) })
+    const pipeline = await compilePipeline({ job, registry, session })
+    const loaders = await loaderWarnings(pipeline, session, options)
+    const state = estimates(pipeline, options.rate)
+    const warnings = [...personalWarnings(pipeline), ...stateWarnings(pipeline, state, options.rate), ...loaders]
+    return { file, job: job.name, problems: [], warnings, state }
+  } catch (error) {
+    if (!(error instanceof AdflowError)) throw error
+    return { file, job: null, problems: problemsOf(error, file), warnings: [], state: [] }
+  } finally {
+    session.close()
+  }
+}
+
+function problemsOf(error: AdflowError, file: string): readonly Problem[] {
+  const listed = error.details?.['problems'] as readonly Problem[] | undefined
+  if (listed !== undefined) return listed
+  const suggestion = error.hint === undefined ? {} : { suggestion: redact(error.hint) }
+  return [{ at: `${file}:1:1`, message: redact(error.message), ...suggestion, excerpt: '' }]
+}
+
+function warning(
+  job: Job,
+  rule: LintWarning['rule'],
+  path: readonly (string | number)[],
+  message: string,
+  suggestion?: string,
+): LintWarning {
+  const more = suggestion === undefined ? {} : { suggestion }
+  return { rule, at: job.at(path), message, ...more, excerpt: job.excerpt(path) }
+}
+
+function personalWarnings(pipeline: Pipeline): LintWarning[] {
+  const { job } = pipeline
+  const shown = personalColumns(pipeline)
+  return job.load.flatMap((loader) =>
+    [...(shown.get(loader.input ?? MAIN) ?? [])].map(([column, sources]) => {
+      const of = sources.length === 1 && sources[0] === column ? '' : ` (from ${sources.join(', ')})`
+      return warning(
+        job,
+        'personal_data',
+        job.columns.find(({ name }) => name === sources[0])?.path ?? loader.path,
+        `personal data reach the store ${loader.id} as they are: column ${column}${of}`,
+        `mask it before: \`- mask: { ${column}: hmac, key: … }\``,
+      )
+    }),
+  )
+}
+
+const DAY_MS = 86_400_000
+
+function estimates(pipeline: Pipeline, rate: number): StateEstimate[] {
+  return pipeline.stages.flatMap(({ id, step: { state } }) => {
+    if (state === undefined) return []
+    const keptMs = state.bounded ? state.keptMs : undefined
+    const bytes = Math.round((state.bytesPerRow * rate * (keptMs ?? DAY_MS)) / 1000)
+    return [
+      { step: id, bytes_per_row: state.bytesPerRow, kept_seconds: keptMs === undefined ? null : keptMs / 1000, bytes },
+    ]
+  })
+}
+
+function stateWarnings({ job, stages }: Pipeline, state: readonly StateEstimate[], rate: number): LintWarning[] {
+  return stages.flatMap(({ id, step }) => {
+    const estimate = state.find((each) => each.step === id)
+    if (step.state === undefined || step.state.bounded || estimate === undefined) return []
+    const perDay = (estimate.bytes / 1e9).toFixed(1)
+    const path = job.steps.find((each) => each.id === id)?.path ?? []
+    const message = `the step ${id} remembers every key for ever: about ${perDay} GB more a day at ${rate} new keys a second`
+    return [warning(job, 'unbounded_state', path, message, 'give it a bound: `within: 7d` and the `time` column')]
+  })
+}
+
+/** @throws AdflowError JOB_INVALID with the mistakes of all loaders. */
+async function loaderWarnings(
+  pipeline: Pipeline,
+  session: Session,
+  { registry, log }: LintOptions,
+): Promise<LintWarning[]> {
+  const { job } = pipeline
+  const analysis = await createAnalysis(session)
+  const mistakes: AdflowError[] = []
+  const warnings: LintWarning[] = []
+  for (const { id, type, options, path, input } of job.load) {
+    const definition = await registry.get('loader', type)
+    const columns = pipeline.outputs.get(input ?? MAIN)?.relation.columns ?? []
+    try {
+      const remarks = (await definition.check?.(options, { path, columns, analysis })) ?? []
+      for (const { kind, message, hint, path: at } of remarks)
+        if (kind === 'warning') warnings.push(warning(job, 'loader', at, message, hint))
+        else
+          mistakes.push(
+            new AdflowError('JOB_INVALID', message, { ...(hint === undefined ? {} : { hint }), details: { path: at } }),
+          )
+    } catch (error) {
+      if (!(error instanceof AdflowError) || error.details?.['path'] === undefined) throw error
+      mistakes.push(error)
+    }
+    const { replay } = definition.create(options, { id, job: job.name, baseDir: job.baseDir, log })
+    if (replay === 'duplicates')
+      warnings.push(
+        warning(job, 'duplicates', path, `the store ${id} takes a batch twice when a run is repeated after a crash`),
+      )
+  }
+  if (mistakes.length > 0) throw problemsError(job, mistakes)
+  return warnings
+}
