@@ -24,7 +24,7 @@ export interface Browser {
 }
 
 const QUARANTINE_COLUMNS =
-  "{token: 'VARCHAR', source: 'VARCHAR', lane: 'VARCHAR', origin: 'VARCHAR', at: 'TIMESTAMP', byte_from: 'BIGINT', byte_to: 'BIGINT', line: 'BIGINT', rule: 'VARCHAR', field: 'VARCHAR', reason: 'VARCHAR', failures: 'STRUCT(rule VARCHAR, field VARCHAR, reason VARCHAR)[]', raw: 'VARCHAR', raw_base64: 'VARCHAR'}"
+  "{token: 'VARCHAR', source: 'VARCHAR', lane: 'VARCHAR', origin: 'VARCHAR', 'at': 'TIMESTAMP', byte_from: 'BIGINT', byte_to: 'BIGINT', line: 'BIGINT', rule: 'VARCHAR', field: 'VARCHAR', reason: 'VARCHAR', failures: 'STRUCT(rule VARCHAR, field VARCHAR, reason VARCHAR)[]', raw: 'VARCHAR', raw_base64: 'VARCHAR'}"
 
 /** `stores: false` leaves the warehouses closed: a running job holds them. */
 export async function openBrowser(
@@ -78,7 +78,7 @@ async function quarantineSelect({ quarantine }: StateDir): Promise<string> {
     ? (await readdir(quarantine)).filter((name) => name.endsWith('.ndjson') && !name.startsWith('.'))
     : []
   if (names.length === 0)
-    return 'SELECT NULL::VARCHAR AS token, NULL::VARCHAR AS source, NULL::VARCHAR AS lane, NULL::VARCHAR AS origin, NULL::TIMESTAMP AS at, NULL::BIGINT AS byte_from, NULL::BIGINT AS byte_to, NULL::BIGINT AS line, NULL::VARCHAR AS rule, NULL::VARCHAR AS field, NULL::VARCHAR AS reason, NULL::VARCHAR AS raw, NULL::VARCHAR AS raw_base64 WHERE false'
+    return 'SELECT NULL::VARCHAR AS token, NULL::VARCHAR AS source, NULL::VARCHAR AS lane, NULL::VARCHAR AS origin, NULL::TIMESTAMP AS "at", NULL::BIGINT AS byte_from, NULL::BIGINT AS byte_to, NULL::BIGINT AS line, NULL::VARCHAR AS rule, NULL::VARCHAR AS field, NULL::VARCHAR AS reason, NULL::VARCHAR AS raw, NULL::VARCHAR AS raw_base64 WHERE false'
   const files = list(names.map((name) => join(quarantine, name)))
   return `SELECT * FROM read_json(${files}, format = 'newline_delimited', columns = ${QUARANTINE_COLUMNS}, maximum_object_size = 268435456)`
 }
