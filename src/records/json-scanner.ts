@@ -24,6 +24,10 @@ const MAX_DEPTH = 1 << 20
 const STRUCTURAL = new Uint8Array(256)
 for (const byte of [QUOTE, OPEN_OBJECT, CLOSE_OBJECT, OPEN_ARRAY, CLOSE_ARRAY, NEWLINE]) STRUCTURAL[byte] = 1
 
+/** Bytes that mean something inside strings. */
+const IN_STRING = new Uint8Array(256)
+for (const byte of [QUOTE, BACKSLASH, NEWLINE]) IN_STRING[byte] = 1
+
 const SPACE = new Uint8Array(256)
 for (const byte of [9, NEWLINE, 13, 32]) SPACE[byte] = 1
 
@@ -108,6 +112,7 @@ export class JsonScanner {
     this.#escaped = false
     for (; at < to; at += 1) {
       const byte = bytes[at] as number
+      if (IN_STRING[byte] === 0) continue
       if (byte === QUOTE) {
         this.#inString = false
         return at + 1
@@ -115,7 +120,7 @@ export class JsonScanner {
       if (byte === BACKSLASH) {
         this.#escaped = at + 1 === to
         if (bytes[at + 1] !== NEWLINE || this.#escaped) at += 1
-      } else if (byte === NEWLINE) return this.#broken(at)
+      } else return this.#broken(at)
     }
     return INCOMPLETE
   }

@@ -103,6 +103,16 @@ export class JsonCutter {
     return { ...this.#place, records: spans.count, refused, spans }
   }
 
+  /** Nothing but separators is left of the source. Reads on as far as the next record. */
+  async exhausted(): Promise<boolean> {
+    const window = this.#window
+    while (this.#scanned === 0 && !this.#reachRecord(window.end)) {
+      if (window.ended) return window.failure === undefined
+      await window.fill(PIECE_BYTES)
+    }
+    return false
+  }
+
   #limit(target: number): number {
     const { start, end, position } = this.#window
     return Math.min(end, start + Math.max(0, target - position))

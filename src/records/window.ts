@@ -80,9 +80,9 @@ export class Window {
       this.start = 0
       this.end = length
     }
-    // Twice the size each time: a record of n bytes is copied, and scanned again, O(n) in all.
-    if (length * 2 > this.bytes.length) {
-      const larger = Buffer.allocUnsafeSlow(this.bytes.length * 2)
+    // In proportion to what is held: a record of n bytes is copied, and scanned again, O(n) in all.
+    if (this.bytes.length - length < Math.max(PIECE_BYTES >> 2, length >> 2)) {
+      const larger = Buffer.allocUnsafeSlow(Math.ceil(this.bytes.length * 1.5))
       this.bytes.copy(larger, 0, 0, length)
       this.bytes = larger
     } else if (this.bytes.length > PIECE_BYTES && length * 8 < PIECE_BYTES) {

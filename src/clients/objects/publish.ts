@@ -5,7 +5,7 @@
  */
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
-import { mkdir, rm, stat } from 'node:fs/promises'
+import { mkdir, open, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import pLimit from 'p-limit'
 import { publish, removeDurably, syncDirectory, writeDurably } from '../../core/durable.ts'
@@ -20,7 +20,7 @@ import {
 } from './publish-manifest.ts'
 
 const FILES_AT_ONCE = 8
-const HASH_BUFFER_BYTES = 1 << 20
+const HASH_BUFFER_BYTES = 1 << 18
 
 /** A finished file on the same file system as the folder. */
 export interface StagedFile {
@@ -38,11 +38,15 @@ export async function publishBatch(
 ): Promise<Manifest> {
   const { folder } = place
   const limit = pLimit(FILES_AT_ONCE)
-  const files = await Promise.all(staged.map((file) => limit(() => describe(file))))
-  const names = files.map(({ path }) => path)
+  const names = staged.map(({ path }) => path)
   const left = (await readIntent(place, batch.token)).filter((name) => !names.includes(name))
-  const intent = intentFile(place, batch.token)
-  await writeDurably(intent, JSON.stringify({ version: 1, token: batch.token, files: [...names, ...left] }))
+  const intent = JSON.stringify({ version: 1, token: batch.token, files: [...names, ...left] })
+  // All three before the first rename, in any order: the disk writes while the bytes are hashed.
+  const [files] = await Promise.all([
+    Promise.all(staged.map((file) => limit(() => describe(file)))),
+    Promise.all(staged.map(({ temporary }) => limit(() => syncFile(temporary)))),
+    writeDurably(intentFile(place, batch.token), intent),
+  ])
   for (const name of left) await removeIfThere(join(folder, name))
   for (const parent of new Set(names.map((name) => dirname(join(folder, name))))) await makeFolder(folder, parent)
   await Promise.all(staged.map(({ temporary, path }) => limit(() => publish(temporary, join(folder, path)))))
@@ -68,6 +72,19 @@ async function describe({ temporary, path, rows }: StagedFile): Promise<Publishe
     return { path, ...(rows === undefined ? {} : { rows }), bytes: size, sha256: sha256.digest('hex') }
   } catch (error) {
     throw localIoError(error, `read back ${temporary}`)
+  }
+}
+
+async function syncFile(path: string): Promise<void> {
+  try {
+    const handle = await open(path, 'r')
+    try {
+      await handle.sync()
+    } finally {
+      await handle.close()
+    }
+  } catch (error) {
+    throw localIoError(error, `sync ${path}`)
   }
 }
 

@@ -1,0 +1,98 @@
+/** What the formats that are read as a stream of bytes have in common. */
+import { Inflater } from '../../records/compression.ts'
+import { Window } from '../../records/window.ts'
+import type { LocalFile } from './local-file.ts'
+import type { CutChunk, FileFormat, ReadingOptions } from './reading.ts'
+
+export interface LaneStart {
+  readonly at: number
+  readonly lines: number
+  readonly header: readonly string[] | undefined
+  readonly array: boolean
+}
+
+export const BEGINNING: LaneStart = { at: 0, lines: 0, header: undefined, array: false }
+
+export interface CutOrder {
+  readonly target: number
+  /** End exactly at `target`. */
+  readonly exact: boolean
+  /** `target` is the last position that may be read, not only the size of a chunk. */
+  readonly limited: boolean
+  readonly settled: boolean
+}
+
+/** Cuts one open file, one chunk after the other. */
+export interface LaneCutter {
+  /** Where the next chunk begins. */
+  readonly at: number
+  /** How far the file itself was read for it. */
+  readonly raw: number
+  /** Why the source ended early. */
+  readonly failure: unknown
+  /** What the mark must remember to go on from `at`. */
+  readonly state: { readonly lines: number; readonly header?: string[]; readonly array?: boolean }
+  /** undefined: there is no complete record any more. */
+  cut(order: CutOrder): Promise<CutChunk | undefined>
+  /** Passes over a stretch that was read before, for the sake of what `state` must know. */
+  skip(order: CutOrder): Promise<void>
+  /** The file has nothing after `at`. Reads on to find out. */
+  ended(): Promise<boolean>
+}
+
+/** One file while it is read. */
+export class OpenLane {
+  readonly origin: string
+  readonly format: FileFormat
+  readonly compressed: boolean
+  readonly file: { readonly facts: LocalFile['facts']; readonly path: string }
+  readonly options: ReadingOptions
+  readonly #reader: LocalFile
+  readonly #kind: 'none' | 'gzip' | 'zstd'
+  readonly #windows = new Map<Window, Inflater | undefined>()
+
+  constructor(
+    reader: LocalFile,
+    path: string,
+    format: FileFormat,
+    kind: 'none' | 'gzip' | 'zstd',
+    options: ReadingOptions,
+  ) {
+    this.origin = path
+    this.format = format
+    this.compressed = kind !== 'none'
+    this.file = { facts: reader.facts, path }
+    this.options = options
+    this.#reader = reader
+    this.#kind = kind
+  }
+
+  /** A window at an offset of the decompressed bytes. Compressed files are decompressed from their start for it. */
+  window(at: number): Window {
+    const inflater = this.#inflater(at)
+    const window = new Window(inflater ?? this.#reader.forward(at), at, this.options.signal)
+    this.#windows.set(window, inflater)
+    return window
+  }
+
+  /** A window over the same bytes by another reader, for looking back. */
+  again(reader: LocalFile, at: number): Window {
+    return new Window(this.#inflater(at, reader) ?? reader.forward(at), at)
+  }
+
+  /** How far the file itself was read for what the window has given up to `at`. */
+  rawPosition(window: Window, at: number): number {
+    return this.#windows.get(window)?.rawPosition ?? at
+  }
+
+  async close(): Promise<void> {
+    for (const window of this.#windows.keys()) await window.close()
+    await this.#reader.close()
+  }
+
+  #inflater(skip: number, file = this.#reader): Inflater | undefined {
+    if (this.#kind === 'none') return undefined
+    const reader = { readAt: file.readAt.bind(file), close: async () => undefined }
+    return new Inflater(reader, this.#kind, { origin: this.origin, skip, maxRatio: this.options.maxRatio })
+  }
+}

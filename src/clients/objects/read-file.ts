@@ -1,0 +1,186 @@
+/** Reads one lane: planned ranges first and exactly, then on to the end. What cannot be read becomes a gap, never a throw,
+ *  so that one bad file costs no other; only failures of adflow's own disk are thrown. */
+import { rm } from 'node:fs/promises'
+import type { Chunk, Gap } from '../../core/contracts.ts'
+import { AdflowError } from '../../core/errors.ts'
+import { DelimitedLane } from './delimited-lane.ts'
+import { type FileKind, kindOf } from './file-format.ts'
+import { type Mark, Witness } from './identity.ts'
+import { JsonLane } from './json-lane.ts'
+import { BEGINNING, type LaneCutter, type LaneStart, OpenLane } from './lane-cutter.ts'
+import { LocalFile } from './local-file.ts'
+import { ParquetLane } from './parquet-lane.ts'
+import type { CutChunk, LaneTask, ReadingOptions } from './reading.ts'
+
+const SOURCE_FAULTS = new Set([
+  'SOURCE_MISSING',
+  'SOURCE_UNREADABLE',
+  'SOURCE_DAMAGED',
+  'SOURCE_CHANGED',
+  'SOURCE_BOMB',
+])
+
+export async function* readLane(task: LaneTask, options: ReadingOptions): AsyncGenerator<Chunk | Gap> {
+  const progress = { at: task.at }
+  try {
+    const file = await LocalFile.open(task.file.absolute)
+    try {
+      const kind = await kindOf(file, task.file.absolute, options)
+      const reader = new LaneReader(task, file, kind, progress)
+      yield* kind.format === 'parquet' ? reader.parquet() : reader.stream()
+    } finally {
+      await file.close()
+    }
+  } catch (error) {
+    if (!(error instanceof AdflowError) || !SOURCE_FAULTS.has(error.code)) throw error
+    yield gapOf(task, progress.at, error)
+  }
+}
+
+export function gapOf(
+  task: Pick<LaneTask, 'lane' | 'planned'> & { file: { absolute: string } },
+  at: number,
+  error: AdflowError,
+): Gap {
+  const planned = task.planned.find((range) => Number(range.from) >= at)
+  return {
+    gap: { lane: task.lane, from: String(at), ...(planned === undefined ? {} : { to: planned.to }) },
+    origin: task.file.absolute,
+    code: error.code,
+    message: error.hint ? `${error.message}; ${error.hint}` : error.message,
+  }
+}
+
+class LaneReader {
+  readonly #task: LaneTask
+  readonly #file: LocalFile
+  readonly #kind: FileKind
+  readonly #options: ReadingOptions
+  readonly #witness: Witness
+  /** How far the lane was given out. */
+  readonly #progress: { at: number }
+
+  constructor(task: LaneTask, file: LocalFile, kind: FileKind, progress: { at: number }) {
+    this.#task = task
+    this.#file = file
+    this.#kind = kind
+    this.#options = kind.options
+    this.#witness = new Witness(task.file, file.facts, file)
+    this.#progress = progress
+  }
+
+  async *stream(): AsyncGenerator<Chunk | Gap> {
+    const { planned, until, file } = this.#task
+    const lane = new OpenLane(this.#file, file.absolute, this.#kind.format, this.#kind.compression, this.#options)
+    const settled = this.#settled(lane)
+    let cutter = await this.#resume(lane, settled)
+    for (const range of planned) {
+      const [from, to] = [Number(range.from), Number(range.to)]
+      if (from < cutter.at) cutter = this.#cutter(lane, BEGINNING)
+      if (from > cutter.at) await cutter.skip({ target: from, exact: true, limited: true, settled: true })
+      const cut = await cutter.cut({ target: to, exact: true, limited: true, settled: true })
+      if (cut === undefined || cut.to !== to) throw await this.#notThere(to, cut)
+      yield await this.#chunk(from, cut, cutter, lane)
+    }
+    while (until === undefined || cutter.at < until) {
+      const from = cutter.at
+      const size = from + this.#options.chunkBytes
+      const target = until === undefined ? size : Math.min(until, size)
+      const limited = until !== undefined && until <= size
+      const cut = await cutter.cut({ target, exact: limited, limited, settled })
+      if (cut === undefined) break
+      yield await this.#chunk(from, cut, cutter, lane)
+    }
+    if (cutter.failure !== undefined) throw cutter.failure
+  }
+
+  async *parquet(): AsyncGenerator<Chunk | Gap> {
+    const { planned, until } = this.#task
+    const lane = new ParquetLane(this.#file, this.#task.file.absolute, this.#options)
+    try {
+      await lane.open()
+      let at = this.#task.at
+      const cut = async (from: number, to: number): Promise<Chunk> => {
+        const chunk = await lane.cut(from, to)
+        at = to
+        const state = { lines: to, rows: lane.rows }
+        return this.#named(from, chunk, await this.#mark(to, this.#file.facts.size, to === lane.rows, state))
+      }
+      for (const range of planned) yield await cut(Number(range.from), Number(range.to))
+      for (const { from, to } of lane.ranges(at)) {
+        const end = Math.min(to, until ?? to)
+        if (from < end) yield await cut(from, end)
+      }
+    } finally {
+      await lane.close()
+    }
+  }
+
+  #cutter(lane: OpenLane, start: LaneStart): LaneCutter {
+    return this.#kind.format === 'json' ? new JsonLane(lane, start) : new DelimitedLane(lane, start)
+  }
+
+  /** Without the mark of just this position (`state set`, a rebuilt checkpoint) the stretch before it is passed over once
+   *  more: only so line numbers, header and nesting are known. */
+  async #resume(lane: OpenLane, settled: boolean): Promise<LaneCutter> {
+    const { at, mark } = this.#task
+    if (mark?.at === at)
+      return this.#cutter(lane, { at, lines: mark.lines, header: mark.header, array: mark.array ?? false })
+    const cutter = this.#cutter(lane, BEGINNING)
+    if (at > 0) await cutter.skip({ target: at, exact: true, limited: true, settled })
+    return cutter
+  }
+
+  /** The end of a compressed stream says itself that nothing more comes. */
+  #settled(lane: OpenLane): boolean {
+    if (lane.compressed || this.#options.unterminated === 'read') return true
+    if (this.#options.unterminated === 'wait') return false
+    return Date.now() - this.#file.facts.modifiedMs >= this.#options.settleMs
+  }
+
+  async #notThere(to: number, cut: CutChunk | undefined): Promise<AdflowError> {
+    if (cut !== undefined) await rm(cut.file, { force: true })
+    return new AdflowError(
+      'SOURCE_CHANGED',
+      `${this.#task.file.absolute} has no record that ends at ${to}, where one was planned`,
+      {
+        hint: 'bring the file back as it was, or move the position on with `adflow state set`',
+      },
+    )
+  }
+
+  async #chunk(from: number, cut: CutChunk, cutter: LaneCutter, lane: OpenLane): Promise<Chunk> {
+    // Looking ahead is cheap, except where it decompresses: there it saves the next run from doing so for nothing.
+    const looked = lane.compressed || this.#kind.format === 'json' || cut.to >= this.#file.facts.size
+    const ended = looked && (await cutter.ended())
+    const raw = lane.compressed ? Math.min(cutter.raw, this.#file.facts.size) : cut.to
+    return this.#named(from, cut, await this.#mark(cut.to, raw, ended, cutter.state))
+  }
+
+  #named(from: number, cut: CutChunk, mark: string): Chunk {
+    const { to, ...rest } = cut
+    const { lane, file } = this.#task
+    this.#progress.at = to
+    let released: Promise<void> | undefined
+    return {
+      ...rest,
+      range: { lane, from: String(from), to: String(to) },
+      mark,
+      origin: file.absolute,
+      release: () => {
+        released ??= rm(rest.file, { force: true })
+        return released
+      },
+    }
+  }
+
+  async #mark(
+    at: number,
+    raw: number,
+    ended: boolean,
+    state: Pick<Mark, 'lines' | 'header' | 'array' | 'rows'>,
+  ): Promise<string> {
+    const mark: Mark = { v: 1, at, ...(await this.#witness.evidence(raw)), ended, ...state }
+    return JSON.stringify(mark)
+  }
+}

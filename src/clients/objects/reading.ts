@@ -1,0 +1,44 @@
+/** What reading one file needs to know; filled in by the extractor's options and the runtime's limits. */
+import type { Chunk, PlannedRange } from '../../core/contracts.ts'
+import type { CsvDialect } from '../../records/csv.ts'
+import type { ParquetFooters } from '../../records/parquet.ts'
+import type { FileLane } from './lanes.ts'
+
+export type FileFormat = 'ndjson' | 'json' | 'csv' | 'parquet'
+
+export interface CsvOptions extends CsvDialect {
+  /** true: the first record names the columns; false: they are numbered; a list: these. */
+  readonly header: boolean | readonly string[]
+}
+
+export interface ReadingOptions {
+  /** undefined: by the name of the file. */
+  readonly format: FileFormat | 'tsv' | undefined
+  readonly compression: 'none' | 'gzip' | 'zstd' | 'auto'
+  readonly csv: CsvOptions
+  readonly maxRatio: number
+  /** Nobody writes a file any more that was not modified for so long. */
+  readonly settleMs: number
+  readonly unterminated: 'settle' | 'read' | 'wait'
+  readonly chunkDir: string
+  readonly chunkBytes: number
+  readonly maxRecordBytes: number
+  readonly signal: AbortSignal
+  readonly footers: ParquetFooters
+}
+
+export interface LaneTask extends FileLane {
+  /** Ascending. */
+  readonly planned: readonly PlannedRange[]
+  /** Stop exactly there. */
+  readonly until?: number
+}
+
+/** One stretch of a lane, before it has a name and a mark. */
+export interface CutChunk
+  extends Pick<Chunk, 'format' | 'records' | 'refused' | 'bytes' | 'digest' | 'locate' | 'raw'> {
+  readonly to: number
+  readonly file: string
+  readonly stored?: NonNullable<Chunk['stored']>
+  readonly verify?: NonNullable<Chunk['verify']>
+}
