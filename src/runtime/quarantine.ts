@@ -74,15 +74,24 @@ function rawFields(raw: Buffer): { raw: string | null; raw_base64: string | null
     : { raw: null, raw_base64: raw.toString('base64') }
 }
 
+/** Where the records of a batch come from. */
+export type BatchPlace = Pick<BatchInfo, 'token' | 'source' | 'range' | 'clock'> & { readonly origin: string }
+
 /** One file per batch, named by its token: a repeated batch writes the same file again. */
 export async function writeQuarantine(
   folder: string,
-  info: BatchInfo & { readonly origin: string },
+  place: BatchPlace,
   records: readonly QuarantineRecord[],
 ): Promise<void> {
-  const head = { token: info.token, source: info.source, lane: info.range.lane, origin: info.origin, at: info.clock }
-  const lines = records.map((record) => `${JSON.stringify({ ...head, ...record })}\n`)
-  await writeDurably(join(folder, `${info.token}.ndjson`), lines.join(''))
+  await writeDurably(join(folder, `${place.token}.ndjson`), quarantineLines(place, records))
+}
+
+export function quarantineLines(
+  { token, source, range, origin, clock }: BatchPlace,
+  records: readonly QuarantineRecord[],
+): string {
+  const head = { token, source, lane: range.lane, origin, at: clock }
+  return records.map((record) => `${JSON.stringify({ ...head, ...record })}\n`).join('')
 }
 
 /** RECORD_MALFORMED of an extractor is the same finding as the engine's. */
