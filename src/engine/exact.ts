@@ -22,11 +22,16 @@ const SUBSTITUTES: Readonly<Record<EncodedFormat, readonly Substitute[]>> = {
   csv: [],
 }
 
+export interface TypedColumn {
+  readonly name: string
+  readonly type: string
+}
+
 /** Items of a SELECT that writes each value exactly; undefined where all columns can go as they are. */
 export async function exactItems(
   engine: EngineConnection,
   relation: string,
-  columns: readonly { readonly name: string; readonly type: string }[],
+  columns: readonly TypedColumn[],
   format: EncodedFormat,
 ): Promise<readonly string[] | undefined> {
   const items = new Map<string, string>()
@@ -50,12 +55,21 @@ export function writtenType(type: string, format: EncodedFormat): string {
   return SUBSTITUTES[format].reduce((text, substitute) => text.replace(substitute.type, substitute.as), type)
 }
 
+/** Whether exactItems() reads the rows to answer, so that they are read twice. */
+export function looksAtRows(columns: readonly TypedColumn[], format: EncodedFormat): boolean {
+  return format === 'ndjson' && columns.some(isFloat)
+}
+
+function isFloat({ type }: TypedColumn): boolean {
+  return type === 'DOUBLE' || type === 'FLOAT'
+}
+
 async function withNaN(
   engine: EngineConnection,
   relation: string,
-  columns: readonly { readonly name: string; readonly type: string }[],
+  columns: readonly TypedColumn[],
 ): Promise<readonly string[]> {
-  const floats = columns.filter(({ type }) => type === 'DOUBLE' || type === 'FLOAT').map(({ name }) => name)
+  const floats = columns.filter(isFloat).map(({ name }) => name)
   if (floats.length === 0) return []
   const any = floats.map((name) => `coalesce(bool_or(NOT isfinite(${ident(name)})), false) AS ${ident(name)}`)
   const [row] = await engine.rows(`SELECT ${any.join(', ')} FROM ${relation} AS batch`)

@@ -6,14 +6,7 @@ import { z } from 'zod'
 import { aliasOf, warehouseFile } from '../clients/duckdb/attach.ts'
 import { batchesOf, createLedger, findBatch, type LedgerPlace, recordBatch } from '../clients/duckdb/batch-ledger.ts'
 import { mergeBatch } from '../clients/duckdb/merge.ts'
-import {
-  columnsOf,
-  fitTable,
-  type TableName,
-  type TypedColumn,
-  tableColumns,
-  tableSql,
-} from '../clients/duckdb/table.ts'
+import { columnsOf, fitTable, type TableName, tableColumns, tableSql } from '../clients/duckdb/table.ts'
 import { transaction, turnsOf } from '../clients/duckdb/transaction.ts'
 import type {
   ComponentEnv,
@@ -27,6 +20,8 @@ import type {
 import { defineLoader } from '../core/define.ts'
 import { AdflowError } from '../core/errors.ts'
 import { didYouMean } from '../core/job/suggest.ts'
+import type { TypedColumn } from '../engine/exact.ts'
+import { readSeveralTimes } from '../engine/materialise.ts'
 import { ident } from '../engine/sql-text.ts'
 
 /** A replace builds its table under this name until its run is complete. */
@@ -120,12 +115,11 @@ class DuckdbLoader implements Loader {
       const columns = await columnsOf(engine, batch.relation)
       if (this.#options.write === 'replace') await this.#fitNext(engine, columns)
       else await this.#fitOnce(engine, columns)
-      const rows = await transaction(engine, async () => {
-        const written = await this.#insert(batch, columns)
-        await recordBatch(engine, this.#place, batch, written)
-        return written
-      })
-      return this.#receipt(rows, false)
+      const { key } = this.#options
+      if (key === undefined) return this.#commit(batch, (relation) => this.#append(engine, relation))
+      return readSeveralTimes(engine, batch.relation, (relation) =>
+        this.#commit({ ...batch, relation }, () => mergeBatch(engine, this.#target, { relation, columns, key })),
+      )
     })
   }
 
@@ -154,10 +148,17 @@ class DuckdbLoader implements Loader {
     // The file is attached to the engine, and the runtime closes that.
   }
 
-  async #insert({ engine, relation }: LoadBatch, columns: readonly TypedColumn[]): Promise<number> {
-    const { key, write } = this.#options
-    if (key !== undefined) return mergeBatch(engine, this.#target, { relation, columns, key })
-    const table = tableSql(write === 'replace' ? this.#next : this.#target)
+  /** The rows and the batch's own entry, or neither. */
+  #commit(batch: LoadBatch, put: (relation: string) => Promise<number>): Promise<Receipt> {
+    return transaction(batch.engine, async () => {
+      const rows = await put(batch.relation)
+      await recordBatch(batch.engine, this.#place, batch, rows)
+      return this.#receipt(rows, false)
+    })
+  }
+
+  async #append(engine: EngineConnection, relation: string): Promise<number> {
+    const table = tableSql(this.#options.write === 'replace' ? this.#next : this.#target)
     const [row] = await engine.rows(`INSERT INTO ${table} BY NAME SELECT * FROM ${relation} AS batch`)
     return Number(row?.['Count'] ?? 0)
   }
@@ -198,14 +199,13 @@ class DuckdbLoader implements Loader {
 
   #explained(error: unknown, doing: string): unknown {
     if (!(error instanceof AdflowError) || error.code === 'STORE_MISMATCH' || error.code === 'JOB_INVALID') return error
-    const doesNotFit = /^(Constraint|Conversion|Catalog) Error/.test(error.message)
+    const refused = /^(Constraint|Catalog) Error/.test(error.message)
+    // Any other may be a record on which the relation itself fails: the runtime finds it, and must see the error as it is.
+    if (error.code === 'ENGINE_FAILED' && !refused) return error
     return new AdflowError(
-      doesNotFit ? 'STORE_MISMATCH' : error.code,
+      refused ? 'STORE_MISMATCH' : error.code,
       `cannot ${doing} in ${this.#file}: ${error.message}`,
-      {
-        cause: error,
-        hint: error.hint ?? 'nothing of the batch was written',
-      },
+      { cause: error, hint: error.hint ?? 'nothing of the batch was written' },
     )
   }
 

@@ -88,6 +88,7 @@ type Options = z.infer<typeof options>
 class FilesLoader implements Loader {
   readonly replay = 'token'
   readonly order = 'none'
+  readonly streams: boolean
   readonly #options: Options
   readonly #id: string
   readonly #folder: string
@@ -102,6 +103,7 @@ class FilesLoader implements Loader {
     const { format, name } = loaderOptions
     const compression = loaderOptions.compression ?? (format === 'parquet' ? 'zstd' : 'none')
     this.#options = loaderOptions
+    this.streams = Object.keys(loaderOptions.partition).length === 0
     this.#id = env.id
     this.#folder = realFolder(loaderOptions.path, env.baseDir)
     this.#place = { folder: this.#folder, prefix: name, format }
@@ -206,17 +208,19 @@ class FilesLoader implements Loader {
   }
 
   #explained(error: unknown, token: string): unknown {
-    if (!(error instanceof AdflowError) || error.code === 'STORE_MISMATCH' || error.code === 'SQL_INVALID') return error
+    // ENGINE_FAILED may be a record on which the relation itself fails: the runtime finds it, and must see it as it is.
+    if (!(error instanceof AdflowError) || ['STORE_MISMATCH', 'SQL_INVALID', 'ENGINE_FAILED'].includes(error.code))
+      return error
     return new AdflowError(
-      /^(Conversion|Invalid Input|Out of Range) Error/.test(error.message) ? 'STORE_MISMATCH' : error.code,
+      error.code,
       `cannot write batch ${token.slice(0, 12)} to ${this.#folder}: ${error.message}`,
       { cause: error, hint: error.hint ?? 'nothing of the batch was published' },
     )
   }
 }
 
-/** Real path, made if need be: the engine resolves symbolic links before it checks a path. */
-/** The real path of a folder that may not exist yet: `plan` and `lint` look at a loader without leaving a trace. */
+/** The real path, since the engine resolves links before it checks one; of a folder that may not exist yet, since `plan`
+ *  and `lint` look at a loader without leaving a trace. */
 function realFolder(path: string, baseDir: string): string {
   const folder = resolve(baseDir, path)
   const missing: string[] = []

@@ -1,7 +1,8 @@
 /** Merge by key: one MERGE INTO per batch, on the engine's threads. */
 import type { EngineConnection } from '../../core/contracts.ts'
+import type { TypedColumn } from '../../engine/exact.ts'
 import { ident } from '../../engine/sql-text.ts'
-import { type TableName, type TypedColumn, tableSql } from './table.ts'
+import { type TableName, tableSql } from './table.ts'
 
 const ORDINAL = '__adflow_ordinal'
 

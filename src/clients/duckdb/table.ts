@@ -1,6 +1,7 @@
 /** A table of an attached DuckDB file: made from the columns of a batch, and fitted to them later. */
 import type { EngineConnection } from '../../core/contracts.ts'
 import { AdflowError } from '../../core/errors.ts'
+import type { TypedColumn } from '../../engine/exact.ts'
 import { ident, literal } from '../../engine/sql-text.ts'
 import { widened } from './widen.ts'
 
@@ -9,11 +10,6 @@ export interface TableName {
   readonly database: string
   readonly schema: string
   readonly table: string
-}
-
-export interface TypedColumn {
-  readonly name: string
-  readonly type: string
 }
 
 export function tableSql({ database, schema, table }: TableName): string {

@@ -1,9 +1,10 @@
 /** Encodes a batch into unfinished files: one, or one per partition, each by a COPY on the engine's threads. */
 import { mkdir, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { EncodedFormat, LoadBatch } from '../../core/contracts.ts'
+import type { EncodedFormat, EngineConnection, LoadBatch } from '../../core/contracts.ts'
 import { AdflowError, localIoError } from '../../core/errors.ts'
-import { exactItems } from '../../engine/exact.ts'
+import { exactItems, looksAtRows, type TypedColumn } from '../../engine/exact.ts'
+import { readSeveralTimes } from '../../engine/materialise.ts'
 import { ident, literal } from '../../engine/sql-text.ts'
 import type { StagedFile } from './publish.ts'
 import { partitionFolder } from './publish-partition.ts'
@@ -46,8 +47,23 @@ export async function stageBatch(batch: LoadBatch, options: StageOptions): Promi
     throw localIoError(error, `make the folder ${temporary}`)
   })
   const columns = await describeBatch(batch)
-  const items = await exactItems(batch.engine, batch.relation, columns, format)
-  if (Object.keys(partition).length === 0) return stageOne(batch, '', items, options)
+  if (Object.keys(partition).length > 0)
+    return readSeveralTimes(batch.engine, batch.relation, (relation) =>
+      stagePartitions({ ...batch, relation }, columns, options),
+    )
+  if (!looksAtRows(columns, format))
+    return stageOne(batch, '', await exactItems(batch.engine, batch.relation, columns, format), options)
+  return readSeveralTimes(batch.engine, batch.relation, async (relation) =>
+    stageOne({ ...batch, relation }, '', await exactItems(batch.engine, relation, columns, format), options),
+  )
+}
+
+async function stagePartitions(
+  batch: LoadBatch,
+  columns: readonly TypedColumn[],
+  options: StageOptions,
+): Promise<Staged> {
+  const items = await exactItems(batch.engine, batch.relation, columns, options.format)
   const partitions = await partitionsOf(batch, options)
   const [only] = partitions
   if (only === undefined) return { rows: 0, files: [] }
@@ -56,7 +72,7 @@ export async function stageBatch(batch: LoadBatch, options: StageOptions): Promi
   return stageMany(batch, partitions, { names, items: items ?? names }, options)
 }
 
-async function describeBatch({ engine, relation }: LoadBatch): Promise<readonly { name: string; type: string }[]> {
+async function describeBatch({ engine, relation }: LoadBatch): Promise<readonly TypedColumn[]> {
   const rows = await engine.rows(`DESCRIBE SELECT * FROM ${relation} AS batch`)
   return rows.map((row) => ({ name: String(row['column_name']), type: String(row['column_type']) }))
 }
@@ -71,7 +87,8 @@ async function stageOne(
   const rows = await batch.encode(format, {
     file,
     ...(compression === undefined ? {} : { compression }),
-    ...(items === undefined ? {} : { select: `SELECT ${items.join(', ')} FROM {batch} AS batch` }),
+    // Not `{batch}`, which is the relation as it came: it may stand in a table by now.
+    select: `SELECT ${items?.join(', ') ?? '*'} FROM ${batch.relation} AS batch`,
   })
   return { rows, files: rows === 0 ? [] : [{ temporary: file, path: `${folder}${name}${ending}`, rows }] }
 }
@@ -89,7 +106,8 @@ async function partitionsOf(
   { maxPartitions, partition }: StageOptions,
 ): Promise<readonly Partition[]> {
   const { hash, values } = partitionSql(partition)
-  const rows = await engine.rows(
+  const rows = await partitionRows(
+    engine,
     `SELECT ${hash} AS hash, any_value(${values}) AS "values", count(*)::BIGINT AS "rows" FROM ${relation} AS batch GROUP BY 1 ORDER BY 1 LIMIT ${maxPartitions + 1}`,
   )
   if (rows.length > maxPartitions)
@@ -104,6 +122,19 @@ async function partitionsOf(
     folder: partitionFolder(keys, row['values'] as (string | null)[]),
     rows: Number(row['rows']),
   }))
+}
+
+/** The rows stand in a table by now, so what fails is an expression of the job, on some row. */
+async function partitionRows(engine: EngineConnection, sql: string): Promise<Record<string, unknown>[]> {
+  try {
+    return await engine.rows(sql)
+  } catch (error) {
+    if (!(error instanceof AdflowError) || error.code !== 'ENGINE_FAILED') throw error
+    throw new AdflowError('SQL_INVALID', `an expression of \`partition\` fails on a row: ${error.message}`, {
+      cause: error,
+      hint: 'use an expression that takes every value, for example try_cast or try(…)',
+    })
+  }
 }
 
 async function stageMany(
