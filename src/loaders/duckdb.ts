@@ -3,7 +3,7 @@
  * INSERT … SELECT and never encoded.
  */
 import { z } from 'zod'
-import { aliasOf, warehouseFile } from '../clients/duckdb/attach.ts'
+import { aliasOf, makeFolderOf, warehouseFile } from '../clients/duckdb/attach.ts'
 import { batchesOf, createLedger, findBatch, type LedgerPlace, recordBatch } from '../clients/duckdb/batch-ledger.ts'
 import { mergeBatch } from '../clients/duckdb/merge.ts'
 import { columnsOf, fitTable, type TableName, tableColumns, tableSql } from '../clients/duckdb/table.ts'
@@ -267,6 +267,7 @@ DuckDB lets one process write to a file at a time. Batches of several loaders on
   example: { path: 'warehouse.duckdb', table: 'events', write: 'merge', key: ['event_id'] },
   access({ path }, { baseDir }) {
     const file = warehouseFile(path, baseDir)
+    makeFolderOf(file)
     return { attach: [{ file, as: aliasOf(file) }] }
   },
   async check({ key = [] }, { path, columns }) {

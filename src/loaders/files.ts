@@ -1,8 +1,7 @@
 /** Files in a folder: one per batch, or one per batch and partition, named by the batch's token and published atomically. */
 import { hash } from 'node:crypto'
-import { realpathSync } from 'node:fs'
 import { mkdir, readdir, stat } from 'node:fs/promises'
-import { basename, dirname, join, resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import { z } from 'zod'
 import { forgetIntent, publishBatch } from '../clients/objects/publish.ts'
 import {
@@ -27,6 +26,7 @@ import type {
 import { defineLoader } from '../core/define.ts'
 import { sweepTemporaries } from '../core/durable.ts'
 import { AdflowError, localIoError } from '../core/errors.ts'
+import { realPathOf } from '../core/real-path.ts'
 import { writtenType } from '../engine/exact.ts'
 import { emptyRelation } from '../engine/relation.ts'
 
@@ -105,7 +105,7 @@ class FilesLoader implements Loader {
     this.#options = loaderOptions
     this.streams = Object.keys(loaderOptions.partition).length === 0
     this.#id = env.id
-    this.#folder = realFolder(loaderOptions.path, env.baseDir)
+    this.#folder = realPathOf(resolve(env.baseDir, loaderOptions.path))
     this.#place = { folder: this.#folder, prefix: name, format }
     const owner = hash('sha256', JSON.stringify([env.job, env.id])).slice(0, 12)
     this.#temporary = join(this.#folder, META_FOLDER, 'tmp', owner)
@@ -219,21 +219,6 @@ class FilesLoader implements Loader {
   }
 }
 
-/** The real path, since the engine resolves links before it checks one; of a folder that may not exist yet, since `plan`
- *  and `lint` look at a loader without leaving a trace. */
-function realFolder(path: string, baseDir: string): string {
-  const folder = resolve(baseDir, path)
-  const missing: string[] = []
-  for (let at = folder; ; at = dirname(at)) {
-    try {
-      return join(realpathSync(at), ...missing)
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw localIoError(error, `find the folder ${folder}`)
-      missing.unshift(basename(at))
-    }
-  }
-}
-
 export default defineLoader({
   summary: 'Writes Parquet, CSV or NDJSON files into a folder, partitioned if wanted.',
   description: `A file is named by the token of its batch, \`<name><24 digits>.<format>\`, and appears complete or not at all. The batch is
@@ -256,7 +241,7 @@ text in the engine's notation.`,
   options,
   example: { path: 'out/events', format: 'parquet', partition: { dt: "strftime(event_time, '%Y-%m-%d')" } },
   access({ path }, { baseDir }) {
-    return { folders: [realFolder(path, baseDir)] }
+    return { folders: [realPathOf(resolve(baseDir, path))] }
   },
   async check({ format, partition }, { path, columns, analysis }) {
     const input = emptyRelation(columns)

@@ -1,15 +1,18 @@
 /** DuckDB files as stores: where they are, under which name they are attached, and what an ATTACH that fails means. */
 import { hash } from 'node:crypto'
-import { existsSync, mkdirSync, realpathSync } from 'node:fs'
-import { basename, dirname, join, resolve } from 'node:path'
+import { mkdirSync } from 'node:fs'
+import { dirname, resolve } from 'node:path'
 import { AdflowError, localIoError } from '../../core/errors.ts'
+import { realPathOf } from '../../core/real-path.ts'
 
-/** Real path of the file, with its folder made: the engine resolves symbolic links before it checks a path. */
+/** Real path of the file. Its folder is made before it is attached. */
 export function warehouseFile(path: string, baseDir: string): string {
-  const file = resolve(baseDir, path)
+  return realPathOf(resolve(baseDir, path))
+}
+
+export function makeFolderOf(file: string): void {
   try {
     mkdirSync(dirname(file), { recursive: true })
-    return existsSync(file) ? realpathSync(file) : join(realpathSync(dirname(file)), basename(file))
   } catch (error) {
     throw localIoError(error, `make the folder of the warehouse ${file}`)
   }
