@@ -94,6 +94,20 @@ function chunkOf(cut: Cut, { name, path, from, linesBefore, bytes, digest }: Cut
   }
 }
 
+/** Lines of a file that are not blank, by 0-based ordinal, ascending. */
+export async function linesOf(path: string, ordinals: readonly number[]): Promise<Buffer[]> {
+  const taken: Buffer[] = []
+  const layout = { from: 0, linesBefore: 0, excluded: [] }
+  await visitRecords(
+    () => openFile(path),
+    lines,
+    layout,
+    ordinals,
+    (_, record) => taken.push(Buffer.from(record)),
+  )
+  return taken
+}
+
 /** Takes what the stream gives in pieces of any size. */
 function byteSource(stream: AsyncIterable<Uint8Array>, name: string): ByteSource {
   const iterator = stream[Symbol.asyncIterator]()
