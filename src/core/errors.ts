@@ -14,6 +14,7 @@ export const EXIT = {
   denied: 77,
   config: 78,
   interrupted: 130,
+  pipeClosed: 141,
   terminated: 143,
 } as const
 
@@ -31,6 +32,7 @@ export const EXIT_ABOUT: Readonly<Record<keyof typeof EXIT, string>> = {
   denied: 'Fenced off, or access denied.',
   config: 'The configuration or the state is damaged or missing.',
   interrupted: 'Ended by SIGINT.',
+  pipeClosed: 'The reader of standard output went away, as with any program in a pipe.',
   terminated: 'Ended by SIGTERM.',
 }
 
