@@ -3,7 +3,7 @@
  * only at the field's start (spaces before it are let pass, as the engine does); elsewhere it is an ordinary character,
  * so that `5" disk` does not swallow the lines after it.
  */
-import { countLines, NEWLINE, type ScanStop, type Splitter, type Tally, trimLineEnd } from './splitter.ts'
+import { countLines, NEWLINE, RETURN, type ScanStop, type Splitter, type Tally, trimLineEnd } from './splitter.ts'
 
 export interface CsvDialect {
   /** One byte. */
@@ -13,7 +13,6 @@ export interface CsvDialect {
 }
 
 const SPACE = 32
-const RETURN = 13
 const NONE = -1
 /** `next` of a record whose quote is still open at the end of the bytes. */
 const OPEN = -2
@@ -55,6 +54,7 @@ export function csvSplitter(dialect: CsvDialect): Splitter {
         if (end - start > maxRecordBytes) stop = 'oversized'
         else if (end - start <= 2 && isBlank(view, start, end - 1)) stop = 'blank'
         if (stop !== 'more') break
+        if (view[end - 2] === RETURN) tally.returns.push(end - 2)
         tally.records += 1
         tally.lines += lineEnds
         start = end
@@ -67,6 +67,7 @@ export function csvSplitter(dialect: CsvDialect): Splitter {
       return Math.max(NONE, recordEnd(view, from, quote === NONE ? NONE : firstQuoteOf(view, from, quote)))
     },
     dropsBlank: true,
+    dropsReturns: true,
     blank: isBlank,
     whole: () => false,
     broken(bytes, from, to) {

@@ -6,7 +6,7 @@ import type { RefusedRecord } from '../core/contracts.ts'
 import { AdflowError } from '../core/errors.ts'
 import type { ChunkFile } from './chunk-file.ts'
 import { RAW_BYTES, RawHead } from './raw-head.ts'
-import { countLines, newlineIn, type Splitter, type Tally, trimLineEnd } from './splitter.ts'
+import { countLines, newlineIn, RETURN, type Splitter, type Tally, trimLineEnd } from './splitter.ts'
 import { PIECE_BYTES, type Window } from './window.ts'
 
 /** Bytes of the source that are in the range but not in the chunk file. */
@@ -37,6 +37,8 @@ export interface Cut {
   readonly lines: number
   readonly refused: readonly RefusedRecord[]
   readonly excluded: readonly Excluded[]
+  /** Offsets in the source of single carriage returns that are not in the chunk file, ascending. */
+  readonly returns: readonly number[]
 }
 
 export async function cutRecords(
@@ -54,9 +56,10 @@ class DelimitedCut {
   readonly #request: CutRequest
   readonly #file: ChunkFile
   readonly #from: number
-  readonly #tally: Tally = { end: 0, records: 0, lines: 0 }
+  readonly #tally: Tally = { end: 0, records: 0, lines: 0, returns: [] }
   readonly #refused: RefusedRecord[] = []
   readonly #excluded: Excluded[] = []
+  readonly #returns: number[] = []
 
   constructor(window: Window, splitter: Splitter, request: CutRequest, file: ChunkFile) {
     this.#window = window
@@ -86,7 +89,14 @@ class DelimitedCut {
     }
     if (window.position === this.#from) return undefined
     const { records, lines } = this.#tally
-    return { to: window.position, records, lines, refused: this.#refused, excluded: this.#excluded }
+    return {
+      to: window.position,
+      records,
+      lines,
+      refused: this.#refused,
+      excluded: this.#excluded,
+      returns: this.#returns,
+    }
   }
 
   /** Everything complete between the window's start and the target. true: something was set aside, look again. */
@@ -95,7 +105,7 @@ class DelimitedCut {
     const from = window.start
     const to = Math.min(window.end, from + Math.max(0, this.#request.target - window.position))
     const stop = this.#splitter.scan(window.bytes, from, to, this.#request.maxRecordBytes, this.#tally)
-    await this.#file.append(window.bytes, from, this.#tally.end)
+    await this.#file.append(window.bytes, from, this.#withoutReturns(this.#tally.end))
     window.consume(this.#tally.end - from)
     if (stop === 'more') return false
     if (stop === 'blank') this.#exclude(newlineIn(window.bytes, window.start, to) + 1 - window.start)
@@ -135,12 +145,29 @@ class DelimitedCut {
   async #take(end: number): Promise<void> {
     const window = this.#window
     const { bytes, start } = window
-    const blank = this.#splitter.blank(bytes, start, trimLineEnd(bytes, start, end))
+    const stop = trimLineEnd(bytes, start, end)
+    const blank = this.#splitter.blank(bytes, start, stop)
     if (blank && this.#splitter.dropsBlank) return this.#exclude(end - start)
-    await this.#file.append(bytes, start, end)
-    if (!blank) this.#tally.records += 1
     this.#tally.lines += countLines(bytes, start, end)
+    if (this.#splitter.dropsReturns && stop < end && bytes[stop] === RETURN) this.#tally.returns.push(stop)
+    await this.#file.append(bytes, start, this.#withoutReturns(end))
+    if (!blank) this.#tally.records += 1
     window.consume(end - start)
+  }
+
+  /** Closes the gaps that the scan's carriage returns leave before `end`, all of which is consumed next; the new end. */
+  #withoutReturns(end: number): number {
+    const { returns } = this.#tally
+    const { bytes, start, position } = this.#window
+    let written = returns[0] ?? end
+    for (const [index, at] of returns.entries()) {
+      const stop = returns[index + 1] ?? end
+      bytes.copyWithin(written, at + 1, stop)
+      written += stop - at - 1
+      this.#returns.push(position + at - start)
+    }
+    returns.length = 0
+    return written
   }
 
   /** Refuses from the window's start to the next line end: the one place where a reader can find its feet again. */

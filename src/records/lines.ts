@@ -1,9 +1,8 @@
 /** NDJSON: a record is a line that is not blank. */
-import { NEWLINE, newlineIn, type ScanStop, type Splitter, type Tally, trimLineEnd } from './splitter.ts'
+import { NEWLINE, newlineIn, RETURN, type ScanStop, type Splitter, type Tally, trimLineEnd } from './splitter.ts'
 
 const SPACE = 32
 const TAB = 9
-const RETURN = 13
 const CLOSING_BRACE = 125
 
 export const lines: Splitter = {
@@ -34,6 +33,7 @@ export const lines: Splitter = {
     return at === -1 ? -1 : at + 1
   },
   dropsBlank: false,
+  dropsReturns: false,
   blank: isBlank,
   whole(bytes, from, to) {
     const end = trimLineEnd(bytes, from, to)

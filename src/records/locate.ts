@@ -11,6 +11,8 @@ export interface ChunkLayout {
   readonly linesBefore: number
   /** Ascending parts of the range that are not in the file. */
   readonly excluded: readonly Excluded[]
+  /** Ascending offsets of single bytes of the range that are not in the file. */
+  readonly returns?: readonly number[]
 }
 
 /** Called with the record's bytes (without its line end), valid during the call only. */
@@ -62,6 +64,7 @@ class Places {
   #skippedBytes = 0
   #lines: number
   #nextExcluded = 0
+  #nextReturn = 0
 
   constructor(layout: ChunkLayout) {
     this.#layout = layout
@@ -80,12 +83,19 @@ class Places {
   }
 
   #skip(fileOffset: number): void {
+    const { from, excluded, returns } = this.#layout
     for (;;) {
-      const excluded = this.#layout.excluded[this.#nextExcluded]
-      if (excluded === undefined || excluded.from > this.#layout.from + fileOffset + this.#skippedBytes) return
-      this.#skippedBytes += excluded.to - excluded.from
-      this.#lines += excluded.lines
-      this.#nextExcluded += 1
+      const at = from + fileOffset + this.#skippedBytes
+      const part = excluded[this.#nextExcluded]
+      const single = returns?.[this.#nextReturn] ?? Number.POSITIVE_INFINITY
+      if (part !== undefined && part.from <= at && part.from < single) {
+        this.#skippedBytes += part.to - part.from
+        this.#lines += part.lines
+        this.#nextExcluded += 1
+      } else if (single <= at) {
+        this.#skippedBytes += 1
+        this.#nextReturn += 1
+      } else return
     }
   }
 }

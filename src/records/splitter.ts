@@ -8,6 +8,8 @@ export interface Tally {
   records: number
   /** Line ends, those inside quotes included. */
   lines: number
+  /** Indices of the carriage returns of this scan that end a record and stay out of the chunk file, ascending. */
+  readonly returns: number[]
 }
 
 /**
@@ -23,6 +25,9 @@ export interface Splitter {
   next(bytes: Buffer, from: number, to: number): number
   /** Blank lines stay out of the chunk file: the engine would take them for rows. */
   readonly dropsBlank: boolean
+  /** Carriage returns before line ends stay out of the chunk file: the engine guesses the line end by the first one that it
+   *  sees, inside quotes too, and refuses a file with another. */
+  readonly dropsReturns: boolean
   /** The record (without its line end) does not count. */
   blank(bytes: Buffer, from: number, to: number): boolean
   /** The last record of a source, which has no line end, is whole beyond doubt: no writer can be in the middle of it. */
@@ -32,7 +37,7 @@ export interface Splitter {
 }
 
 export const NEWLINE = 10
-const RETURN = 13
+export const RETURN = 13
 
 /** Index of the first line end in `[from, to)`, or -1. */
 export function newlineIn(bytes: Buffer, from: number, to: number): number {

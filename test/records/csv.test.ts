@@ -31,6 +31,19 @@ describe('CSV records', () => {
     ])
   })
 
+  it('ends every record with LF alone, whatever the source does, and keeps its places', async () => {
+    for (const pieceBytes of [1, 4, 1000]) {
+      const [cut] = await cutAll(Buffer.from('a,"1\r\n2"\r\nb,3\n\r\nc,4\r\nd,5\r'), csv, { pieceBytes })
+      expect(cut?.bytes.toString()).toBe('a,"1\r\n2"\nb,3\nc,4\nd,5')
+      expect(cut?.places.map(({ byteFrom, byteTo, line }) => [byteFrom, byteTo, line])).toEqual([
+        [0, 8, 1],
+        [10, 13, 3],
+        [16, 19, 5],
+        [21, 24, 6],
+      ])
+    }
+  })
+
   it('refuses the line of a quote that is never closed and reads on after it', async () => {
     const cuts = await cutAll(Buffer.from('a,1\nb,"2\nc,3\nd,4\n'), csv)
     expect(cuts.flatMap((cut) => cut.raws)).toEqual(['a,1', 'c,3', 'd,4'])

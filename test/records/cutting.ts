@@ -24,6 +24,7 @@ export interface MemoryCut {
   readonly records: number
   readonly refused: readonly RefusedRecord[]
   readonly excluded: readonly Excluded[]
+  readonly returns: readonly number[]
   readonly places: readonly RecordSource[]
   readonly raws: readonly string[]
 }
@@ -79,7 +80,7 @@ export async function cutAll(input: Buffer, splitter: Splitter, options: Cutting
     const places: RecordSource[] = []
     const raws: string[] = []
     const all = Array.from({ length: cut.records }, (_, index) => index)
-    const layout = { from, linesBefore, excluded: cut.excluded }
+    const layout = { from, linesBefore, excluded: cut.excluded, returns: cut.returns }
     await visitRecords(
       async () => bytesSource(file.content, 0, options.pieceBytes),
       splitter,
@@ -116,6 +117,7 @@ export async function cutAllJson(input: Buffer, options: CuttingOptions = {}): P
       records,
       refused,
       excluded: [],
+      returns: [],
       places,
       raws,
     })
@@ -128,7 +130,9 @@ export function reassembled(cut: MemoryCut, input: Buffer): Buffer {
   const parts: Buffer[] = []
   let taken = 0
   let at = cut.from
-  for (const excluded of [...cut.excluded, { from: cut.to, to: cut.to }]) {
+  const returns = cut.returns.map((offset) => ({ from: offset, to: offset + 1 }))
+  const left = [...cut.excluded, ...returns].sort((a, b) => a.from - b.from)
+  for (const excluded of [...left, { from: cut.to, to: cut.to }]) {
     parts.push(cut.bytes.subarray(taken, taken + excluded.from - at))
     taken += excluded.from - at
     parts.push(input.subarray(excluded.from, excluded.to))

@@ -175,7 +175,7 @@ export class DelimitedLane implements LaneCutter {
     const splitter = this.#splitter
     const prelude = this.#at === 0 && this.#prelude !== undefined && this.#prelude.to > 0 ? [this.#prelude] : []
     const linesBefore = this.#at === 0 ? 0 : this.#lines
-    const layout = { from: this.#at, linesBefore, excluded: [...prelude, ...cut.excluded] }
+    const layout = { from: this.#at, linesBefore, excluded: [...prelude, ...cut.excluded], returns: cut.returns }
     const visit = async <T>(
       ordinals: readonly number[],
       map: (record: Buffer, source: RecordSource) => T,
