@@ -11,6 +11,7 @@ import { AdflowError } from '../core/errors.ts'
 import { exactDecimals } from './exact-decimals.ts'
 import {
   CONTRACT_RULES,
+  cleanSql,
   csvFrom,
   csvSource,
   damagedJsonSql,
@@ -117,11 +118,9 @@ export async function admit(chunk: Chunk, table: string, context: AdmitContext):
   }
 }
 
-/** SELECT of the typed rows of a chunk that is taken to be clean: rows that are not, or may have lost digits, are missing. */
+/** SELECT of the rows of a chunk that is taken to be clean (see cleanSql). */
 export async function chunkSql(chunk: Chunk, context: AdmitContext): Promise<string> {
-  const select = tableSql(context.plan, await sourceOf(chunk, chunk.file, context), false)
-  const doubts = chunk.format.type === 'ndjson' && context.plan.columns.some((column) => column.type.kind === 'decimal')
-  return doubts ? `SELECT * REPLACE (__ok AND NOT __doubt AS __ok) FROM (${select})` : select
+  return cleanSql(context.plan, await sourceOf(chunk, chunk.file, context))
 }
 
 /** rowids (ascending) → ordinals in the chunk, given the removed ordinals (ascending). */

@@ -5,7 +5,7 @@
  */
 import type { ChunkFormat } from '../core/contracts.ts'
 import { ident, literal } from './sql-text.ts'
-import { isNested, rawType, type TypeTree, typedSql, unfitSql } from './types.ts'
+import { isNested, rawType, strictSql, type TypeTree, typedSql, unfitSql } from './types.ts'
 
 export interface ContractColumn {
   readonly name: string
@@ -57,6 +57,32 @@ export function tableSql(plan: ReadPlan, source: RawSource, guard: boolean): str
   const names = plan.columns.map((column) => ident(column.name))
   const doubt = doubts ? ', __doubt' : ''
   return `SELECT ${names.join(', ')}, (${ok}) AS __ok${doubt} FROM (${inner})`
+}
+
+/**
+ * SELECT for a chunk that is taken to be clean: the typed columns, `__ok` and, as `rowid`, a value that raises where a record
+ * breaks the contract or a rule. Casts stand once in a projection; in a filter the engine would evaluate them twice.
+ */
+export function cleanSql(plan: ReadPlan, source: RawSource): string {
+  const raws = plan.columns.map((_, index) => `__raw${index}`)
+  const raw = plan.columns.map((column, index) => `${source.value(column).raw} AS ${raws[index]}`)
+  const checks: string[] = [...requiredChecks(plan)]
+  const typed = plan.columns.map((column, index) => {
+    const text = raws[index] ?? ''
+    const name = ident(column.name)
+    if (source.value(column).exact === true) return `${text} AS ${name}`
+    const doubt = source.doubt?.(column, text)
+    if (doubt !== undefined) checks.push(`NOT coalesce(${doubt}, false)`)
+    const strict = strictSql(column.type, text, column.format)
+    if (strict !== undefined) return `${strict} AS ${name}`
+    const unfit = unfitSql(column.type, text, name)
+    if (unfit !== undefined) checks.push(`NOT ${unfit}`)
+    return `${typedSql(column.type, text, column.format)} AS ${name}`
+  })
+  checks.push(...plan.rules.filter((rule) => rule.onFail !== 'warn').map((rule) => passes(rule, false)))
+  const clean = checks.length === 0 ? 'true' : checks.join(' AND ')
+  const names = plan.columns.map((column) => ident(column.name))
+  return `SELECT CASE WHEN ${clean} THEN 0::BIGINT ELSE error('not clean')::BIGINT END AS rowid, ${names.join(', ')}, true AS __ok FROM (SELECT *, ${typed.join(', ')} FROM (SELECT ${raw.join(', ')} FROM ${source.from}))`
 }
 
 /** SELECT, per row in order, of every failure: list of {rule, field, reason}. */

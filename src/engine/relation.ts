@@ -31,6 +31,13 @@ export function withoutRow(relation: Relation): string {
   return `SELECT ${relation.columns.map((column) => ident(column.name)).join(', ')} FROM (${relation.sql})`
 }
 
+/** The columns without ROW, but ROW is evaluated for each row: in a clean batch it raises where a record is not clean. */
+export function withRowSeen(relation: Relation): string {
+  const [first = '', ...others] = relation.columns.map((column) => ident(column.name))
+  const items = [`CASE WHEN ${ROW} IS NOT NULL THEN ${first} END AS ${first}`, ...others]
+  return `SELECT ${items.join(', ')} FROM (${relation.sql})`
+}
+
 /** The same in the order of the records: joins may have changed it, and a merge lets the last row of a key win. */
 export function inOrder(relation: Relation): string {
   return `${withoutRow(relation)} ORDER BY ${ROW}`

@@ -4,7 +4,7 @@ import { AdflowError } from '../core/errors.ts'
 import { tokenNumber } from '../core/token.ts'
 import { type Admitted, admit, chunkSql, type Rejected, toOrdinals } from '../engine/admit.ts'
 import { CONTRACT_RULES } from '../engine/read-plan.ts'
-import { withoutRow } from '../engine/relation.ts'
+import { withRowSeen } from '../engine/relation.ts'
 import type { Session } from '../engine/session.ts'
 import { literal } from '../engine/sql-text.ts'
 import type { BatchCounts, BatchSums } from '../lineage/events.ts'
@@ -64,13 +64,13 @@ export async function refineDirect(
 ): Promise<Refined> {
   await setClock(session, clock)
   const select = await chunkSql(chunk, { session, plan: pipeline.plan, folder: chunkDir, expectDamage: false })
-  await session.run(`CREATE OR REPLACE TEMP VIEW ${ROWS_VIEW} AS SELECT 0::BIGINT AS rowid, * FROM (${select})`)
+  await session.run(`CREATE OR REPLACE TEMP VIEW ${ROWS_VIEW} AS ${select}`)
   const main = pipeline.outputs.get(MAIN)
   if (main === undefined) throw new AdflowError('UNEXPECTED', 'the chain has no main output')
   const [row] = await session.rows(`SELECT coalesce(sum(hash(range)), 0)::HUGEINT AS s FROM range(${chunk.records})`)
   const sum = String(row?.['s'] ?? 0)
   return {
-    outputs: new Map([[MAIN, { relation: `(${withoutRow(main.relation)})`, columns: main.relation.columns }]]),
+    outputs: new Map([[MAIN, { relation: `(${withRowSeen(main.relation)})`, columns: main.relation.columns }]]),
     counts: { read: chunk.records, quarantined: {}, filtered: {}, deduplicated: 0, warned: {} },
     sums: { read: sum, quarantined: '0', filtered: '0', deduplicated: '0', out: sum },
     rows: chunk.records,
