@@ -115,7 +115,7 @@ interface Resources {
   readonly tempDirectory: string | undefined
 }
 
-type TestRow = Readonly<Record<string, unknown>>
+export type TestRow = Readonly<Record<string, unknown>>
 
 export interface JobTest {
   readonly name: string
