@@ -1,0 +1,7 @@
+import files from '../../src/extractors/files.ts'
+import { fileSample, parquetSample, SAMPLES } from './fixtures/files.ts'
+import { extractorConformance } from './suites/extractor.ts'
+
+for (const [name, sample] of Object.entries(SAMPLES))
+  extractorConformance(`files: ${name}`, files, () => fileSample(sample))
+extractorConformance('files: parquet', files, parquetSample)
