@@ -85,6 +85,9 @@ const options = z
 
 type Options = z.infer<typeof options>
 
+/** Of this process: no two attempts share a temporary folder. */
+let attempts = 0
+
 class FilesLoader implements Loader {
   readonly replay = 'token'
   readonly order = 'none'
@@ -97,7 +100,6 @@ class FilesLoader implements Loader {
   readonly #temporary: string
   readonly #compression: string | undefined
   readonly #ending: string
-  #staged = 0
 
   constructor(loaderOptions: Options, env: ComponentEnv) {
     const { format, name } = loaderOptions
@@ -139,8 +141,8 @@ class FilesLoader implements Loader {
     const published = await readManifest(this.#place, batch.token)
     if (published !== undefined) return this.#repeat(batch, published)
     const { clock, digest, job, range, source, token } = batch
-    this.#staged += 1
-    const temporary = join(this.#temporary, `${token.slice(0, NAME_DIGITS)}.${process.pid}.${this.#staged}`)
+    attempts += 1
+    const temporary = join(this.#temporary, `${token.slice(0, NAME_DIGITS)}.${process.pid}.${attempts}`)
     try {
       const { files, rows } = await stageBatch(batch, {
         format: this.#options.format,

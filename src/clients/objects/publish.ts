@@ -42,18 +42,27 @@ export async function publishBatch(
   const left = (await readIntent(place, batch.token)).filter((name) => !names.includes(name))
   const intent = JSON.stringify({ version: 1, token: batch.token, files: [...names, ...left] })
   // All three before the first rename, in any order: the disk writes while the bytes are hashed.
-  const [files] = await Promise.all([
-    Promise.all(staged.map((file) => limit(() => describe(file)))),
-    Promise.all(staged.map(({ temporary }) => limit(() => syncFile(temporary)))),
+  const [files] = await allSettled([
+    allSettled(staged.map((file) => limit(() => describe(file)))),
+    allSettled(staged.map(({ temporary }) => limit(() => syncFile(temporary)))),
     writeDurably(intentFile(place, batch.token), intent),
   ])
   for (const name of left) await removeIfThere(join(folder, name))
   for (const parent of new Set(names.map((name) => dirname(join(folder, name))))) await makeFolder(folder, parent)
-  await Promise.all(staged.map(({ temporary, path }) => limit(() => publish(temporary, join(folder, path)))))
+  await allSettled(staged.map(({ temporary, path }) => limit(() => publish(temporary, join(folder, path)))))
   const manifest: Manifest = { version: 1, ...batch, files }
   await writeDurably(manifestFile(place, batch.token), `${JSON.stringify(manifest)}\n`)
   await forgetIntent(place, batch.token)
   return manifest
+}
+
+/** Like Promise.all, but rejects only when nothing is under way any more: a rename that comes late would fall into the
+ *  next attempt. */
+async function allSettled<const T extends readonly unknown[]>(
+  work: T,
+): Promise<{ -readonly [K in keyof T]: Awaited<T[K]> }> {
+  await Promise.allSettled(work)
+  return Promise.all(work)
 }
 
 /** An intent beside a manifest means nothing, so its removal need not be durable. */
