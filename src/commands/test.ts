@@ -11,8 +11,7 @@ export default class Test extends BaseCommand {
   static override description =
     `Each test gives records to sources and says which rows arrive at loaders and steps, and what is refused. They go
 through contract, rules and steps as in a run, at the time that \`clock\` says; nothing is read from sources or written to
-stores. Rows are compared whatever their order, on the columns that the expected rows name, in the columns' own types; a
-column that only some of them name is NULL in the others. Refused records are compared on the keys that are given, \`reason\`
+stores. Rows are compared whatever their order, each on the columns that it names, in the columns' own types. Refused records are compared on the keys that are given, \`reason\`
 by a part of it. Exit 1 when a test fails.`
   static override examples = [
     { description: 'Every job in ./jobs', command: '<%= config.bin %> <%= command.id %>' },

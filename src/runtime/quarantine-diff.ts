@@ -1,5 +1,6 @@
 /** Expected quarantine against the records that were refused: each expected one by the keys that it names. */
 import type { TestRow } from '../core/job/job.ts'
+import { pair } from './pairing.ts'
 import type { QuarantineRecord } from './quarantine.ts'
 import { jsonText } from './row-diff.ts'
 
@@ -9,7 +10,7 @@ export interface RefusedRow extends QuarantineRecord {
 
 /** What differs, in lines for people. `reason` need only be contained; everything else must be equal. */
 export function compareQuarantine(expected: readonly TestRow[], refused: readonly RefusedRow[]): string[] {
-  const partner = pair(expected, refused)
+  const partner = pair(expected, refused, matches)
   const taken = new Set(partner.values())
   const missing = expected.filter((_, index) => !partner.has(index))
   const extra = refused.filter((_, index) => !taken.has(index))
@@ -22,24 +23,6 @@ export function compareQuarantine(expected: readonly TestRow[], refused: readonl
       return `+ not expected: ${where}: ${reason} — ${source}: ${raw ?? 'bytes that are no text'}`
     }),
   ]
-}
-
-/** expected → refused, as many as possible: an entry with few keys must not take what another one needs. */
-function pair(expected: readonly TestRow[], refused: readonly RefusedRow[]): Map<number, number> {
-  const owner = new Map<number, number>()
-  const claim = (entry: number, tried: Set<number>): boolean => {
-    for (const [index, record] of refused.entries()) {
-      if (tried.has(index) || !matches(expected[entry] ?? {}, record)) continue
-      tried.add(index)
-      const before = owner.get(index)
-      if (before !== undefined && !claim(before, tried)) continue
-      owner.set(index, entry)
-      return true
-    }
-    return false
-  }
-  for (const entry of expected.keys()) claim(entry, new Set())
-  return new Map([...owner].map(([record, entry]) => [entry, record]))
 }
 
 function matches(expected: TestRow, record: RefusedRow): boolean {

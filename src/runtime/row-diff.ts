@@ -1,4 +1,4 @@
-/** Expected rows against the rows that came, as multisets, compared by the engine in the columns' own types. */
+/** Expected rows against the rows that came, whatever their order; the engine reads the expected ones in the columns' types. */
 import { Readable } from 'node:stream'
 import type { Chunk, Column } from '../core/contracts.ts'
 import type { TestRow } from '../core/job/job.ts'
@@ -9,6 +9,7 @@ import type { ReadPlan } from '../engine/read-plan.ts'
 import type { Session } from '../engine/session.ts'
 import { ident } from '../engine/sql-text.ts'
 import { resolveType, type TypeTree } from '../engine/types.ts'
+import { pair } from './pairing.ts'
 import { streamChunks } from './stream-chunks.ts'
 
 export interface Comparison {
@@ -33,33 +34,37 @@ const EXPECTED = 'expected_rows'
 /** Rows of one kind that are listed; the rest is counted. */
 const LISTED = 20
 
-/** What differs, in lines for people; empty: nothing. Compared are the columns that the expected rows name; one that a row
- *  does not name is NULL in it. Without expected rows, all columns are shown. */
+/** What differs, in lines for people; empty: nothing. Each expected row is compared on the columns that it names. */
 export async function compareRows(expected: readonly TestRow[], comparison: Comparison): Promise<string[]> {
   const { session, table } = comparison
-  const names = [...new Set(expected.flatMap((row) => Object.keys(row)))]
   const known = new Map(comparison.columns.map((column) => [column.name.toLowerCase(), column]))
-  const strangers = names.filter((name) => !known.has(name.toLowerCase()))
+  const names = [...new Set(expected.flatMap((row) => Object.keys(row).map((name) => name.toLowerCase())))]
+  const strangers = names.filter((name) => !known.has(name))
   if (strangers.length > 0) return strangers.map((name) => unknownColumn(name, comparison.columns))
-  const wanted = names.length === 0 ? comparison.columns : names.flatMap((name) => known.get(name.toLowerCase()) ?? [])
   const columns: TypedColumn[] = []
-  for (const { name, type } of wanted) columns.push({ name, type: await resolveType(session, type) })
+  for (const { name, type } of names.length === 0 ? comparison.columns : names.flatMap((name) => known.get(name) ?? []))
+    columns.push({ name, type: await resolveType(session, type) })
 
   const unfit = await readExpected(expected, columns, comparison)
   if (unfit.length > 0) return unfit
-  const list = columns.map(comparable).join(', ')
-  const left = `SELECT ${list} FROM ${EXPECTED}`
-  const right = `SELECT ${list} FROM ${table}`
-  const missing = await shownRows(session, columns, `${left} EXCEPT ALL ${right}`)
-  const extra = await shownRows(session, columns, `${right} EXCEPT ALL ${left}`)
+  const wanted = (await shownRows(session, columns, EXPECTED)).map((row, index) => named(row, expected[index] ?? {}))
+  const came = await shownRows(session, columns, table)
+  const pairs = pair(wanted, came, covers)
+  const taken = new Set(pairs.values())
+  const missing = wanted.filter((_, index) => !pairs.has(index))
+  const extra = came.filter((_, index) => !taken.has(index))
   if (missing.length === 0 && extra.length === 0) return []
-  const came = Number(await session.value(`SELECT count(*) FROM ${table}`))
-  return [`expected ${rowCount(expected.length)}, got ${came}`, ...differences(missing, extra)]
+  return [`expected ${rowCount(wanted.length)}, got ${came.length}`, ...differences(missing, extra)]
 }
 
-/** JSON is compared by content: its white space says nothing. */
-function comparable({ name, type }: TypedColumn): string {
-  return type.kind === 'json' ? `json(${ident(name)})::JSON AS ${ident(name)}` : ident(name)
+/** The columns that the row of the job file names. */
+function named(row: Shown, expected: TestRow): Shown {
+  const names = new Set(Object.keys(expected).map((name) => name.toLowerCase()))
+  return Object.fromEntries(Object.entries(row).filter(([name]) => names.has(name.toLowerCase())))
+}
+
+function covers(wanted: Shown, came: Shown): boolean {
+  return Object.entries(wanted).every(([name, text]) => came[name] === text)
 }
 
 /** Fills the table of expected rows. Returns what does not fit the columns. */
@@ -116,11 +121,13 @@ export function jsonText(value: unknown): string {
     .join(',')}}`
 }
 
-async function shownRows(session: Session, columns: readonly TypedColumn[], select: string): Promise<Shown[]> {
-  const texts = columns.map(
-    ({ name, type }) => `coalesce(to_json(${exactJson(type, ident(name))})::VARCHAR, 'null') AS ${ident(name)}`,
-  )
-  const rows = await session.rows(`SELECT ${texts.join(', ')} FROM (${select})`)
+/** Every value as its exact JSON text. JSON itself without the white space that says nothing. */
+async function shownRows(session: Session, columns: readonly TypedColumn[], table: string): Promise<Shown[]> {
+  const texts = columns.map(({ name, type }) => {
+    const value = type.kind === 'json' ? `json(${ident(name)})` : `to_json(${exactJson(type, ident(name))})::VARCHAR`
+    return `coalesce(${value}, 'null') AS ${ident(name)}`
+  })
+  const rows = await session.rows(`SELECT ${texts.join(', ')} FROM ${table}`)
   return rows.map((row) => Object.fromEntries(Object.entries(row).map(([name, text]) => [name, String(text)])))
 }
 
@@ -174,6 +181,6 @@ function unknownColumn(name: string, columns: readonly Column[]): string {
   return `there is no column \`${name}\` here: ${didYouMean(name, names) ?? `columns: ${names.join(', ')}`}`
 }
 
-export function rowCount(count: number): string {
+function rowCount(count: number): string {
   return count === 1 ? '1 row' : `${count} rows`
 }
