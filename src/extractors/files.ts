@@ -97,8 +97,11 @@ inode, birth, size, and digests of the first 4096 and the last 256 bytes that we
 A last line without a line end may be half written, so it waits: until it is a whole JSON object, or until the file was not
 modified for \`settle\`. Compressed files end where their stream ends.
 
-A compressed file cannot be entered in the middle: going on inside it decompresses everything before the position once more
-(about 0.4 s per GB of its content for zstd, 3 s for gzip). A file that was read to its end and did not change is not opened.
+A compressed file cannot be entered in the middle: going on inside it decompresses everything before the position once
+more. A file that was read to its end and did not change is not opened.
+
+A whole NDJSON file of up to one and a half chunks, once it has settled, and every Parquet file are read where they are, by a
+second name (hard link) in the chunk folder; where that is on another file system they are copied there.
 
 One file's failure is a gap and costs no other file: unreadable, truncated gzip, a zip bomb, a broken Parquet footer. The
 position stays before the damage, so that a repaired file is read on. A record beyond \`max_record_bytes\`, a quote that is

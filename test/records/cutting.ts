@@ -29,7 +29,7 @@ export interface MemoryCut {
   readonly raws: readonly string[]
 }
 
-export function bytesSource(bytes: Buffer, from = 0, pieceBytes = Number.POSITIVE_INFINITY): ByteSource {
+function bytesSource(bytes: Buffer, from = 0, pieceBytes = Number.POSITIVE_INFINITY): ByteSource {
   let at = from
   return {
     read: async (target, offset, length) => {

@@ -24,7 +24,7 @@ export interface SourceFile {
 }
 
 /** Something that was asked for and cannot be read. */
-export interface Problem {
+interface Problem {
   /** Path or pattern. */
   readonly path: string
   readonly origin: string

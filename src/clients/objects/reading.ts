@@ -6,7 +6,7 @@ import type { FileLane } from './lanes.ts'
 
 export type FileFormat = 'ndjson' | 'json' | 'csv' | 'parquet'
 
-export interface CsvOptions extends CsvDialect {
+interface CsvOptions extends CsvDialect {
   /** true: the first record names the columns; false: they are numbered; a list: these. */
   readonly header: boolean | readonly string[]
 }
@@ -21,6 +21,8 @@ export interface ReadingOptions {
   readonly settleMs: number
   readonly unterminated: 'settle' | 'read' | 'wait'
   readonly chunkDir: string
+  /** Real paths of the folders of the source in which the engine may read. */
+  readonly folders: readonly string[]
   readonly chunkBytes: number
   readonly maxRecordBytes: number
   readonly signal: AbortSignal
@@ -36,9 +38,10 @@ export interface LaneTask extends FileLane {
 
 /** One stretch of a lane, before it has a name and a mark. */
 export interface CutChunk
-  extends Pick<Chunk, 'format' | 'records' | 'refused' | 'bytes' | 'digest' | 'locate' | 'raw'> {
+  extends Pick<Chunk, 'file' | 'format' | 'records' | 'refused' | 'bytes' | 'digest' | 'locate' | 'raw'> {
   readonly to: number
-  readonly file: string
+  /** Gives up `file`: deletes it where it is not the source itself. */
+  discard(): Promise<void>
   readonly stored?: NonNullable<Chunk['stored']>
   readonly verify?: NonNullable<Chunk['verify']>
 }
