@@ -12,6 +12,7 @@ import { partitionFolder } from './publish-partition.ts'
 /** Ending of unfinished files: no reader's glob may match them. */
 const UNFINISHED = 'part'
 const PART = '__adflow_part'
+const VALUES = '__adflow_values'
 
 export interface StageOptions {
   readonly format: EncodedFormat
@@ -93,22 +94,20 @@ async function stageOne(
   return { rows, files: rows === 0 ? [] : [{ temporary: file, path: `${folder}${name}${ending}`, rows }] }
 }
 
-/** Values as text, NULL included; the same expression gives the hash by which COPY takes the rows apart. */
-function partitionSql(partition: StageOptions['partition']): { readonly values: string; readonly hash: string } {
-  const values = `[${Object.values(partition)
-    .map((expression) => `CAST((${expression}) AS VARCHAR)`)
-    .join(', ')}]`
-  return { values, hash: `md5(CAST(to_json(${values}) AS VARCHAR))` }
+/** The batch with the values of each row as text, NULL included, and their hash, by which COPY takes the rows apart. */
+function partedSql(relation: string, partition: StageOptions['partition']): string {
+  const values = Object.values(partition).map((expression) => `CAST((${expression}) AS VARCHAR)`)
+  const valued = `SELECT *, [${values.join(', ')}] AS ${VALUES} FROM ${relation} AS batch`
+  return `(SELECT *, md5(CAST(to_json(${VALUES}) AS VARCHAR)) AS ${PART} FROM (${valued}))`
 }
 
 async function partitionsOf(
   { engine, relation, token }: LoadBatch,
   { maxPartitions, partition }: StageOptions,
 ): Promise<readonly Partition[]> {
-  const { hash, values } = partitionSql(partition)
   const rows = await partitionRows(
     engine,
-    `SELECT ${hash} AS hash, any_value(${values}) AS "values", count(*)::BIGINT AS "rows" FROM ${relation} AS batch GROUP BY 1 ORDER BY 1 LIMIT ${maxPartitions + 1}`,
+    `SELECT ${PART} AS hash, any_value(${VALUES}) AS "values", count(*)::BIGINT AS "rows" FROM ${partedSql(relation, partition)} GROUP BY 1 ORDER BY 1 LIMIT ${maxPartitions + 1}`,
   )
   if (rows.length > maxPartitions)
     throw new AdflowError(
@@ -144,11 +143,9 @@ async function stageMany(
   options: StageOptions,
 ): Promise<Staged> {
   const { compression, format, partition, temporary } = options
-  const { hash } = partitionSql(partition)
-  const parted = `(SELECT *, ${hash} AS ${PART} FROM ${relation} AS batch)`
   const compressed = compression === undefined ? '' : `, COMPRESSION ${literal(compression)}`
   const [written] = await engine.rows(
-    `COPY (${rowsSql(format, columns, parted)}) TO ${literal(temporary)} (${PARTITIONED[format]}${compressed}, PARTITION_BY (${PART}), FILE_EXTENSION ${literal(UNFINISHED)}, OVERWRITE_OR_IGNORE)`,
+    `COPY (${rowsSql(format, columns, partedSql(relation, partition))}) TO ${literal(temporary)} (${PARTITIONED[format]}${compressed}, PARTITION_BY (${PART}), FILE_EXTENSION ${literal(UNFINISHED)}, OVERWRITE_OR_IGNORE)`,
   )
   const byHash = new Map(partitions.map((part) => [part.hash, part]))
   const staged: StagedFile[] = []
