@@ -5,7 +5,7 @@
  */
 import fs from 'node:fs/promises'
 import { syncBuiltinESMExports } from 'node:module'
-import type { LoadBatch } from '../../src/core/contracts.ts'
+import type { EngineConnection, LoadBatch } from '../../src/core/contracts.ts'
 
 /** Everything by which the code under test can change a file. */
 const CHANGES = ['open', 'mkdir', 'rename', 'rm', 'unlink', 'copyFile', 'writeFile'] as const
@@ -32,21 +32,24 @@ export class DyingProcess {
     if (this.dead) throw new ProcessDied(`dead since step ${this.#lastStep}`)
   }
 
+  engine(engine: EngineConnection): EngineConnection {
+    return {
+      run: async (sql) => {
+        this.step()
+        await engine.run(sql)
+      },
+      rows: async (sql) => {
+        this.step()
+        return engine.rows(sql)
+      },
+    }
+  }
+
   /** The batch with an engine that dies. */
   batch(batch: LoadBatch): LoadBatch {
-    const { engine } = batch
     return {
       ...batch,
-      engine: {
-        run: async (sql) => {
-          this.step()
-          await engine.run(sql)
-        },
-        rows: async (sql) => {
-          this.step()
-          return engine.rows(sql)
-        },
-      },
+      engine: this.engine(batch.engine),
       encode: async (format, options) => {
         this.step()
         return batch.encode(format, options)

@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { aliasOf, warehouseFile } from '../../src/clients/duckdb/attach.ts'
 import type { LoaderDefinition } from '../../src/core/contracts.ts'
 import duckdb from '../../src/loaders/duckdb.ts'
+import { DyingProcess } from '../harness/dying-process.ts'
 import { LoaderBench, newFolder, removeFolder } from '../harness/loader.ts'
 
 const PATH = 'w.duckdb'
@@ -234,6 +235,22 @@ describe('replace', () => {
     await bench.write(next, { at: 5, rows: 'SELECT 5 AS id' })
     await finish(next)
     expect(await ids()).toEqual([2, 3, 4, 5])
+  })
+
+  test('killed before any step of the exchange, the table has the old rows or the new ones, and the next run has the new', async () => {
+    let steps = 0
+    for (let whole = false; !whole; steps += 1) {
+      const loader = await replacing()
+      await bench.write(loader, { at: steps, rows: `SELECT ${steps} AS id` })
+      const session = await bench.connect()
+      const dying = new DyingProcess(steps)
+      whole = await dying.run(() => Promise.resolve(loader.finish?.({ engine: dying.engine(session), complete: true })))
+      session.close()
+      if (steps > 0 || whole) expect(await ids()).toEqual([whole ? steps : steps - 1])
+      await finish(await replacing())
+      expect(await ids()).toEqual([steps])
+    }
+    expect(steps).toBeGreaterThan(3)
   })
 
   test('a run that is not complete leaves the table to the next one', async () => {
