@@ -2,7 +2,7 @@
 import { resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { z } from 'zod'
-import { discover } from '../clients/objects/discover.ts'
+import { baseFolders, discover } from '../clients/objects/discover.ts'
 import { interleave } from '../clients/objects/interleave.ts'
 import { type FileLane, resolveLanes } from '../clients/objects/lanes.ts'
 import { gapOf, readLane } from '../clients/objects/read-file.ts'
@@ -100,14 +100,16 @@ modified for \`settle\`. Compressed files end where their stream ends.
 A compressed file cannot be entered in the middle: going on inside it decompresses everything before the position once
 more. A file that was read to its end and did not change is not opened.
 
-A whole NDJSON file of up to one and a half chunks, once it has settled, and every Parquet file are read where they are, by a
-second name (hard link) in the chunk folder; where that is on another file system they are copied there.
+A whole NDJSON file of up to one and a half chunks, once it has settled, and every Parquet file are read where they are: by a
+second name (hard link) in the chunk folder, or, where that is on another file system, by their own. They are copied only where
+neither can be: a link that leads out of the folders of \`path\`, or a name with pattern characters.
 
 One file's failure is a gap and costs no other file: unreadable, truncated gzip, a zip bomb, a broken Parquet footer. The
 position stays before the damage, so that a repaired file is read on. A record beyond \`max_record_bytes\`, a quote that is
 never closed, a JSON value that is cut off are quarantined with their bytes and place, and reading goes on after them.`,
   options,
   example: { path: 'events/*.ndjson' },
+  access: (chosen, env) => ({ folders: baseFolders(list(chosen.path), env.baseDir) }),
   create: (chosen, env) => new FilesExtractor(chosen, env),
 })
 
@@ -117,10 +119,13 @@ class FilesExtractor implements Extractor {
   readonly #env: ExtractorEnv
   readonly #footers = new ParquetFooters()
   readonly #toldGaps = new Set<string>()
+  /** As access() names them: what appears later is out of the engine's reach. */
+  readonly #folders: readonly string[]
 
   constructor(chosen: Options, env: ExtractorEnv) {
     this.#options = chosen
     this.#env = env
+    this.#folders = baseFolders(list(chosen.path), env.baseDir)
   }
 
   dataset(): Dataset {
@@ -227,6 +232,7 @@ class FilesExtractor implements Extractor {
       settleMs: settle,
       unterminated,
       chunkDir: this.#env.chunkDir,
+      folders: this.#folders,
       chunkBytes: context.chunkBytes,
       maxRecordBytes: context.maxRecordBytes,
       signal: context.signal,

@@ -1,5 +1,4 @@
 /** Cuts one NDJSON or CSV file: BOM and header first, then chunk after chunk. */
-import { rm } from 'node:fs/promises'
 import type { ChunkFormat, RecordSource } from '../../core/contracts.ts'
 import { AdflowError } from '../../core/errors.ts'
 import { ChunkFile } from '../../records/chunk-file.ts'
@@ -11,7 +10,7 @@ import { countLines, type Splitter, trimLineEnd } from '../../records/splitter.t
 import { PIECE_BYTES, type Window } from '../../records/window.ts'
 import { skipByteOrderMark } from './byte-order-mark.ts'
 import { chunkPath } from './chunk-names.ts'
-import { linkInPlace, verifyInPlace } from './in-place.ts'
+import { ownFile, type Readable, readInPlace, verifyInPlace } from './in-place.ts'
 import type { CutOrder, LaneCutter, LaneStart, OpenLane } from './lane-cutter.ts'
 import { LocalFile } from './local-file.ts'
 import type { CutChunk } from './reading.ts'
@@ -146,13 +145,14 @@ export class DelimitedLane implements LaneCutter {
     if (lane.format !== 'ndjson' || lane.compressed || this.#at > 0 || this.#prelude?.to !== 0) return undefined
     if (!whole || !order.settled || facts.size === 0) return undefined
     const target = chunkPath(lane.options.chunkDir, 'ndjson')
-    if (!(await linkInPlace(path, target, facts))) return undefined
+    const readable = await readInPlace(path, target, facts, lane.options.folders)
+    if (readable === undefined) return undefined
     const file = new ChunkFile()
     // One byte beyond the end, so that the cut meets the end of the file itself.
     const cut = await this.#records({ ...order, target: order.exact ? facts.size : facts.size + 1 }, file)
     if (cut?.to === facts.size && cut.excluded.length === 0)
-      return { ...this.#chunk(cut, target, file), verify: () => verifyInPlace(target, path, facts) }
-    await rm(target, { force: true })
+      return { ...this.#chunk(cut, readable, file), verify: () => verifyInPlace(readable.file, path, facts) }
+    await readable.discard()
     this.#window = lane.window(0)
     return undefined
   }
@@ -164,14 +164,14 @@ export class DelimitedLane implements LaneCutter {
       const cut = await this.#records(order, file)
       if (cut === undefined) return undefined
       await file.finish()
-      return this.#chunk(cut, path, file)
+      return this.#chunk(cut, ownFile(path), file)
     } catch (error) {
       await file.discard()
       throw error
     }
   }
 
-  #chunk(cut: Cut, path: string, file: ChunkFile): CutChunk {
+  #chunk(cut: Cut, readable: Readable, file: ChunkFile): CutChunk {
     const splitter = this.#splitter
     const prelude = this.#at === 0 && this.#prelude !== undefined && this.#prelude.to > 0 ? [this.#prelude] : []
     const linesBefore = this.#at === 0 ? 0 : this.#lines
@@ -181,7 +181,7 @@ export class DelimitedLane implements LaneCutter {
       map: (record: Buffer, source: RecordSource) => T,
     ): Promise<T[]> => {
       const found: T[] = []
-      const opened = await LocalFile.open(path)
+      const opened = await LocalFile.open(readable.file)
       try {
         await visitRecords(
           async () => opened.forward(0),
@@ -198,7 +198,7 @@ export class DelimitedLane implements LaneCutter {
     this.#pass(cut)
     return {
       to: cut.to,
-      file: path,
+      ...readable,
       format: this.#format(),
       records: cut.records,
       refused: cut.refused,

@@ -2,7 +2,7 @@
 import * as nodeFs from 'node:fs'
 import { lstat, stat } from 'node:fs/promises'
 import { relative, resolve, sep } from 'node:path'
-import { escapePath, type FileSystemAdapter, glob } from 'tinyglobby'
+import { escapePath, type FileSystemAdapter, glob, isDynamicPattern } from 'tinyglobby'
 import type { ErrorCode } from '../../core/errors.ts'
 
 export interface FileFacts {
@@ -79,6 +79,24 @@ export async function discover(selection: Selection): Promise<Discovery> {
     }
   }
   return { files: files.sort((a, b) => naturalOrder(a.path, b.path)), problems }
+}
+
+/** Real paths of the folders in which the patterns look, of those that are there. Never the root: that is no bound. */
+export function baseFolders(patterns: readonly string[], baseDir: string): string[] {
+  const folders = patterns.map((pattern) => realFolder(resolve(baseDir, pattern)))
+  return [...new Set(folders.filter((folder) => folder !== undefined))]
+}
+
+/** The folder of the file of that name; else what stands before the first part with a pattern. */
+function realFolder(pattern: string): string | undefined {
+  const parts = pattern.split(sep)
+  const dynamic = nodeFs.existsSync(pattern) ? -1 : parts.findIndex((part) => isDynamicPattern(part))
+  const folder = parts.slice(0, dynamic === -1 ? -1 : dynamic).join(sep)
+  try {
+    return folder === '' ? undefined : nodeFs.realpathSync(folder)
+  } catch {
+    return undefined // not there: nothing can be read in it
+  }
 }
 
 /** undefined: not a regular file. Follows links. */

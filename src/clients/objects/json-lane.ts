@@ -8,6 +8,7 @@ import { PIECE_BYTES, type Window } from '../../records/window.ts'
 import { skipByteOrderMark } from './byte-order-mark.ts'
 import { chunkPath } from './chunk-names.ts'
 import { isUnchanged } from './identity.ts'
+import { ownFile } from './in-place.ts'
 import type { CutOrder, LaneCutter, LaneStart, OpenLane } from './lane-cutter.ts'
 import { LocalFile } from './local-file.ts'
 import type { CutChunk } from './reading.ts'
@@ -84,7 +85,7 @@ export class JsonLane implements LaneCutter {
     const stored = (ordinals: readonly number[]) => storedLines(path, ordinals)
     return {
       to: cut.at,
-      file: path,
+      ...ownFile(path),
       format: { type: 'ndjson' },
       records: cut.records,
       refused: cut.refused,

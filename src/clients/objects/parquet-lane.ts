@@ -1,11 +1,10 @@
 /** Cuts one Parquet file into ranges of whole row groups; the file is never copied where it can have a second name. */
-import { rm } from 'node:fs/promises'
 import { crc32 } from 'node:zlib'
 import { AdflowError } from '../../core/errors.ts'
 import { rowRanges } from '../../records/parquet.ts'
 import { chunkPath } from './chunk-names.ts'
 import { type FileFacts, fileFacts } from './discover.ts'
-import { bringIn, verifyInPlace } from './in-place.ts'
+import { bringIn, type Readable, verifyInPlace } from './in-place.ts'
 import type { LocalFile } from './local-file.ts'
 import type { CutChunk, ReadingOptions } from './reading.ts'
 
@@ -17,7 +16,8 @@ export class ParquetLane {
   readonly #reader: LocalFile
   readonly #path: string
   readonly #options: ReadingOptions
-  readonly #staged: string
+  /** What the footer was read from, as it was then. */
+  #staged: { readonly readable: Readable; readonly facts: FileFacts } | undefined
   #groups: Awaited<ReturnType<ReadingOptions['footers']['read']>> = []
   #identity = ''
 
@@ -25,17 +25,17 @@ export class ParquetLane {
     this.#reader = reader
     this.#path = path
     this.#options = options
-    this.#staged = chunkPath(options.chunkDir, 'parquet')
   }
 
   async open(): Promise<void> {
     const footer = await this.#footer()
     this.#identity = `${this.#reader.facts.size} ${crc32(footer)}`
-    await bringIn(this.#path, this.#staged, this.#reader.facts)
-    // By its generated name: the engine takes `*` and `[` in a name for a pattern.
-    this.#groups = await this.#options.footers.read(this.#staged).catch((error: unknown) => {
+    const { chunkDir, folders, footers } = this.#options
+    const readable = await bringIn(this.#path, chunkPath(chunkDir, 'parquet'), this.#reader.facts, folders)
+    this.#staged = { readable, facts: (await fileFacts(readable.file)) ?? this.#reader.facts }
+    this.#groups = await footers.read(readable.file).catch((error: unknown) => {
       throw error instanceof AdflowError
-        ? new AdflowError(error.code, error.message.replaceAll(this.#staged, this.#path), {
+        ? new AdflowError(error.code, error.message.replaceAll(readable.file, this.#path), {
             cause: error,
             hint: error.hint ?? '',
           })
@@ -53,31 +53,26 @@ export class ParquetLane {
       throw new AdflowError('SOURCE_CHANGED', `${this.#path} was planned up to row ${to} but has ${this.rows}`, {
         hint: 'bring the file back as it was, or move the position on with `adflow state set`',
       })
-    const file = chunkPath(this.#options.chunkDir, 'parquet')
-    const staged = await this.#stagedFacts()
-    await bringIn(this.#staged, file, staged)
+    if (this.#staged === undefined) throw new AdflowError('UNEXPECTED', `${this.#path} was cut before it was opened`)
+    const { readable: staged, facts } = this.#staged
+    const { chunkDir, folders } = this.#options
+    const readable = await bringIn(staged.file, chunkPath(chunkDir, 'parquet'), facts, folders)
     return {
       to,
-      file,
+      ...readable,
       format: { type: 'parquet', fromRow: from, toRow: to },
       records: to - from,
       refused: [],
-      bytes: Math.round((staged.size * (to - from)) / this.rows),
+      bytes: Math.round((facts.size * (to - from)) / this.rows),
       digest: `crc32:${crc32(`${this.#identity} ${from} ${to}`).toString(16).padStart(8, '0')}`,
       locate: async (ordinals) => ordinals.map((ordinal) => ({ byteFrom: -1, byteTo: -1, line: from + ordinal + 1 })),
       raw: async (ordinals) => ordinals.map(() => Buffer.alloc(0)),
-      verify: () => verifyInPlace(file, this.#path, staged),
+      verify: () => verifyInPlace(readable.file, this.#path, facts),
     }
   }
 
   async close(): Promise<void> {
-    await rm(this.#staged, { force: true })
-  }
-
-  async #stagedFacts(): Promise<FileFacts> {
-    const facts = await fileFacts(this.#staged)
-    if (facts === undefined) throw new AdflowError('LOCAL_IO', `the staged file ${this.#staged} has gone`)
-    return facts
+    await this.#staged?.readable.discard()
   }
 
   async #footer(): Promise<Buffer> {

@@ -1,6 +1,5 @@
 /** Reads one lane: planned ranges first and exactly, then on to the end. What cannot be read becomes a gap, never a throw,
  *  so that one bad file costs no other; only failures of adflow's own disk are thrown. */
-import { rm } from 'node:fs/promises'
 import type { Chunk, Gap } from '../../core/contracts.ts'
 import { AdflowError } from '../../core/errors.ts'
 import { DelimitedLane } from './delimited-lane.ts'
@@ -139,7 +138,7 @@ class LaneReader {
   }
 
   async #notThere(to: number, cut: CutChunk | undefined): Promise<AdflowError> {
-    if (cut !== undefined) await rm(cut.file, { force: true })
+    await cut?.discard()
     return new AdflowError(
       'SOURCE_CHANGED',
       `${this.#task.file.absolute} has no record that ends at ${to}, where one was planned`,
@@ -158,7 +157,7 @@ class LaneReader {
   }
 
   #named(from: number, cut: CutChunk, mark: string): Chunk {
-    const { to, ...rest } = cut
+    const { to, discard, ...rest } = cut
     const { lane, file } = this.#task
     this.#progress.at = to
     let released: Promise<void> | undefined
@@ -168,7 +167,7 @@ class LaneReader {
       mark,
       origin: file.absolute,
       release: () => {
-        released ??= rm(rest.file, { force: true })
+        released ??= discard()
         return released
       },
     }

@@ -1,8 +1,8 @@
-import { link, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
+import { link, mkdir, mkdtemp, realpath, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { discover, naturalOrder } from '../../../src/clients/objects/discover.ts'
+import { baseFolders, discover, naturalOrder } from '../../../src/clients/objects/discover.ts'
 import { formatOf } from '../../../src/clients/objects/file-format.ts'
 
 let base: string
@@ -40,6 +40,24 @@ describe('patterns', () => {
       paths: ['a.ndjson'],
       problems: ['SOURCE_MISSING *.csv', 'SOURCE_MISSING gone.csv'],
     })
+  })
+})
+
+describe('folders that the engine may read in', () => {
+  it.each([
+    ['of a pattern', ['sub/*.ndjson'], ['sub']],
+    ['of a name', ['sub/b.ndjson'], ['sub']],
+    ['of patterns from the first folder on', ['*.ndjson', '**/x', '{a,b}/c'], ['']],
+    ['each once, by its real path', ['alias/*.ndjson', 'sub/*'], ['sub']],
+    ['none that is not there', ['nowhere/*.ndjson'], []],
+  ])('%s', async (_, patterns, folders) => {
+    await symlink(join(base, 'sub'), join(base, 'alias')).catch(() => undefined) // there from the case before
+    const real = await realpath(base)
+    expect(baseFolders(patterns, base)).toEqual(folders.map((folder) => join(real, folder).replace(/\/$/, '')))
+  })
+
+  it('never everything', () => {
+    expect(baseFolders(['/*/x.ndjson'], base)).toEqual([])
   })
 })
 
