@@ -8,7 +8,7 @@ import { type FileLane, resolveLanes } from '../clients/objects/lanes.ts'
 import { gapOf, readLane } from '../clients/objects/read-file.ts'
 import type { ReadingOptions } from '../clients/objects/reading.ts'
 import { surveyed } from '../clients/objects/survey.ts'
-import { knownLanes, taskOf, taskUntil } from '../clients/objects/tasks.ts'
+import { knownLanes, lossOf, taskOf, taskUntil } from '../clients/objects/tasks.ts'
 import type {
   Chunk,
   Dataset,
@@ -22,7 +22,6 @@ import type {
   ReadContext,
 } from '../core/contracts.ts'
 import { defineExtractor } from '../core/define.ts'
-import { AdflowError } from '../core/errors.ts'
 import { duration } from '../core/job/units.ts'
 import { ParquetFooters } from '../records/parquet.ts'
 
@@ -176,12 +175,12 @@ class FilesExtractor implements Extractor {
       yield { gap: { lane: path, from: positions.get(path)?.at ?? '0' }, origin, code, message }
     const known = knownLanes(Object.fromEntries(positions), planned)
     const { lanes, missing } = await resolveLanes(this.#env.baseDir, files, known)
-    for (const lane of missing) {
-      const task = taskOf(
-        { ...lane, file: { absolute: resolve(this.#env.baseDir, lane.mark?.path ?? lane.lane) } },
-        planned,
-      )
-      if (task.planned.length > 0) yield gapOf(task, task.at, bytesGone(task.file.absolute))
+    const told = new Set(problems.map(({ path }) => path))
+    for (const lane of missing.filter((lane) => !told.has(lane.mark?.path ?? lane.lane))) {
+      const absolute = resolve(this.#env.baseDir, lane.mark?.path ?? lane.lane)
+      const task = taskOf({ ...lane, file: { absolute } }, planned)
+      const loss = lossOf(lane, absolute, known, task.planned)
+      if (loss !== undefined) yield gapOf(task, task.at, loss)
     }
     this.#warnOfNewBytes(lanes)
     const tasks = lanes
@@ -255,16 +254,6 @@ function list(one: string | readonly string[]): readonly string[] {
 
 function positionAfter({ range, mark }: Chunk): LanePosition {
   return { at: range.to, ...(mark === undefined ? {} : { mark }) }
-}
-
-function bytesGone(path: string): AdflowError {
-  return new AdflowError(
-    'SOURCE_CHANGED',
-    `what was planned of ${path} is neither there nor under another name beside it`,
-    {
-      hint: 'bring the file back, or move the position on with `adflow state set`',
-    },
-  )
 }
 
 /** The scanners look for single bytes. */

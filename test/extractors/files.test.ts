@@ -254,6 +254,15 @@ describe('reading on', () => {
     })
   })
 
+  it('goes on in the youngest lane of a name when marks are lost', async () => {
+    await put('a.ndjson', LINES)
+    const { lanes, gaps } = await run({}, { from: { 'a.ndjson': { at: '16' }, 'a.ndjson#2': { at: '8' } } })
+    expect({ lanes, gaps }).toEqual({ lanes: { 'a.ndjson#2': '{"a":2}\n' }, gaps: [] })
+    await put('a.ndjson#2', '{"b":1}\n')
+    const both = { from: { 'a.ndjson': { at: '8' }, 'a.ndjson#2': { at: '0' } } }
+    expect((await run({ path: '*' }, both)).lanes).toMatchObject({ 'a.ndjson': '{"a":2}\n' })
+  })
+
   it('takes further members of a compressed file, and does not open one that did not change', async () => {
     await put('a.ndjson.gz', gzipSync(LINES))
     const first = await run({ path: '*.gz' })
@@ -344,6 +353,25 @@ describe('files that do not stay what they were', () => {
     const { gaps, chunks } = await run({}, { planned })
     expect(gaps).toMatchObject([{ code: 'SOURCE_CHANGED', gap: { lane: 'a.ndjson', from: '0', to: '8' } }])
     expect(chunks.map((chunk) => chunk.range.lane)).toEqual(['b.ndjson'])
+  })
+
+  it('books what was not read of a file that is gone, until another has its name', async () => {
+    await put('a.ndjson', LINES)
+    await put('b.ndjson', LINES)
+    const first = await run({}, { chunkBytes: 8 })
+    const [half] = first.chunks.filter((chunk) => chunk.range.lane === 'a.ndjson')
+    const from = { ...first.positions, 'a.ndjson': { at: '8', mark: half?.mark ?? '' } }
+    await rename(join(base, 'a.ndjson'), join(base, 'away'))
+    const gap = { code: 'SOURCE_CHANGED', gap: { lane: 'a.ndjson', from: '8' } }
+    expect((await run({}, { from })).gaps).toMatchObject([gap])
+    expect((await run({}, { from })).gaps).toMatchObject([gap])
+    await put('a.ndjson', '{"b":1}\n')
+    const second = await run({}, { from })
+    expect(second.gaps).toMatchObject([gap])
+    expect(second.lanes).toEqual({ 'a.ndjson#2': '{"b":1}\n' })
+    expect((await run({}, { from: second.positions })).gaps).toEqual([])
+    await rename(join(base, 'away'), join(base, 'a.ndjson.1'))
+    expect((await run({}, { from: second.positions })).lanes).toEqual({ 'a.ndjson': '{"a":2}\n' })
   })
 
   it('cuts a planned range out of a renamed file too', async () => {

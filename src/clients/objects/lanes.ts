@@ -57,7 +57,11 @@ class Resolver implements Resolution {
 
   /** A file under its old name, with its old bytes. Of several lanes of one name the youngest counts. */
   async byName(): Promise<void> {
-    const byPath = Map.groupBy(this.#known, (lane) => lane.mark?.path ?? lane.lane)
+    const paths = new Set(this.#files.map((file) => file.path))
+    const byPath = Map.groupBy(this.#known, ({ lane, mark }) => {
+      if (mark !== undefined || paths.has(lane)) return mark?.path ?? lane
+      return lane.replace(/#\d+$/, '') // a position without a mark: the name of its lane is all there is
+    })
     for (const file of this.#files) {
       const candidates = (byPath.get(file.path) ?? []).sort((a, b) => naturalOrder(b.lane, a.lane))
       byPath.delete(file.path)

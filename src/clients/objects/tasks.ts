@@ -1,6 +1,8 @@
 /** What a run has to read of each lane. */
 import type { PlannedRange, Positions, ReadContext } from '../../core/contracts.ts'
+import { AdflowError } from '../../core/errors.ts'
 import { comparePositions } from '../../core/positions.ts'
+import { naturalOrder } from './discover.ts'
 import { parseMark } from './identity.ts'
 import type { KnownLane } from './lanes.ts'
 import type { LaneTask } from './reading.ts'
@@ -23,6 +25,28 @@ export function taskOf<Lane extends KnownLane>(
 ): Lane & Pick<LaneTask, 'planned'> {
   const own = planned.filter((range) => range.lane === lane.lane).sort((a, b) => comparePositions(a.from, b.from))
   return { ...lane, planned: own }
+}
+
+/** Why the rest of a lane cannot be read: its bytes are nowhere any more. undefined: nothing of it was left to read, or a
+ *  younger lane of the same name was begun, and the loss was booked before that. */
+export function lossOf(
+  { lane, mark }: KnownLane,
+  path: string,
+  known: readonly KnownLane[],
+  planned: readonly PlannedRange[],
+): AdflowError | undefined {
+  if (planned.length === 0) {
+    if (mark === undefined || mark.ended) return undefined
+    if (known.some((other) => other.mark?.path === mark.path && naturalOrder(other.lane, lane) > 0)) return undefined
+  }
+  const read = mark === undefined ? '' : `; ${mark.raw} of its ${mark.size} bytes were read`
+  return new AdflowError(
+    'SOURCE_CHANGED',
+    `what lane ${lane} still had to read of ${path} is nowhere to be found${read}`,
+    {
+      hint: 'bring the file back, under any name beside it, or move the position on with `adflow state set`',
+    },
+  )
 }
 
 /** What is left to do of a lane: nothing, up to now, or up to a stated position. */
