@@ -1,0 +1,150 @@
+/** The house rules of docs/architecture.md, executed. */
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { describe, expect, it } from 'vitest'
+import { filesUnder, importsOf, ROOT, textOf } from './harness/repository.ts'
+
+/** Folder of src → the folders that it may import from. What is not listed is not allowed. */
+const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
+  core: [],
+  records: ['core'],
+  engine: ['core'],
+  lineage: ['core'],
+  clients: ['core', 'records', 'engine'],
+  extractors: ['core', 'records', 'engine', 'clients'],
+  transforms: ['core', 'records', 'engine', 'clients'],
+  loaders: ['core', 'records', 'engine', 'clients'],
+  // No component: the registry finds them by file name.
+  runtime: ['core', 'records', 'engine', 'lineage', 'clients'],
+  cli: ['core', 'runtime'],
+  sample: ['core', 'engine', 'cli'],
+  init: ['core', 'records', 'engine', 'clients', 'sample'],
+  commands: ['core', 'runtime', 'cli', 'sample', 'init'],
+}
+
+const COMPONENTS = { extractors: 'extractor', transforms: 'step', loaders: 'loader' } as const
+const LONGEST_FILE = 400
+const MOST_DEPENDENCIES = 15
+
+/** Debts, each with its ceiling: they may shrink, not grow, and no file may join them. */
+const TOO_LONG: Readonly<Record<string, number>> = { 'src/runtime/batches.ts': 440 }
+const CYCLES: readonly string[] = ['src/engine/admit.ts → src/engine/exact-decimals.ts']
+
+const sources = filesUnder('src').filter((path) => path.endsWith('.ts'))
+const folderOf = (path: string) => path.split('/')[1] ?? ''
+
+describe('imports', () => {
+  it('go one way between the folders of src', () => {
+    const wrong = sources.flatMap((path) =>
+      importsOf(path, { types: true })
+        .filter((target) => folderOf(target) !== folderOf(path))
+        .filter((target) => MAY_IMPORT[folderOf(path)]?.includes(folderOf(target)) !== true)
+        .map((target) => `${path} imports ${target}`),
+    )
+    expect(wrong).toEqual([])
+  })
+
+  it('of a component never name a sibling', () => {
+    const wrong = sources
+      .filter((path) => folderOf(path) in COMPONENTS)
+      .flatMap((path) =>
+        importsOf(path, { types: true })
+          .filter((target) => folderOf(target) in COMPONENTS)
+          .map((target) => `${path} imports ${target}`),
+      )
+    expect(wrong).toEqual([])
+  })
+
+  it('make no cycle between files at run time', () => {
+    expect(cycles()).toEqual(CYCLES)
+  })
+
+  it('leave src only for packages', () => {
+    const wrong = sources.flatMap((path) =>
+      importsOf(path, { types: true })
+        .filter((target) => !target.startsWith('src/'))
+        .map((target) => `${path} imports ${target}`),
+    )
+    expect(wrong).toEqual([])
+  })
+})
+
+describe('folders', () => {
+  it('are all in the table of imports', () => {
+    expect([...new Set(sources.map(folderOf))].sort()).toEqual(Object.keys(MAY_IMPORT).sort())
+  })
+
+  it.each(Object.entries(COMPONENTS))('%s holds nothing but files that define a %s', async (folder, kind) => {
+    for (const path of filesUnder(`src/${folder}`)) {
+      expect(path).toMatch(/^src\/[a-z]+\/[a-z][a-z0-9-]*\.ts$/)
+      const module = (await import(pathToFileURL(join(ROOT, path)).href)) as { default?: { kind?: string } }
+      expect(module.default?.kind, path).toBe(kind)
+      expect(Object.keys(module), path).toEqual(['default'])
+    }
+  })
+
+  it('have no barrel: no index.ts, but for a command of that name', () => {
+    expect(sources.filter((path) => path.endsWith('/index.ts') && folderOf(path) !== 'commands')).toEqual([])
+  })
+})
+
+describe('sizes', () => {
+  it(`no source file is longer than ${LONGEST_FILE} lines`, () => {
+    const long = sources
+      .map((path) => ({ path, lines: textOf(path).trimEnd().split('\n').length }))
+      .filter(({ path, lines }) => lines > (TOO_LONG[path] ?? LONGEST_FILE))
+    expect(long).toEqual([])
+  })
+
+  it('a file that is short enough now is off the list of debts', () => {
+    const paid = Object.keys(TOO_LONG).filter((path) => textOf(path).trimEnd().split('\n').length <= LONGEST_FILE)
+    expect(paid).toEqual([])
+  })
+
+  it(`there are at most ${MOST_DEPENDENCIES} runtime dependencies, each pinned`, () => {
+    const { dependencies } = JSON.parse(textOf('package.json')) as { dependencies: Readonly<Record<string, string>> }
+    expect(Object.keys(dependencies).length).toBeLessThanOrEqual(MOST_DEPENDENCIES)
+    expect(Object.entries(dependencies).filter(([, version]) => !/^\d/.test(version))).toEqual([])
+  })
+})
+
+describe('text', () => {
+  it('names no path of the machine on which it was written', () => {
+    const machine = new RegExp([['', 'work', ''].join('/'), ['\\.\\.', 'shared'].join('/')].join('|'))
+    const wrong = filesUnder()
+      .filter((path) => path !== 'package-lock.json')
+      .flatMap((path) =>
+        textOf(path)
+          .split('\n')
+          .flatMap((line, index) => (machine.test(line) ? [`${path}:${index + 1}: ${line.trim().slice(0, 100)}`] : [])),
+      )
+    expect(wrong).toEqual([])
+  })
+
+  it('has no marks of unfinished work', () => {
+    const unfinished = new RegExp(`\\b(?:${['TO' + 'DO', 'FIX' + 'ME', 'X' + 'XX', 'HA' + 'CK'].join('|')})\\b`)
+    const code = filesUnder().filter((path) => /\.(?:ts|js|md|yaml)$/.test(path))
+    expect(code.filter((path) => unfinished.test(textOf(path)))).toEqual([])
+  })
+})
+
+/** One line per cycle, from its alphabetically first file. */
+function cycles(): string[] {
+  const imports = new Map(sources.map((path) => [path, importsOf(path, { types: false })]))
+  const found = new Set<string>()
+  const finished = new Set<string>()
+  const walk = (path: string, trail: readonly string[]): void => {
+    const at = trail.indexOf(path)
+    if (at >= 0) {
+      const ring = trail.slice(at)
+      const first = ring.indexOf([...ring].sort()[0] ?? '')
+      found.add([...ring.slice(first), ...ring.slice(0, first)].join(' → '))
+      return
+    }
+    if (finished.has(path)) return
+    for (const target of imports.get(path) ?? []) walk(target, [...trail, path])
+    finished.add(path)
+  }
+  for (const path of sources) walk(path, [])
+  return [...found].sort()
+}
