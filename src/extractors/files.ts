@@ -94,7 +94,7 @@ was truncated or replaced is read from its start as a lane of its own, \`name#2\
 inode, birth, size, and digests of the first 4096 and the last 256 bytes that were read.
 
 A last line without a line end may be half written, so it waits: until it is a whole JSON object, or until the file was not
-modified for \`settle\`. Compressed files end where their stream ends.
+modified for \`settle\`.
 
 A compressed file cannot be entered in the middle: going on inside it decompresses everything before the position once
 more. A file that was read to its end and did not change is not opened.

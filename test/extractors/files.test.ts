@@ -263,6 +263,16 @@ describe('reading on', () => {
     expect((await run({ path: '*' }, both)).lanes).toMatchObject({ 'a.ndjson': '{"a":2}\n' })
   })
 
+  it('waits with a last line that ends between two frames of a compressed file', async () => {
+    const [first, second] = ['{"a":1}\n{"a":', '2}\n'].map((part) => zstdCompressSync(Buffer.from(part)))
+    await put('a.ndjson.zst', first ?? '', false)
+    const before = await run({ path: '*', settle: '1h' })
+    expect(before.lanes).toEqual({ 'a.ndjson.zst': '{"a":1}\n' })
+    await put('a.ndjson.zst', Buffer.concat([first ?? Buffer.alloc(0), second ?? Buffer.alloc(0)]), false)
+    const after = await run({ path: '*', settle: '1h' }, { from: before.positions })
+    expect(after.lanes).toEqual({ 'a.ndjson.zst': '{"a":2}\n' })
+  })
+
   it('takes further members of a compressed file, and does not open one that did not change', async () => {
     await put('a.ndjson.gz', gzipSync(LINES))
     const first = await run({ path: '*.gz' })

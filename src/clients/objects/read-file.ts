@@ -71,7 +71,7 @@ class LaneReader {
   async *stream(): AsyncGenerator<Chunk | Gap> {
     const { planned, until, file } = this.#task
     const lane = new OpenLane(this.#file, file.absolute, this.#kind.format, this.#kind.compression, this.#options)
-    const settled = this.#settled(lane)
+    const settled = this.#settled()
     let cutter = await this.#resume(lane, settled)
     for (const range of planned) {
       const [from, to] = [Number(range.from), Number(range.to)]
@@ -130,9 +130,9 @@ class LaneReader {
     return cutter
   }
 
-  /** The end of a compressed stream says itself that nothing more comes. */
-  #settled(lane: OpenLane): boolean {
-    if (lane.compressed || this.#options.unterminated === 'read') return true
+  /** Compressed files too: writers append members and frames, and a cut between two of them looks like the end. */
+  #settled(): boolean {
+    if (this.#options.unterminated === 'read') return true
     if (this.#options.unterminated === 'wait') return false
     return Date.now() - this.#file.facts.modifiedMs >= this.#options.settleMs
   }
