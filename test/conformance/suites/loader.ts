@@ -30,7 +30,7 @@ const ROWS = `SELECT i::BIGINT AS id, 'name ' || i AS name, ['a', 'b', 'c'][1 + 
 const COLUMNS: Columns = { id: 'BIGINT', name: 'VARCHAR', kind: 'VARCHAR' }
 const MORE_ROWS = ROWS.replace('range(1000)', 'range(1000, 1500)')
 const KILLS = process.env['ADFLOW_TEST_LONG'] === '1' ? 100 : 2
-const CHILD_BATCHES = 60
+const CHILD_BATCHES = Math.max(60, KILLS * 6)
 const CHILD = fileURLToPath(new URL('../../harness/loader-child.ts', import.meta.url))
 
 /** Values that a careless encoding changes. `id` is a key. */
