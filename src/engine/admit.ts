@@ -8,6 +8,10 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Chunk } from '../core/contracts.ts'
 import { AdflowError } from '../core/errors.ts'
+import { copyWithout } from '../records/copy-without.ts'
+import { csvSplitter } from '../records/csv.ts'
+import { lines } from '../records/lines.ts'
+import type { Splitter } from '../records/splitter.ts'
 import { exactDecimals } from './exact-decimals.ts'
 import {
   CONTRACT_RULES,
@@ -25,6 +29,7 @@ import {
   tableSql,
 } from './read-plan.ts'
 import type { Session } from './session.ts'
+import { sourceFault } from './source-fault.ts'
 import { ident, literal } from './sql-text.ts'
 import { resolveType } from './types.ts'
 
@@ -172,9 +177,18 @@ async function damaged(chunk: Chunk, { session, plan }: AdmitContext, thorough: 
 
 async function withoutDamaged(chunk: Chunk, removed: readonly number[], context: AdmitContext): Promise<RawSource> {
   if (removed.length === 0) return sourceOf(chunk, chunk.file, context)
-  const skip = new Set(removed)
-  const keep = Array.from({ length: chunk.records }, (_, index) => index).filter((ordinal) => !skip.has(ordinal))
-  return sourceOf(chunk, await rewrite(await chunk.raw(keep), 'clean', context), context)
+  const file = join(context.folder, `clean-${context.session.id}.txt`)
+  await copyWithout(chunk.file, splitterOf(chunk), removed, file)
+  return sourceOf(chunk, file, context)
+}
+
+function splitterOf({ format }: Chunk): Splitter {
+  return format.type === 'csv' ? csvSplitter(format) : lines
+}
+
+/** Records as they stand in the chunk's file. */
+function stored(chunk: Chunk, ordinals: readonly number[]): Promise<Buffer[]> {
+  return (chunk.stored ?? chunk.raw)(ordinals)
 }
 
 /** One file per session: the next one overwrites it. */
@@ -187,7 +201,10 @@ async function rewrite(records: readonly Buffer[], name: string, { folder, sessi
 
 /** Halves the chunk until the records that make the reader fail stand alone: for damage that no query of ours foresaw. */
 async function isolate(chunk: Chunk, context: AdmitContext): Promise<number[]> {
-  const records = await chunk.raw(Array.from({ length: chunk.records }, (_, index) => index))
+  const records = await stored(
+    chunk,
+    Array.from({ length: chunk.records }, (_, index) => index),
+  )
   const bad: number[] = []
   const reads = async (from: number, to: number): Promise<boolean> => {
     const source = await sourceOf(chunk, await rewrite(records.slice(from, to), 'part', context), context)
@@ -286,7 +303,7 @@ async function forensics(
   const source =
     chunk.format.type === 'parquet'
       ? await sourceOf(chunk, chunk.file, context, ordinals)
-      : await sourceOf(chunk, await rewrite(await chunk.raw(ordinals), 'failed', context), context)
+      : await sourceOf(chunk, await rewrite(await stored(chunk, ordinals), 'failed', context), context)
   const rows = await context.session.rows(forensicSql(context.plan, source))
   return ordinals.map((ordinal, index) => {
     const failures = (rows[index]?.['failures'] ?? []) as Failure[]
@@ -308,7 +325,10 @@ async function explain(
   removed: readonly number[],
   session: Session,
 ): Promise<never> {
-  if (rows === undefined) await session.run(`CREATE OR REPLACE TEMP TABLE explained AS ${sql}`)
+  if (rows === undefined)
+    await session.run(`CREATE OR REPLACE TEMP TABLE explained AS ${sql}`).catch((error: unknown) => {
+      throw sourceFault(chunk, error) ?? error
+    })
   throw new AdflowError(
     'UNACCOUNTED',
     `read ${chunk.range.lane} [${chunk.range.from}, ${chunk.range.to}): the extractor counts ${chunk.records} records, the engine ${rows} and ${removed.length} damaged`,

@@ -4,6 +4,8 @@
  */
 import type { Analysis, Column, Expression, Relation } from '../core/contracts.ts'
 import { AdflowError } from '../core/errors.ts'
+import { redact } from '../core/job/secrets.ts'
+import { didYouMean } from '../core/job/suggest.ts'
 import { columnNamed, emptyRelation, ROW } from './relation.ts'
 import type { Session } from './session.ts'
 import { ident, literal } from './sql-text.ts'
@@ -103,7 +105,11 @@ class EngineAnalysis implements Analysis {
         hint: 'the rows of the preceding step are the table `input`',
       })
     const from = [...new Set(mentions.columns.flatMap((names) => sourcesOf(names, input)))]
-    const described = await this.#describe(statement, `SELECT * FROM (${overInput(visible(input), statement.sql)})`)
+    const described = await this.#describe(
+      statement,
+      input,
+      `SELECT * FROM (${overInput(visible(input), statement.sql)})`,
+    )
     return {
       columns: described.map(({ name, type }) => ({ name, type, from: columnNamed(input, name)?.from ?? from })),
     }
@@ -112,6 +118,7 @@ class EngineAnalysis implements Analysis {
   async #typed(expression: Expression, input: Relation, mentions: Mentions): Promise<{ type: string; from: string[] }> {
     const [described] = await this.#describe(
       expression,
+      input,
       `SELECT (${expression.sql}\n) AS v FROM (${emptyRelation(input.columns).sql})`,
     )
     if (described === undefined) throw invalid(expression, 'the expression has no value', {})
@@ -156,15 +163,15 @@ class EngineAnalysis implements Analysis {
     const text = String(await this.#session.value(`SELECT json_serialize_sql(${literal(sql)})`))
     const parsed = JSON.parse(text) as { error: boolean; error_message?: string; statements?: Node[] }
     if (parsed.error || parsed.statements === undefined)
-      throw invalid(expression, parsed.error_message ?? 'the expression does not parse', {})
+      throw refused(expression, { message: parsed.error_message ?? 'the expression does not parse' })
     return parsed.statements
   }
 
-  async #describe(expression: Expression, select: string): Promise<{ name: string; type: string }[]> {
+  async #describe(expression: Expression, input: Relation, select: string): Promise<{ name: string; type: string }[]> {
     try {
       return await this.#session.describe(select)
     } catch (error) {
-      throw invalid(expression, binderMessage(error), { cause: error })
+      throw refused(expression, binderMessage(error, input), error)
     }
   }
 }
@@ -181,14 +188,50 @@ export function overInput(rows: string, statement: string): string {
   return `WITH input AS (${rows}) SELECT * FROM (${statement}\n)`
 }
 
+interface Refusal {
+  readonly message: string
+  readonly hint?: string
+}
+
+/** What the engine says against an expression. It may quote any part of it, and redaction finds whole secrets only. */
+function refused(expression: Expression, { message, hint }: Refusal, cause?: unknown): AdflowError {
+  if (redact(expression.sql) !== expression.sql)
+    return invalid(
+      expression,
+      'the expression does not fit, and it holds a secret: what the engine says is not shown',
+      {
+        hint: "try it with another text in the place of the secret; text needs quotes: `'${…}'`",
+      },
+    )
+  return invalid(expression, message, {
+    ...(hint === undefined ? {} : { hint }),
+    ...(cause === undefined ? {} : { cause }),
+  })
+}
+
 /** The engine's message without the statement that adflow made around the expression. */
-function binderMessage(error: unknown): string {
+function binderMessage(error: unknown, input: Relation): Refusal {
   const text = error instanceof Error ? error.message : String(error)
-  return text
+  const message = text
     .replace(/\n+LINE \d+:[\s\S]*$/, '')
     .replace(/^[A-Za-z ]+ Error: /, '')
     .replaceAll(`"${ROW}", `, '')
     .trim()
+  const names = input.columns.map(({ name }) => name)
+  const [, column] = /^Referenced column "([^"]+)" not found/.exec(message) ?? []
+  if (column !== undefined)
+    return {
+      message: `there is no column ${column} here`,
+      hint: didYouMean(column, names) ?? `columns here: ${names.join(', ')}`,
+    }
+  const [, name, near] =
+    /^\w+ Function with name (\S+) does not exist!(?:\s*Did you mean "([^"]+)"\?)?/.exec(message) ?? []
+  if (name !== undefined)
+    return {
+      message: `there is no function ${name}`,
+      ...(near === undefined ? {} : { hint: `did you mean \`${near}\`?` }),
+    }
+  return { message }
 }
 
 /** The relation under the name `input`, without the internal ordinal. */

@@ -19,7 +19,7 @@ export async function exactDecimals(
   if (doubtful.length === 0) return
   const columns = plan.columns.filter((column) => column.type.kind === 'decimal')
   const rowids = doubtful.map((row) => Number(row['r']))
-  const raws = await chunk.raw(toOrdinals(rowids, removed))
+  const raws = await (chunk.stored ?? chunk.raw)(toOrdinals(rowids, removed))
   const lines = raws.map((raw, index) => {
     const record = parseWithSource(raw.toString('utf8'))
     const values = columns.map((column, field) => [`c${field}`, digits(record, pathOf(column))])
