@@ -28,7 +28,7 @@ import { streamChunks } from './stream-chunks.ts'
 import { Workbench } from './workbench.ts'
 
 /** What pipes are called where a run names a source. No id of a job file can be the same. */
-export const PIPE = '(pipe)'
+const PIPE = '(pipe)'
 
 export interface StageInput {
   /** A path, or `stdin`. */
