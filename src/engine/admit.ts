@@ -166,13 +166,23 @@ async function damaged(chunk: Chunk, { session, plan }: AdmitContext, thorough: 
   if (chunk.format.type !== 'csv') return []
   const more = `, store_rejects = true, rejects_table = 'csv_rejects', rejects_scan = 'csv_scans', rejects_limit = 0`
   await session.run('DROP TABLE IF EXISTS csv_rejects; DROP TABLE IF EXISTS csv_scans')
-  await session.rows(`SELECT count(*) FROM ${csvFrom(chunk.format, chunk.file, plan.maxRecordBytes, more)}`)
+  try {
+    await session.rows(`SELECT count(*) FROM ${csvFrom(chunk.format, chunk.file, plan.maxRecordBytes, more)}`)
+  } catch (error) {
+    if (error instanceof AdflowError && error.code !== 'ENGINE_FAILED') throw error
+    return [] // the reader cannot even say where: isolate() finds it
+  }
   const rejects = await session.rows('SELECT DISTINCT line_byte_position - 1 AS at FROM csv_rejects ORDER BY 1')
   if (rejects.length === 0) return []
   const starts = new Set(rejects.map((row) => Number(row['at'])))
   const places = await chunk.locate(Array.from({ length: chunk.records }, (_, index) => index))
-  const first = places[0]?.byteFrom ?? 0
-  return places.flatMap(({ byteFrom }, ordinal) => (starts.has(byteFrom - first) ? [ordinal] : []))
+  // In the file every record ends with one LF, and nothing else stands between records.
+  let at = 0
+  return places.flatMap(({ byteFrom, byteTo }, ordinal) => {
+    const start = at
+    at += byteTo - byteFrom + 1
+    return starts.has(start) ? [ordinal] : []
+  })
 }
 
 async function withoutDamaged(chunk: Chunk, removed: readonly number[], context: AdmitContext): Promise<RawSource> {

@@ -250,7 +250,7 @@ type CsvFormat = Extract<ChunkFormat, { type: 'csv' }>
 export function csvFrom(format: CsvFormat, file: string, maxRecordBytes: number, more = ''): string {
   const columns = format.header.map((name) => `${literal(name)}: 'VARCHAR'`).join(', ')
   // A quoted empty field is an empty text; an empty field is NULL.
-  return `read_csv(${literal(file)}, auto_detect = false, header = false, delim = ${literal(format.delimiter)}, quote = ${literal(format.quote)}, escape = ${literal(format.quote)}, columns = {${columns}}, nullstr = '', allow_quoted_nulls = false, max_line_size = ${maxRecordBytes}, buffer_size = ${Math.max(2 * maxRecordBytes, 32_000_000)}${more})`
+  return `read_csv(${literal(file)}, auto_detect = false, header = false, delim = ${literal(format.delimiter)}, quote = ${literal(format.quote)}, escape = ${literal(format.quote)}, columns = {${columns}}, nullstr = '', new_line = '\\n', allow_quoted_nulls = false, max_line_size = ${maxRecordBytes}, buffer_size = ${Math.max(2 * maxRecordBytes, 32_000_000)}${more})`
 }
 
 export function csvSource(plan: ReadPlan, format: CsvFormat, file: string): RawSource {
