@@ -9,9 +9,8 @@ import { loadJob } from '../core/job/load.ts'
 import type { Problem } from '../core/job/problems.ts'
 import { redact } from '../core/job/secrets.ts'
 import type { Registry } from '../core/registry.ts'
-import { createAnalysis } from '../engine/analysis.ts'
 import { Engine, type Session } from '../engine/session.ts'
-import { problemsError } from './job-problems.ts'
+import { checkLoaders } from './loader-checks.ts'
 import { personalColumns } from './personal.ts'
 import { compilePipeline, MAIN, type Pipeline } from './pipeline.ts'
 
@@ -157,30 +156,15 @@ async function loaderWarnings(
   { registry, log }: LintOptions,
 ): Promise<LintWarning[]> {
   const { job } = pipeline
-  const analysis = await createAnalysis(session)
-  const mistakes: AdflowError[] = []
-  const warnings: LintWarning[] = []
-  for (const { id, type, options, path, input } of job.load) {
+  const remarks = await checkLoaders(pipeline, session, registry)
+  const warnings = remarks.map(({ message, hint, path }) => warning(job, 'loader', path, message, hint))
+  for (const { id, type, options, path } of job.load) {
     const definition = await registry.get('loader', type)
-    const columns = pipeline.outputs.get(input ?? MAIN)?.relation.columns ?? []
-    try {
-      const remarks = (await definition.check?.(options, { path, columns, analysis })) ?? []
-      for (const { kind, message, hint, path: at } of remarks)
-        if (kind === 'warning') warnings.push(warning(job, 'loader', at, message, hint))
-        else
-          mistakes.push(
-            new AdflowError('JOB_INVALID', message, { ...(hint === undefined ? {} : { hint }), details: { path: at } }),
-          )
-    } catch (error) {
-      if (!(error instanceof AdflowError) || error.details?.['path'] === undefined) throw error
-      mistakes.push(error)
-    }
     const { replay } = definition.create(options, { id, job: job.name, baseDir: job.baseDir, log })
     if (replay === 'duplicates')
       warnings.push(
         warning(job, 'duplicates', path, `the store ${id} takes a batch twice when a run is repeated after a crash`),
       )
   }
-  if (mistakes.length > 0) throw problemsError(job, mistakes)
   return warnings
 }

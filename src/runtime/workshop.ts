@@ -4,13 +4,15 @@
  */
 import { join } from 'node:path'
 import type { Logger } from 'pino'
+import { explainAttachError } from '../clients/duckdb/attach.ts'
 import type { EngineAccess, Extractor, Loader } from '../core/contracts.ts'
-import { AdflowError } from '../core/errors.ts'
+import { AdflowError, EXIT } from '../core/errors.ts'
 import type { Job, JobExtractor, JobLoader } from '../core/job/job.ts'
 import type { Registry } from '../core/registry.ts'
 import { Engine, type Session } from '../engine/session.ts'
 import { ident } from '../engine/sql-text.ts'
 import { problemsError } from './job-problems.ts'
+import { checkLoaders } from './loader-checks.ts'
 import { compilePipeline, type Pipeline } from './pipeline.ts'
 import { SessionPool } from './session-pool.ts'
 import type { StateDir } from './state-dir.ts'
@@ -67,24 +69,25 @@ export async function openWorkshop({ job, registry, state, log, only, evolved }:
       if (definition.access !== undefined) access.push(definition.access(config.options, env))
       opened.push({ config, extractor: definition.create(config.options, env) })
     }
+    // A mistake in the job file must leave no trace: stores are made, or opened, only after everything that can find one.
+    const pipeline = await compilePipeline({ job, registry, session, ...(evolved === undefined ? {} : { evolved }) })
+    await checkLoaders(pipeline, session, registry)
+    await loadReferences(session, pipeline)
+
     const loaders: { config: JobLoader; loader: Loader; unavailable?: AdflowError }[] = []
     for (const config of job.load) {
       const definition = await registry.get('loader', config.type)
       const env = environment(config.id)
-      const wanted = definition.access?.(config.options, env) ?? {}
-      const unavailable = await attachAll(session, wanted, config.id)
+      const { wanted, unavailable } = await openAccess(session, () => definition.access?.(config.options, env) ?? {})
       access.push(wanted)
       loaders.push({ config, loader: definition.create(config.options, env), ...(unavailable ? { unavailable } : {}) })
     }
-
-    const pipeline = await compilePipeline({ job, registry, session, ...(evolved === undefined ? {} : { evolved }) })
     if (pipeline.stateful) {
       const file = join(state.path, 'state.duckdb')
       await session.attach(file, 'state', false)
       access.push({ attach: [{ file, as: 'state' }] })
       for (const stage of pipeline.stages) for (const ddl of stage.step.state?.tables ?? []) await session.run(ddl)
     }
-    await loadReferences(session, pipeline)
     for (const [name, value] of pipeline.secrets) await session.setSecret(name, value)
     await session.lockDown({
       folders: access.flatMap(({ folders }) => folders ?? []),
@@ -114,22 +117,31 @@ export async function openWorkshop({ job, registry, state, log, only, evolved }:
   }
 }
 
-/** A store whose file cannot be attached is down; the others go on without it. */
-async function attachAll(session: Session, { attach }: EngineAccess, id: string): Promise<AdflowError | undefined> {
-  for (const { file, as } of attach ?? []) {
+/** A store whose folder cannot be made, or whose file cannot be attached, is down; the others go on without it. */
+async function openAccess(
+  session: Session,
+  access: () => EngineAccess,
+): Promise<{ readonly wanted: EngineAccess; readonly unavailable?: AdflowError }> {
+  let wanted: EngineAccess = {}
+  try {
+    wanted = access()
+  } catch (error) {
+    if (!(error instanceof AdflowError) || error.exit !== EXIT.localIo) throw error
+    const { message, hint } = error
+    return { wanted, unavailable: new AdflowError('STORE_UNAVAILABLE', message, { cause: error, ...hinted(hint) }) }
+  }
+  for (const { file, as } of wanted.attach ?? []) {
     try {
       await session.attach(file, as, false)
     } catch (error) {
-      const text = error instanceof Error ? (error.message.split('\n', 1)[0] ?? '') : String(error)
-      return new AdflowError('STORE_UNAVAILABLE', `cannot open the store ${id} at ${file}: ${text}`, {
-        cause: error,
-        hint: /lock/i.test(text)
-          ? 'another process has the file open: stop it, or wait for it'
-          : 'check the path, its permissions and that it is a DuckDB file',
-      })
+      return { wanted, unavailable: explainAttachError(error, file) }
     }
   }
-  return undefined
+  return { wanted }
+}
+
+function hinted(hint: string | undefined): { hint?: string } {
+  return hint === undefined ? {} : { hint }
 }
 
 /** Reference data is loaded once, before the lock-down. A repeated key would double the rows that match it. */

@@ -8,8 +8,10 @@ import { loadJob } from '../../src/core/job/load.ts'
 import { loadRegistry, type Registry } from '../../src/core/registry.ts'
 import { type ExtractOptions, extractStage } from '../../src/runtime/extract-stage.ts'
 import { type LoadOptions, loadStage } from '../../src/runtime/load-stage.ts'
+import { recoverJob } from '../../src/runtime/recover.ts'
 import { RejectsFile } from '../../src/runtime/rejects.ts'
 import { PipeClosed, RowOutput } from '../../src/runtime/row-output.ts'
+import { runJob } from '../../src/runtime/run.ts'
 import type { StageSummary } from '../../src/runtime/stage-summary.ts'
 import { type StageInput, transformStage, validateStage } from '../../src/runtime/stages.ts'
 import { duckdbRows } from '../harness/engine.ts'
@@ -259,6 +261,16 @@ describe('loadStage', () => {
     expect(await ids()).toEqual(['1', '2', '3'])
   })
 
+  it('leaves batches that neither a run nor recover takes for its own', async () => {
+    const text = `${PLAIN}resources: { chunk: 1kB }\n`
+    await loaded(Array.from({ length: 100 }, (_, n) => `{"id":${n},"kind":"click"}\n`).join(''), text)
+    const state = { stateDir: join(folder, `state-${count}`), command: 'test', version: '0' }
+    const common = { ...(await options(text, warehouse)), ...state }
+    const recovery = await recoverJob({ ...common, dryRun: true, force: true, who: 'test' })
+    expect(recovery).toMatchObject({ batches: 0, positions: {}, planned: 0 })
+    expect(await runJob(common)).toMatchObject({ exit: 0, stores: { store: { loaded: 10, repeated: 0 } } })
+  })
+
   it('replaces a table by all of the rows, those that an earlier load had too', async () => {
     const text = `${PLAIN.replace('table: clicks', 'table: clicks, write: replace')}resources: { chunk: 1kB }\n`
     for (const last of [1000, 2000]) {
@@ -278,17 +290,17 @@ describe('loadStage', () => {
     expect(await ids()).toBeNull()
   })
 
-  it('ends with STORE_UNAVAILABLE when no store can be opened', async () => {
+  it('ends with STORE_DAMAGED and 69 when the one store is no database', async () => {
     writeFileSync(join(folder, warehouse), 'this is no database'.repeat(1000))
-    await expect(loaded(ROWS)).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE', exit: 69 })
+    await expect(loaded(ROWS)).rejects.toMatchObject({ code: 'STORE_DAMAGED', exit: 69 })
   })
 
   it('loads into the store that is whole when another is broken, and says so', async () => {
     const other = `  broken: { type: duckdb, path: broken.duckdb, table: clicks }\n`
     writeFileSync(join(folder, 'broken.duckdb'), 'this is no database'.repeat(1000))
     await expect(loaded(ROWS, PLAIN + other)).rejects.toMatchObject({
-      code: 'STORE_UNAVAILABLE',
-      message: expect.stringContaining('broken: cannot open the store'),
+      code: 'STORE_DAMAGED',
+      message: expect.stringContaining('broken: cannot open the warehouse'),
     })
     expect(await ids()).toEqual(['1', '2'])
     expect((await loaded(ROWS, PLAIN + other, { to: ['store'] })).stores).toEqual({ store: { loaded: 0, repeated: 2 } })

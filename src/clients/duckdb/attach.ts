@@ -25,7 +25,8 @@ export function aliasOf(file: string): string {
 
 /** What the engine's refusal to attach `file` means for a person. */
 export function explainAttachError(error: unknown, file: string): AdflowError {
-  const text = (error instanceof Error ? error.message : String(error)).split('\n', 1)[0] ?? ''
+  const first = (error instanceof Error ? error.message : String(error)).split('\n', 1)[0] ?? ''
+  const text = first.replace(/^the embedded engine: /, '').replace(/^IO Error: /, '')
   const holder = /Conflicting lock is held in (.+?) \(PID (\d+)\)/.exec(text)
   if (holder !== null || /Could not set lock on file/i.test(text))
     return new AdflowError(
