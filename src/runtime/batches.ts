@@ -7,6 +7,7 @@ import type { Logger } from 'pino'
 import type { Chunk, Gap, Positions, ReadContext } from '../core/contracts.ts'
 import { AdflowError } from '../core/errors.ts'
 import type { Job, JobExtractor } from '../core/job/job.ts'
+import { redact } from '../core/job/secrets.ts'
 import type { Registry } from '../core/registry.ts'
 import { tokenOf } from '../core/token.ts'
 import { type Turn, Turnstile } from '../core/turnstile.ts'
@@ -75,6 +76,8 @@ export class Batches {
   readonly #unclean = new Set<string>()
   /** The one store, where a clean batch can be streamed into it straight from its bytes. */
   readonly #direct: boolean
+  /** Lanes of which a range turned out to be damaged, with what was found. */
+  readonly #broken = new Map<string, AdflowError>()
   #failure: unknown
 
   constructor(options: BatchesOptions) {
@@ -127,6 +130,11 @@ export class Batches {
         continue
       }
       const session = await workshop.sessions.acquire()
+      if (this.#broken.has(laneKey(source, item))) {
+        workshop.sessions.release(session)
+        await item.release()
+        continue
+      }
       if (this.#stop.signal.aborted) {
         workshop.sessions.release(session)
         await item.release()
@@ -201,9 +209,12 @@ export class Batches {
     try {
       if (this.#failure === undefined) await this.#throughStages(batch)
     } catch (error) {
-      this.#failure ??= error
-      this.#stop.abort()
-      await this.#bookFailure(batch, error)
+      if (isSourceFault(error)) await this.#bookFault(batch, error)
+      else {
+        this.#failure ??= error
+        this.#stop.abort()
+        await this.#bookFailure(batch, error)
+      }
     } finally {
       batch.turn.done()
       for (const turn of batch.storeTurns.values()) turn.done()
@@ -215,7 +226,7 @@ export class Batches {
   async #throughStages(batch: Batch): Promise<void> {
     batch.state.move('validation.pending', 'validation.running')
     let refined = await this.#refine(batch, 'streamed')
-    this.#ensureGoing()
+    this.#ensureGoing(batch)
     await batch.planned
     if (refined.quarantine.length > 0) await this.#quarantine(batch, refined)
     let outcomes: Record<string, StoreOutcome>
@@ -246,7 +257,7 @@ export class Batches {
     const where = { token, source: source.config.id, ...chunk.range }
     await this.#options.ledger.append([
       { type: 'batch_moved', ...where, state: 'validation.failed', before_state: 'validation.running' },
-      { type: 'rule_failed', ...where, rule, message: error.message },
+      { type: 'rule_failed', ...where, rule, message: redact(error.message) },
     ])
   }
 
@@ -257,7 +268,7 @@ export class Batches {
     const id = batch.source.config.id
     const turn = async (): Promise<void> => {
       await batch.turn.ready
-      this.#ensureGoing()
+      this.#ensureGoing(batch)
       await batch.planned
     }
     if (this.#evolution.active) await turn()
@@ -288,8 +299,19 @@ export class Batches {
     return refined
   }
 
-  #ensureGoing(): void {
+  #ensureGoing({ source, chunk }: Batch): void {
     if (this.#failure !== undefined) throw this.#failure
+    const broken = this.#broken.get(laneKey(source, chunk))
+    if (broken !== undefined) throw broken
+  }
+
+  /** The range stays planned, and nothing of its lane after it is loaded before it; the other lanes go on. */
+  async #bookFault({ source, chunk }: Batch, error: AdflowError): Promise<void> {
+    const key = laneKey(source, chunk)
+    if (this.#broken.has(key)) return
+    this.#broken.set(key, error)
+    const message = error.hint === undefined ? error.message : `${error.message}; ${error.hint}`
+    await this.#bookGap(source.config, { gap: chunk.range, origin: chunk.origin, code: error.code, message })
   }
 
   async #quarantine({ chunk, plan, token, source }: Batch, refined: Refined): Promise<void> {
@@ -310,7 +332,7 @@ export class Batches {
     const later: { store: Store; delivery: Delivery; error: AdflowError }[] = []
     for (const store of this.#options.stores) {
       await batch.storeTurns.get(store.id)?.ready
-      this.#ensureGoing()
+      this.#ensureGoing(batch)
       const delivery = this.#delivery(batch, refined, store)
       if (store.down !== undefined) {
         outcomes[store.id] = await store.owe(delivery, batch.session)
@@ -429,9 +451,18 @@ export class Batches {
 
   async #bookGap(config: JobExtractor, { gap, code, message }: Gap): Promise<void> {
     const { ledger, summary, log } = this.#options
-    const booked = { source: config.id, ...gap, code, message }
+    const booked = { source: config.id, ...gap, code, message: redact(message) }
     await ledger.append([{ type: 'gap', ...booked }])
     summary.gaps.push({ ...booked, optional: config.optional })
     log.warn({ source: config.id, lane: gap.lane, code }, message)
   }
+}
+
+function laneKey({ config }: Source, { range }: Chunk): string {
+  return JSON.stringify([config.id, range.lane])
+}
+
+/** The extractor found these bytes in order, but the engine cannot read them, or they have changed meanwhile. */
+function isSourceFault(error: unknown): error is AdflowError {
+  return error instanceof AdflowError && (error.code === 'SOURCE_DAMAGED' || error.code === 'SOURCE_CHANGED')
 }
