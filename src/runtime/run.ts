@@ -1,7 +1,7 @@
 /** One run of a job: open, pay what is owed, read the sources to their end, close the books. */
 
 import type { Logger } from 'pino'
-import { AdflowError, ERROR_CODES, EXIT } from '../core/errors.ts'
+import { AdflowError, ERROR_CODES, type ErrorCode, EXIT } from '../core/errors.ts'
 import { uuidv7 } from '../core/ids.ts'
 import type { Job } from '../core/job/job.ts'
 import { redact } from '../core/job/secrets.ts'
@@ -76,7 +76,7 @@ async function inLedger(
     started,
   )
   const warn = (text: string) => {
-    summary.warnings.push(text)
+    summary.warnings.push(redact(text))
     log.warn(text)
   }
   const workshop = await openWorkshop({ ...options, state, ...evolvedOf(checkpoints) })
@@ -161,7 +161,11 @@ async function work(options: RunOptions, parts: RunParts): Promise<void> {
     if (store.down !== undefined) line.reason = redact(store.down.message)
     await store.loader.finish?.({
       engine: workshop.session,
-      complete: failure === undefined && owed.length === 0 && options.drain?.aborted !== true,
+      complete:
+        failure === undefined &&
+        owed.length === 0 &&
+        options.drain?.aborted !== true &&
+        summary.gaps.every(({ optional }) => optional),
     })
   }
   if (failure !== undefined) throw failure
@@ -208,11 +212,11 @@ async function resume(
           sources.has(source),
         ),
       )
-  const remembered = histories.reduce((total, history) => total + history.length, 0)
+  const remembered = new Set(histories.flat().map(({ token }) => token)).size
   if (checkpoints.fresh && remembered > 0)
     throw new AdflowError(
       'STATE_MISSING',
-      `the stores hold ${remembered} batches of job ${job.name}, but ${parts.state.path} has no checkpoint`,
+      `the stores hold ${remembered} ${remembered === 1 ? 'batch' : 'batches'} of job ${job.name}, but ${parts.state.path} has no checkpoint`,
       { hint: `point --state-dir at the state of this job, or run \`adflow recover ${job.file}\`; nothing was loaded` },
     )
   const ahead = batchesAhead(saver.state, histories)
@@ -234,15 +238,21 @@ function evolvedOf(checkpoints: Checkpoints): { evolved?: Readonly<Record<string
   return evolved === undefined ? {} : { evolved }
 }
 
+const STATUS_OF: Partial<Record<ErrorCode, string>> = {
+  DATA_REJECTED: 'rejected',
+  NOTHING_ACCEPTED: 'rejected',
+  STORE_OWED: 'owed',
+}
+
 function failed(summary: RunSummary, error: unknown): void {
   const known = error instanceof AdflowError ? error : undefined
   const code = known?.code ?? 'UNEXPECTED'
-  summary.status = code === 'DATA_REJECTED' || code === 'NOTHING_ACCEPTED' ? 'rejected' : 'failed'
+  summary.status = STATUS_OF[code] ?? 'failed'
   summary.exit = ERROR_CODES[code].exit
   summary.error = {
     code,
     message: redact(error instanceof Error ? error.message : String(error)),
-    ...(known?.hint === undefined ? {} : { hint: known.hint }),
+    ...(known?.hint === undefined ? {} : { hint: redact(known.hint) }),
   }
 }
 
@@ -270,16 +280,7 @@ function conclude(options: RunOptions, summary: RunSummary, stores: readonly Sto
         hint: 'see them with `adflow query "select rule, reason, raw from quarantine limit 5"`; the source or the contract is wrong',
       },
     )
-  if (owing.length > 0) {
-    const owed = owing.map((store) => `${store.id}: ${store.down?.message ?? 'owed'}`)
-    throw new AdflowError(
-      'STORE_OWED',
-      `not everything reached ${owing.map(({ id }) => id).join(', ')} — ${owed.join('; ')}`,
-      {
-        hint: 'what is owed waits in the spool; mend the store and run again',
-      },
-    )
-  }
+  if (owing.some((store) => !store.optional)) throw storesOwed(owing)
   if (grave !== undefined) {
     summary.status = 'gaps'
     summary.exit = ERROR_CODES[grave.code as keyof typeof ERROR_CODES]?.exit ?? EXIT.rejected
@@ -287,4 +288,21 @@ function conclude(options: RunOptions, summary: RunSummary, stores: readonly Sto
     return
   }
   if (options.drain?.aborted === true) summary.status = 'interrupted'
+  else if (owing.length > 0) {
+    summary.status = 'owed'
+    summary.warnings.push(redact(storesOwed(owing).message))
+  }
+}
+
+function storesOwed(owing: readonly Store[]): AdflowError {
+  const owed = owing.map(({ id, spool, down }) => {
+    const rows = spool.owed.reduce((total, batch) => total + batch.rows, 0)
+    const batches = spool.owed.length === 1 ? 'batch' : 'batches'
+    if (spool.owed.length === 0) return `${id} is down, and owed nothing: ${down?.message}`
+    return `${id} is owed ${rows} rows in ${spool.owed.length} ${batches}: ${down?.message ?? 'the run ended before they were paid'}`
+  })
+  const hints = new Set(owing.flatMap(({ down }) => down?.hint ?? []))
+  return new AdflowError('STORE_OWED', owed.join('; '), {
+    hint: ['what is owed waits in the spool, and the next run pays it', ...hints].join('; '),
+  })
 }

@@ -41,6 +41,8 @@ export interface StoreOptions {
 export class Store {
   readonly id: string
   readonly input: string
+  /** What is owed to it does not fail a run. */
+  readonly optional: boolean
   readonly loader: Loader
   readonly spool: Spool
   /** Why the store is not written to any more in this run. */
@@ -54,6 +56,7 @@ export class Store {
   constructor({ config, loader, spool, job, signal, paid }: StoreOptions) {
     this.id = config.id
     this.input = config.input ?? 'main'
+    this.optional = config.optional
     this.loader = loader
     this.spool = spool
     this.#job = job
