@@ -3,9 +3,11 @@ import { isUtf8 } from 'node:buffer'
 import { join } from 'node:path'
 import type { BatchInfo, Chunk } from '../core/contracts.ts'
 import { writeDurably } from '../core/durable.ts'
+import { redact } from '../core/job/secrets.ts'
 import type { Failure, Rejected } from '../engine/admit.ts'
 import { CONTRACT_RULES } from '../engine/read-plan.ts'
 import type { Session } from '../engine/session.ts'
+import { sourceFault } from '../engine/source-fault.ts'
 import { literal } from '../engine/sql-text.ts'
 
 export interface QuarantineRecord {
@@ -62,9 +64,13 @@ export async function quarantineRecords(
 async function rawRecords(chunk: Chunk, ordinals: readonly number[], session: Session): Promise<Buffer[]> {
   if (chunk.format.type !== 'parquet') return chunk.raw(ordinals)
   const base = chunk.format.fromRow
-  const rows = await session.rows(
+  const reading = session.rows(
     `SELECT to_json(r)::VARCHAR AS j FROM (SELECT * EXCLUDE (file_row_number) FROM (SELECT * FROM read_parquet(${literal(chunk.file)}, file_row_number = true) WHERE file_row_number IN (${ordinals.map((ordinal) => base + ordinal).join(', ')}) ORDER BY file_row_number)) r`,
   )
+  // Columns that the contract does not name are read here for the first time.
+  const rows = await reading.catch((error: unknown) => {
+    throw sourceFault(chunk, error) ?? error
+  })
   return rows.map((row) => Buffer.from(String(row['j'])))
 }
 
@@ -91,7 +97,15 @@ export function quarantineLines(
   records: readonly QuarantineRecord[],
 ): string {
   const head = { token, source, lane: range.lane, origin, at: clock }
-  return records.map((record) => `${JSON.stringify({ ...head, ...record })}\n`).join('')
+  return records.map((record) => `${JSON.stringify({ ...head, ...record, ...told(record) })}\n`).join('')
+}
+
+/** A reason may quote SQL of the job file, and that may hold a secret. The record itself stays as it came. */
+function told({ reason, failures }: QuarantineRecord): Pick<QuarantineRecord, 'reason' | 'failures'> {
+  return {
+    reason: redact(reason),
+    failures: failures.map((failure) => ({ ...failure, reason: redact(failure.reason) })),
+  }
 }
 
 /** RECORD_MALFORMED of an extractor is the same finding as the engine's. */
