@@ -10,7 +10,7 @@ import type { EngineConnection, LoadBatch } from '../../src/core/contracts.ts'
 /** Everything by which the code under test can change a file. */
 const CHANGES = ['open', 'mkdir', 'rename', 'rm', 'unlink', 'copyFile', 'writeFile'] as const
 
-export class ProcessDied extends Error {
+class ProcessDied extends Error {
   override readonly name = 'ProcessDied'
 }
 

@@ -2,7 +2,7 @@
 import type { BatchInfo, EngineConnection, StoreRecord } from '../../core/contracts.ts'
 import { ident, literal } from '../../engine/sql-text.ts'
 
-export const LEDGER_TABLE = '_adflow_batches'
+const LEDGER_TABLE = '_adflow_batches'
 
 /** What a batch was written to, and by whom. */
 export interface LedgerPlace {
