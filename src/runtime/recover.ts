@@ -81,7 +81,11 @@ export async function recoverJob(options: RecoverOptions): Promise<Recovery> {
           digest,
           rows,
         }))
-        histories.set(config.id, [...(await loader.history(job.name, { engine: workshop.session })), ...owed])
+        // Batches that came through a pipe have no position to go back to.
+        const known = (await loader.history(job.name, { engine: workshop.session })).filter(({ source }) =>
+          job.extract.some(({ id }) => id === source),
+        )
+        histories.set(config.id, [...known, ...owed])
       }
       const rebuilt = rebuild([...histories.values()], new Date().toISOString())
       const batches = new Set([...histories.values()].flat().map(({ token }) => token)).size
