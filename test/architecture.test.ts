@@ -8,7 +8,7 @@ import { filesUnder, importsOf, ROOT, textOf } from './harness/repository.ts'
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   core: [],
   records: ['core'],
-  engine: ['core'],
+  engine: ['core', 'records'],
   lineage: ['core'],
   clients: ['core', 'records', 'engine'],
   extractors: ['core', 'records', 'engine', 'clients'],
@@ -27,7 +27,7 @@ const LONGEST_FILE = 400
 const MOST_DEPENDENCIES = 15
 
 /** Debts, each with its ceiling: they may shrink, not grow, and no file may join them. */
-const TOO_LONG: Readonly<Record<string, number>> = { 'src/runtime/batches.ts': 440 }
+const TOO_LONG: Readonly<Record<string, number>> = {}
 const CYCLES: readonly string[] = ['src/engine/admit.ts → src/engine/exact-decimals.ts']
 
 const sources = filesUnder('src').filter((path) => path.endsWith('.ts'))

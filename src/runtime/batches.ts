@@ -3,64 +3,25 @@
  * checkpoint → acknowledge. A kill between any two of these leaves the plan: the same range comes again under the same
  * token, and the stores refuse what they have.
  */
-import type { Logger } from 'pino'
-import type { Chunk, Gap, Positions, ReadContext } from '../core/contracts.ts'
-import { AdflowError } from '../core/errors.ts'
-import type { Job, JobExtractor } from '../core/job/job.ts'
-import { redact } from '../core/job/secrets.ts'
-import type { Registry } from '../core/registry.ts'
+import type { Chunk, Positions, ReadContext } from '../core/contracts.ts'
+import type { AdflowError } from '../core/errors.ts'
+import type { JobExtractor } from '../core/job/job.ts'
 import { tokenOf } from '../core/token.ts'
-import { type Turn, Turnstile } from '../core/turnstile.ts'
+import { Turnstile } from '../core/turnstile.ts'
 import type { Session } from '../engine/session.ts'
 import type { StoreOutcome } from '../lineage/events.ts'
-import type { Ledger } from '../lineage/ledger.ts'
+import { type Batch, type BatchesOptions, infoOf, laneOf, type Source } from './batch.ts'
+import { Books } from './books.ts'
+import { BrokenLanes, isSourceFault } from './broken-lanes.ts'
 import { Budgets } from './budgets.ts'
 import { isDataError } from './chain.ts'
 import type { PlannedBatch } from './checkpoint-slot.ts'
+import { deliver } from './deliver.ts'
 import { Evolution } from './evolve.ts'
-import type { GroupSaver } from './group-saver.ts'
 import { writeQuarantine } from './quarantine.ts'
 import { canStream, type Refined, refine, refineDirect } from './refine.ts'
-import type { RunObserver } from './run.ts'
-import type { StateDir } from './state-dir.ts'
 import { BatchState, type State } from './states.ts'
-import type { Delivery, Store } from './store.ts'
-import { addBatch, type RunSummary } from './summary.ts'
 import { Tracker } from './tracker.ts'
-import type { Workshop } from './workshop.ts'
-
-export interface BatchesOptions {
-  readonly job: Job
-  readonly registry: Registry
-  readonly state: StateDir
-  readonly ledger: Ledger
-  readonly saver: GroupSaver
-  readonly stores: readonly Store[]
-  readonly workshop: Workshop
-  readonly summary: RunSummary
-  readonly log: Logger
-  readonly modified?: { readonly from?: number; readonly to?: number }
-  readonly drain?: AbortSignal
-  readonly observer?: RunObserver
-  warn(text: string): void
-}
-
-type Source = Workshop['extractors'][number]
-
-interface Batch {
-  readonly source: Source
-  readonly chunk: Chunk
-  readonly plan: PlannedBatch
-  readonly token: string
-  /** The plan is on disk: the range will be retried exactly. */
-  readonly planned: Promise<void>
-  readonly session: Session
-  /** Order of the batches, for work that must keep it. */
-  readonly turn: Turn
-  readonly storeTurns: ReadonlyMap<string, Turn>
-  readonly state: BatchState
-  readonly moves: { readonly state: State; readonly before: State }[]
-}
 
 export class Batches {
   readonly #options: BatchesOptions
@@ -70,14 +31,14 @@ export class Batches {
   readonly #consumers: ReadonlyMap<string, number>
   readonly #budgets: Budgets
   readonly #evolution: Evolution
+  readonly #books: Books
   /** Sources whose last chunk was damaged: the next one probably is. */
   readonly #damaged = new Set<string>()
   /** Sources whose last chunk was not clean throughout. */
   readonly #unclean = new Set<string>()
   /** The one store, where a clean batch can be streamed into it straight from its bytes. */
   readonly #direct: boolean
-  /** Lanes of which a range turned out to be damaged, with what was found. */
-  readonly #broken = new Map<string, AdflowError>()
+  readonly #broken = new BrokenLanes()
   #failure: unknown
 
   constructor(options: BatchesOptions) {
@@ -93,6 +54,12 @@ export class Batches {
       canStream(options.workshop.pipeline)
     this.#budgets = new Budgets(options.job, options.saver, options.warn)
     this.#evolution = new Evolution(options)
+    this.#books = new Books({
+      ...options,
+      trackers: this.#trackers,
+      budgets: this.#budgets,
+      pipeline: () => this.#evolution.pipeline,
+    })
     options.drain?.addEventListener('abort', () => this.#stop.abort(), { once: true })
     if (options.drain?.aborted === true) this.#stop.abort()
   }
@@ -118,6 +85,7 @@ export class Batches {
       await this.#read(source, underWay)
     }
     await Promise.all(underWay)
+    await this.#forgetBrokenPlans()
     if (this.#failure !== undefined) throw this.#failure
   }
 
@@ -126,11 +94,11 @@ export class Batches {
     this.#trackers.set(source.config.id, new Tracker(this.#positions(source.config.id)))
     for await (const item of source.extractor.read(this.#readContext(source.config))) {
       if ('gap' in item) {
-        await this.#bookGap(source.config, item)
+        await this.#books.gap(source.config, item)
         continue
       }
       const session = await workshop.sessions.acquire()
-      if (this.#broken.has(laneKey(source, item))) {
+      if (this.#broken.get(laneOf(source, item)) !== undefined) {
         workshop.sessions.release(session)
         await item.release()
         continue
@@ -183,6 +151,7 @@ export class Batches {
     const planned =
       before === undefined
         ? saver.update((draft) => {
+            this.#broken.planned(plan.sequence)
             draft.planned.push(plan)
             draft.sequence = String(BigInt(draft.sequence) + 1n)
           })
@@ -213,7 +182,7 @@ export class Batches {
       else {
         this.#failure ??= error
         this.#stop.abort()
-        await this.#bookFailure(batch, error)
+        await this.#books.failure(batch, error)
       }
     } finally {
       batch.turn.done()
@@ -231,13 +200,13 @@ export class Batches {
     if (refined.quarantine.length > 0) await this.#quarantine(batch, refined)
     let outcomes: Record<string, StoreOutcome>
     try {
-      outcomes = await this.#store(batch, refined)
+      outcomes = await this.#deliver(batch, refined)
     } catch (error) {
       if (!refined.streamed || !isDataError(error)) throw error
       // A record or an expression failed while the store evaluated it: look at the records, or hand the rest over in tables.
       refined = await this.#refine(batch, refined.direct ? 'looked at' : 'guarded')
       if (refined.quarantine.length > 0) await this.#quarantine(batch, refined)
-      outcomes = await this.#store(batch, refined)
+      outcomes = await this.#deliver(batch, refined)
     }
     batch.state.move(refined.quarantine.length > 0 ? 'validation.partial' : 'validation.passed')
     batch.state.move('transformation.pending', 'transformation.running', 'transformation.completed')
@@ -246,19 +215,8 @@ export class Batches {
     batch.state.move(
       ...(owed ? (['storage.failed', 'storage.retry'] as const) : (['storage.completed', 'done'] as const)),
     )
-    await this.#close(batch, refined, outcomes)
+    await this.#books.close(batch, refined, outcomes)
     for (const text of refined.warnings) this.#options.warn(text)
-  }
-
-  /** A batch that a rule stopped stays planned; the ledger says why it stands where it stands. */
-  async #bookFailure({ source, chunk, token }: Batch, error: unknown): Promise<void> {
-    if (!(error instanceof AdflowError) || error.code !== 'DATA_REJECTED') return
-    const rule = String(error.details?.['rule'] ?? 'budget')
-    const where = { token, source: source.config.id, ...chunk.range }
-    await this.#options.ledger.append([
-      { type: 'batch_moved', ...where, state: 'validation.failed', before_state: 'validation.running' },
-      { type: 'rule_failed', ...where, rule, message: redact(error.message) },
-    ])
   }
 
   /** Steps with state, evolving contracts and budgets see the batches one after the other. */
@@ -281,7 +239,7 @@ export class Batches {
       chunkDir: state.chunks,
       expectDamage: this.#damaged.has(id),
       consumers: this.#consumers,
-      baseline: this.#baseline(),
+      baseline: this.#books.baseline(),
       guarded: how === 'guarded',
       ...(this.#evolution.pipeline.stateful ? { turn } : {}),
     }
@@ -299,170 +257,37 @@ export class Batches {
     return refined
   }
 
+  async #forgetBrokenPlans(): Promise<void> {
+    if (this.#broken.none) return
+    await this.#options.saver.update((draft) => {
+      draft.planned = this.#broken.binding(draft.planned)
+    })
+  }
+
+  #deliver(batch: Batch, refined: Refined): Promise<Record<string, StoreOutcome>> {
+    const offered = () => this.#broken.offered(batch.plan.sequence)
+    return deliver(batch, refined, this.#options, () => this.#ensureGoing(batch), offered)
+  }
+
   #ensureGoing({ source, chunk }: Batch): void {
     if (this.#failure !== undefined) throw this.#failure
-    const broken = this.#broken.get(laneKey(source, chunk))
+    const broken = this.#broken.get(laneOf(source, chunk))
     if (broken !== undefined) throw broken
   }
 
   /** The range stays planned, and nothing of its lane after it is loaded before it; the other lanes go on. */
   async #bookFault({ source, chunk }: Batch, error: AdflowError): Promise<void> {
-    const key = laneKey(source, chunk)
-    if (this.#broken.has(key)) return
-    this.#broken.set(key, error)
+    if (!this.#broken.add(laneOf(source, chunk), error)) return
     const message = error.hint === undefined ? error.message : `${error.message}; ${error.hint}`
-    await this.#bookGap(source.config, { gap: chunk.range, origin: chunk.origin, code: error.code, message })
+    await this.#books.gap(source.config, { gap: chunk.range, origin: chunk.origin, code: error.code, message })
   }
 
-  async #quarantine({ chunk, plan, token, source }: Batch, refined: Refined): Promise<void> {
+  async #quarantine(batch: Batch, refined: Refined): Promise<void> {
+    const { job, state } = this.#options
     await writeQuarantine(
-      this.#options.state.quarantine,
-      { ...this.#info(source.config.id, chunk, plan, token), origin: chunk.origin },
+      state.quarantine,
+      { ...infoOf(job.name, batch), origin: batch.chunk.origin },
       refined.quarantine,
     )
   }
-
-  #info(source: string, chunk: Chunk, plan: PlannedBatch, token: string) {
-    return { job: this.#options.job.name, source, range: chunk.range, token, digest: chunk.digest, clock: plan.clock }
-  }
-
-  /** One attempt at every store first, then the pauses: a store in trouble does not hold up the others. */
-  async #store(batch: Batch, refined: Refined): Promise<Record<string, StoreOutcome>> {
-    const outcomes: Record<string, StoreOutcome> = {}
-    const later: { store: Store; delivery: Delivery; error: AdflowError }[] = []
-    for (const store of this.#options.stores) {
-      await batch.storeTurns.get(store.id)?.ready
-      this.#ensureGoing(batch)
-      const delivery = this.#delivery(batch, refined, store)
-      if (store.down !== undefined) {
-        outcomes[store.id] = await store.owe(delivery, batch.session)
-        continue
-      }
-      const outcome = await store.attempt(delivery, batch.session)
-      if (!(outcome instanceof AdflowError)) outcomes[store.id] = outcome
-      else if (refined.streamed && isDataError(outcome)) throw outcome
-      else later.push({ store, delivery, error: outcome })
-    }
-    for (const { store, delivery, error } of later)
-      outcomes[store.id] = await store.persist(delivery, batch.session, error)
-    return outcomes
-  }
-
-  #delivery({ source, chunk, plan, token }: Batch, refined: Refined, store: Store): Delivery {
-    const output = refined.outputs.get(store.input)
-    if (output === undefined) throw new AdflowError('UNEXPECTED', `there is no output ${store.input} for ${store.id}`)
-    const main = store.input === 'main'
-    const parts = {
-      job: this.#options.job.name,
-      source: source.config.id,
-      range: chunk.range,
-      epoch: this.#options.saver.state.epoch,
-    }
-    return {
-      ...this.#info(source.config.id, chunk, plan, main ? token : tokenOf({ ...parts, output: store.input })),
-      sequence: plan.sequence,
-      origin: chunk.origin,
-      batch: token,
-      columns: output.columns,
-      relation: output.relation,
-      ...(refined.direct ? { expected: refined.rows, verify: async () => chunk.verify?.() } : {}),
-    }
-  }
-
-  /** Books closed and durable, then the position, then the source. */
-  async #close(batch: Batch, refined: Refined, stores: Record<string, StoreOutcome>): Promise<void> {
-    const { ledger, saver, summary, observer } = this.#options
-    const { chunk, plan, token, source } = batch
-    const id = source.config.id
-    this.#checkLoaded(batch, refined, stores)
-    const where = { token, source: id, ...chunk.range }
-    await ledger.append([
-      ...batch.moves.map(({ state, before }) => ({
-        type: 'batch_moved' as const,
-        ...where,
-        state,
-        before_state: before,
-      })),
-      {
-        type: 'batch_closed',
-        ...where,
-        sequence: plan.sequence,
-        origin: chunk.origin,
-        digest: chunk.digest,
-        bytes: chunk.bytes,
-        counts: refined.counts,
-        sums: refined.sums,
-        stores,
-        unaccounted: 0,
-      },
-    ])
-    const position = this.#trackers.get(id)?.finish(chunk.range)
-    await saver.update((draft) => {
-      draft.planned = draft.planned.filter((other) => other.sequence !== plan.sequence)
-      const lanes = { ...draft.sources[id] }
-      if (position !== undefined) {
-        const loaders = this.#behind(id, chunk.range.lane)
-        lanes[chunk.range.lane] = { ...position, ...(Object.keys(loaders).length === 0 ? {} : { loaders }) }
-      }
-      draft.sources[id] = lanes
-      draft.extra = { ...draft.extra, ...this.#budgets.memory(), baseline: this.#nextBaseline(refined.rows) }
-    })
-    await source.extractor.commit?.(this.#positions(id))
-    addBatch(summary, { counts: refined.counts, rows: refined.rows, bytes: chunk.bytes, stores })
-    observer?.batchClosed?.(summary)
-  }
-
-  /** A store that holds another number of rows than it was given has lost or doubled some. */
-  #checkLoaded({ chunk }: Batch, refined: Refined, stores: Record<string, StoreOutcome>): void {
-    for (const store of this.#options.stores) {
-      const outcome = stores[store.id]
-      const output = this.#evolution.pipeline.outputs.get(store.input)
-      if (outcome === undefined || output?.kind !== 'row' || outcome.rows === refined.rows) continue
-      throw new AdflowError(
-        'UNACCOUNTED',
-        `store ${store.id} took ${outcome.rows} of ${refined.rows} rows of ${chunk.range.lane} [${chunk.range.from}, ${chunk.range.to})`,
-        { hint: `the batch is not acknowledged; its token in the store is ${chunk.digest}` },
-      )
-    }
-  }
-
-  /** Where stores that owe batches of the lane stand. */
-  #behind(source: string, lane: string): Record<string, string> {
-    const behind: Record<string, string> = {}
-    for (const store of this.#options.stores) {
-      const first = store.spool.owed.find((batch) => batch.source === source && batch.range.lane === lane)
-      if (first !== undefined) behind[store.id] = first.range.from
-    }
-    return behind
-  }
-
-  #baseline(): number | undefined {
-    const baseline = this.#options.saver.state.extra?.['baseline'] as { batches: number; rows: number } | undefined
-    return baseline === undefined || baseline.batches === 0 ? undefined : baseline.rows / baseline.batches
-  }
-
-  #nextBaseline(rows: number): { batches: number; rows: number } {
-    const before = (this.#options.saver.state.extra?.['baseline'] ?? { batches: 0, rows: 0 }) as {
-      batches: number
-      rows: number
-    }
-    return { batches: before.batches + 1, rows: before.rows + rows }
-  }
-
-  async #bookGap(config: JobExtractor, { gap, code, message }: Gap): Promise<void> {
-    const { ledger, summary, log } = this.#options
-    const booked = { source: config.id, ...gap, code, message: redact(message) }
-    await ledger.append([{ type: 'gap', ...booked }])
-    summary.gaps.push({ ...booked, optional: config.optional })
-    log.warn({ source: config.id, lane: gap.lane, code }, message)
-  }
-}
-
-function laneKey({ config }: Source, { range }: Chunk): string {
-  return JSON.stringify([config.id, range.lane])
-}
-
-/** The extractor found these bytes in order, but the engine cannot read them, or they have changed meanwhile. */
-function isSourceFault(error: unknown): error is AdflowError {
-  return error instanceof AdflowError && (error.code === 'SOURCE_DAMAGED' || error.code === 'SOURCE_CHANGED')
 }

@@ -75,10 +75,15 @@ export async function openWorkshop({ job, registry, state, log, only, evolved }:
     await loadReferences(session, pipeline)
 
     const loaders: { config: JobLoader; loader: Loader; unavailable?: AdflowError }[] = []
+    const attached = new Map<string, AdflowError | undefined>()
     for (const config of job.load) {
       const definition = await registry.get('loader', config.type)
       const env = environment(config.id)
-      const { wanted, unavailable } = await openAccess(session, () => definition.access?.(config.options, env) ?? {})
+      const { wanted, unavailable } = await openAccess(
+        session,
+        attached,
+        () => definition.access?.(config.options, env) ?? {},
+      )
       access.push(wanted)
       loaders.push({ config, loader: definition.create(config.options, env), ...(unavailable ? { unavailable } : {}) })
     }
@@ -117,9 +122,11 @@ export async function openWorkshop({ job, registry, state, log, only, evolved }:
   }
 }
 
-/** A store whose folder cannot be made, or whose file cannot be attached, is down; the others go on without it. */
+/** A store whose folder cannot be made, or whose file cannot be attached, is down; the others go on without it. A file that
+ *  several loaders share is attached once: `attached` has the names under which that was tried, and what came of it. */
 async function openAccess(
   session: Session,
+  attached: Map<string, AdflowError | undefined>,
   access: () => EngineAccess,
 ): Promise<{ readonly wanted: EngineAccess; readonly unavailable?: AdflowError }> {
   let wanted: EngineAccess = {}
@@ -131,11 +138,16 @@ async function openAccess(
     return { wanted, unavailable: new AdflowError('STORE_UNAVAILABLE', message, { cause: error, ...hinted(hint) }) }
   }
   for (const { file, as } of wanted.attach ?? []) {
-    try {
-      await session.attach(file, as, false)
-    } catch (error) {
-      return { wanted, unavailable: explainAttachError(error, file) }
-    }
+    if (!attached.has(as))
+      attached.set(
+        as,
+        await session.attach(file, as, false).then(
+          () => undefined,
+          (error: unknown) => explainAttachError(error, file),
+        ),
+      )
+    const unavailable = attached.get(as)
+    if (unavailable !== undefined) return { wanted, unavailable }
   }
   return { wanted }
 }

@@ -1,0 +1,59 @@
+/** One batch on its way through a run, and what the run works with. */
+import type { Logger } from 'pino'
+import type { BatchInfo, Chunk } from '../core/contracts.ts'
+import type { Job } from '../core/job/job.ts'
+import type { Registry } from '../core/registry.ts'
+import type { Turn } from '../core/turnstile.ts'
+import type { Session } from '../engine/session.ts'
+import type { Ledger } from '../lineage/ledger.ts'
+import type { PlannedBatch } from './checkpoint-slot.ts'
+import type { GroupSaver } from './group-saver.ts'
+import type { RunObserver } from './run.ts'
+import type { StateDir } from './state-dir.ts'
+import type { BatchState, State } from './states.ts'
+import type { Store } from './store.ts'
+import type { RunSummary } from './summary.ts'
+import type { Workshop } from './workshop.ts'
+
+export interface BatchesOptions {
+  readonly job: Job
+  readonly registry: Registry
+  readonly state: StateDir
+  readonly ledger: Ledger
+  readonly saver: GroupSaver
+  readonly stores: readonly Store[]
+  readonly workshop: Workshop
+  readonly summary: RunSummary
+  readonly log: Logger
+  readonly modified?: { readonly from?: number; readonly to?: number }
+  readonly drain?: AbortSignal
+  readonly observer?: RunObserver
+  warn(text: string): void
+}
+
+export type Source = Workshop['extractors'][number]
+
+export interface Batch {
+  readonly source: Source
+  readonly chunk: Chunk
+  readonly plan: PlannedBatch
+  readonly token: string
+  /** The plan is on disk: the range will be retried exactly. */
+  readonly planned: Promise<void>
+  readonly session: Session
+  /** Order of the batches, for work that must keep it. */
+  readonly turn: Turn
+  readonly storeTurns: ReadonlyMap<string, Turn>
+  readonly state: BatchState
+  readonly moves: { readonly state: State; readonly before: State }[]
+}
+
+/** What the stores, the quarantine and the spool must know of a batch. */
+export function infoOf(job: string, { source, chunk, plan, token }: Batch): BatchInfo {
+  return { job, source: source.config.id, range: chunk.range, token, digest: chunk.digest, clock: plan.clock }
+}
+
+/** The lane that the batch is a range of. */
+export function laneOf({ config }: Source, { range }: Chunk): { readonly source: string; readonly lane: string } {
+  return { source: config.id, lane: range.lane }
+}

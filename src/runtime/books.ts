@@ -1,0 +1,133 @@
+/** What is written of a batch when it is over: ledger, position, summary; and what a run could not read. */
+import type { Gap } from '../core/contracts.ts'
+import { AdflowError } from '../core/errors.ts'
+import type { JobExtractor } from '../core/job/job.ts'
+import { redact } from '../core/job/secrets.ts'
+import type { StoreOutcome } from '../lineage/events.ts'
+import type { Batch, BatchesOptions } from './batch.ts'
+import type { Budgets } from './budgets.ts'
+import type { Pipeline } from './pipeline.ts'
+import type { Refined } from './refine.ts'
+import { addBatch } from './summary.ts'
+import type { Tracker } from './tracker.ts'
+
+export interface BooksOptions extends BatchesOptions {
+  readonly trackers: ReadonlyMap<string, Tracker>
+  readonly budgets: Budgets
+  /** The compiled job, as an evolving contract has it by now. */
+  readonly pipeline: () => Pipeline
+}
+
+export class Books {
+  readonly #options: BatchesOptions
+  readonly #trackers: ReadonlyMap<string, Tracker>
+  readonly #budgets: Budgets
+  readonly #pipeline: () => Pipeline
+
+  constructor(options: BooksOptions) {
+    this.#options = options
+    this.#trackers = options.trackers
+    this.#budgets = options.budgets
+    this.#pipeline = options.pipeline
+  }
+
+  /** Books closed and durable, then the position, then the source. */
+  async close(batch: Batch, refined: Refined, stores: Record<string, StoreOutcome>): Promise<void> {
+    const { ledger, saver, summary, observer } = this.#options
+    const { chunk, plan, token, source } = batch
+    const id = source.config.id
+    this.#checkLoaded(batch, refined, stores)
+    const where = { token, source: id, ...chunk.range }
+    await ledger.append([
+      ...batch.moves.map(({ state, before }) => ({
+        type: 'batch_moved' as const,
+        ...where,
+        state,
+        before_state: before,
+      })),
+      {
+        type: 'batch_closed',
+        ...where,
+        sequence: plan.sequence,
+        origin: chunk.origin,
+        digest: chunk.digest,
+        bytes: chunk.bytes,
+        counts: refined.counts,
+        sums: refined.sums,
+        stores,
+        unaccounted: 0,
+      },
+    ])
+    const position = this.#trackers.get(id)?.finish(chunk.range)
+    await saver.update((draft) => {
+      draft.planned = draft.planned.filter((other) => other.sequence !== plan.sequence)
+      const lanes = { ...draft.sources[id] }
+      if (position !== undefined) {
+        const loaders = this.#behind(id, chunk.range.lane)
+        lanes[chunk.range.lane] = { ...position, ...(Object.keys(loaders).length === 0 ? {} : { loaders }) }
+      }
+      draft.sources[id] = lanes
+      draft.extra = { ...draft.extra, ...this.#budgets.memory(), baseline: this.#nextBaseline(refined.rows) }
+    })
+    await source.extractor.commit?.(saver.state.sources[id] ?? {})
+    addBatch(summary, { counts: refined.counts, rows: refined.rows, bytes: chunk.bytes, stores })
+    observer?.batchClosed?.(summary)
+  }
+
+  /** A store that holds another number of rows than it was given has lost or doubled some. */
+  #checkLoaded({ chunk }: Batch, refined: Refined, stores: Record<string, StoreOutcome>): void {
+    for (const store of this.#options.stores) {
+      const outcome = stores[store.id]
+      const output = this.#pipeline().outputs.get(store.input)
+      if (outcome === undefined || output?.kind !== 'row' || outcome.rows === refined.rows) continue
+      throw new AdflowError(
+        'UNACCOUNTED',
+        `store ${store.id} took ${outcome.rows} of ${refined.rows} rows of ${chunk.range.lane} [${chunk.range.from}, ${chunk.range.to})`,
+        { hint: `the batch is not acknowledged; its token in the store is ${chunk.digest}` },
+      )
+    }
+  }
+
+  /** Where stores that owe batches of the lane stand. */
+  #behind(source: string, lane: string): Record<string, string> {
+    const behind: Record<string, string> = {}
+    for (const store of this.#options.stores) {
+      const first = store.spool.owed.find((batch) => batch.source === source && batch.range.lane === lane)
+      if (first !== undefined) behind[store.id] = first.range.from
+    }
+    return behind
+  }
+
+  /** Mean rows of the batches before; undefined where there are none. */
+  baseline(): number | undefined {
+    const baseline = this.#options.saver.state.extra?.['baseline'] as { batches: number; rows: number } | undefined
+    return baseline === undefined || baseline.batches === 0 ? undefined : baseline.rows / baseline.batches
+  }
+
+  #nextBaseline(rows: number): { batches: number; rows: number } {
+    const before = (this.#options.saver.state.extra?.['baseline'] ?? { batches: 0, rows: 0 }) as {
+      batches: number
+      rows: number
+    }
+    return { batches: before.batches + 1, rows: before.rows + rows }
+  }
+
+  /** A batch that a rule stopped stays planned; the ledger says why it stands where it stands. */
+  async failure({ source, chunk, token }: Batch, error: unknown): Promise<void> {
+    if (!(error instanceof AdflowError) || error.code !== 'DATA_REJECTED') return
+    const rule = String(error.details?.['rule'] ?? 'budget')
+    const where = { token, source: source.config.id, ...chunk.range }
+    await this.#options.ledger.append([
+      { type: 'batch_moved', ...where, state: 'validation.failed', before_state: 'validation.running' },
+      { type: 'rule_failed', ...where, rule, message: redact(error.message) },
+    ])
+  }
+
+  async gap(config: JobExtractor, { gap, code, message }: Gap): Promise<void> {
+    const { ledger, summary, log } = this.#options
+    const booked = { source: config.id, ...gap, code, message: redact(message) }
+    await ledger.append([{ type: 'gap', ...booked }])
+    summary.gaps.push({ ...booked, optional: config.optional })
+    log.warn({ source: config.id, lane: gap.lane, code }, message)
+  }
+}

@@ -1,0 +1,58 @@
+/**
+ * Lanes of which a range turned out to be damaged after it was cut: the engine cannot read it, or its bytes have changed
+ * meanwhile. Nothing of such a lane is loaded past the damage, so that stores that need the order of the lane keep it.
+ */
+import { AdflowError } from '../core/errors.ts'
+import type { PlannedBatch } from './checkpoint-slot.ts'
+
+interface LaneName {
+  readonly source: string
+  readonly lane: string
+}
+
+export class BrokenLanes {
+  readonly #found = new Map<string, AdflowError>()
+  /** Sequences of batches that were planned in this run and that no store can hold anything of. */
+  readonly #unoffered = new Set<string>()
+
+  /** What is wrong with the lane. */
+  get(lane: LaneName): AdflowError | undefined {
+    return this.#found.get(keyOf(lane))
+  }
+
+  /** false: it was broken already. */
+  add(lane: LaneName, error: AdflowError): boolean {
+    if (this.#found.has(keyOf(lane))) return false
+    this.#found.set(keyOf(lane), error)
+    return true
+  }
+
+  get none(): boolean {
+    return this.#found.size === 0
+  }
+
+  planned(sequence: string): void {
+    this.#unoffered.add(sequence)
+  }
+
+  /** From now on a store may hold the batch: its range must come again as it is. */
+  offered(sequence: string): void {
+    this.#unoffered.delete(sequence)
+  }
+
+  /** The plans that bind the next run. No store knows the edges in a lane that broke before anything of it was offered; a whole
+   *  copy of its file, which is another file, need not have records that end just there. */
+  binding(plans: readonly PlannedBatch[]): PlannedBatch[] {
+    const bound = new Set(plans.filter(({ sequence }) => !this.#unoffered.has(sequence)).map(keyOf))
+    return plans.filter((plan) => !this.#found.has(keyOf(plan)) || bound.has(keyOf(plan)))
+  }
+}
+
+/** Faults of a source, as opposed to those of the job, the engine or a store. */
+export function isSourceFault(error: unknown): error is AdflowError {
+  return error instanceof AdflowError && (error.code === 'SOURCE_DAMAGED' || error.code === 'SOURCE_CHANGED')
+}
+
+function keyOf({ source, lane }: LaneName): string {
+  return JSON.stringify([source, lane])
+}
