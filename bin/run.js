@@ -6,5 +6,10 @@ if (message !== undefined) {
   process.stderr.write(`${message}\n`)
   process.exit(78)
 }
+// `adflow … | head`: the reader has seen enough.
+process.stdout.on('error', (error) => {
+  if (error.code === 'EPIPE') process.exit(process.exitCode ?? 0)
+  throw error
+})
 const { execute } = await import('@oclif/core')
 await execute({ dir: import.meta.url })

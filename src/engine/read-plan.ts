@@ -31,12 +31,19 @@ export interface ReadPlan {
   readonly maxRecordBytes: number
 }
 
+interface RawValue {
+  readonly raw: string
+  readonly exact?: boolean
+  /** SQL that parses the raw text into the raw type, NULL where it cannot: for nested values inside text. */
+  readonly parse?: (raw: string) => string
+}
+
 /** Where the raw values of one file come from. */
 export interface RawSource {
   /** FROM clause. */
   readonly from: string
   /** SQL of the raw value of a column; `exact`: it has the contract's type already. */
-  value(column: ContractColumn): { readonly raw: string; readonly exact?: boolean }
+  value(column: ContractColumn): RawValue
   /** SQL that is true where a JSON number may have lost digits on its way through a double. */
   doubt?(column: ContractColumn, raw: string): string | undefined
 }
@@ -73,11 +80,12 @@ export function cleanSql(plan: ReadPlan, source: RawSource): string {
     if (source.value(column).exact === true) return `${text} AS ${name}`
     const doubt = source.doubt?.(column, text)
     if (doubt !== undefined) checks.push(`NOT coalesce(${doubt}, false)`)
-    const strict = strictSql(column.type, text, column.format)
+    const value = source.value(column)
+    const strict = value.parse === undefined ? strictSql(column.type, text, column.format) : undefined
     if (strict !== undefined) return `${strict} AS ${name}`
-    const unfit = unfitSql(column.type, text, name)
+    const unfit = unfitOf(column, value, text)
     if (unfit !== undefined) checks.push(`NOT ${unfit}`)
-    return `${typedSql(column.type, text, column.format)} AS ${name}`
+    return `${typedSql(column.type, parsed(value, text), column.format)} AS ${name}`
   })
   checks.push(...plan.rules.filter((rule) => rule.onFail !== 'warn').map((rule) => passes(rule, false)))
   const clean = checks.length === 0 ? 'true' : checks.join(' AND ')
@@ -90,7 +98,7 @@ export function forensicSql(plan: ReadPlan, source: RawSource): string {
   const { inner, raws } = typedRows(plan, source)
   const failures = plan.columns.flatMap((column, index) => {
     const raw = raws[index] ?? 'NULL'
-    const unfit = source.value(column).exact !== true ? unfitSql(column.type, raw, ident(column.name)) : undefined
+    const unfit = unfitOf(column, source.value(column), raw)
     const type = unfit && failure(unfit, CONTRACT_RULES.type, column.name, typeReason(column, raw))
     const missing = column.required
       ? failure(`${raw} IS NULL`, CONTRACT_RULES.required, column.name, literal('the field is missing or null'))
@@ -111,12 +119,11 @@ function typedRows(plan: ReadPlan, source: RawSource): { inner: string; raws: st
   const raw = values.map((value, index) => `${value.raw} AS ${raws[index]}`)
   const typed = plan.columns.map((column, index) => {
     const raw = raws[index] ?? ''
-    const sql = values[index]?.exact === true ? raw : typedSql(column.type, raw, column.format)
+    const sql = values[index]?.exact === true ? raw : typedSql(column.type, parsed(values[index], raw), column.format)
     return `${sql} AS ${ident(column.name)}`
   })
   const unfit = plan.columns.flatMap((column, index) => {
-    if (values[index]?.exact === true) return []
-    return unfitSql(column.type, raws[index] ?? '', ident(column.name)) ?? []
+    return unfitOf(column, values[index], raws[index] ?? '') ?? []
   })
   const doubts = plan.columns.flatMap((column, index) => source.doubt?.(column, raws[index] ?? '') ?? [])
   const level1 = `SELECT ${raw.join(', ')} FROM ${source.from}`
@@ -124,6 +131,18 @@ function typedRows(plan: ReadPlan, source: RawSource): { inner: string; raws: st
   const flags = [`(${unfit.length === 0 ? 'false' : unfit.join(' OR ')}) AS __unfit`]
   if (doubts.length > 0) flags.push(`coalesce(${doubts.join(' OR ')}, false) AS __doubt`)
   return { inner: `SELECT *, ${flags.join(', ')} FROM (${level2})`, raws, doubts: doubts.length > 0 }
+}
+
+function parsed(value: RawValue | undefined, raw: string): string {
+  return value?.parse?.(raw) ?? raw
+}
+
+function unfitOf(column: ContractColumn, value: RawValue | undefined, raw: string): string | undefined {
+  if (value?.exact === true) return undefined
+  const inner = unfitSql(column.type, parsed(value, raw), ident(column.name))
+  if (value?.parse === undefined) return inner
+  const broken = `(${raw} IS NOT NULL AND ${value.parse(raw)} IS NULL)`
+  return inner === undefined ? broken : `(${broken} OR ${inner})`
 }
 
 function requiredChecks(plan: ReadPlan): string[] {
@@ -141,7 +160,7 @@ function failure(when: string, rule: string, field: string | undefined, reason: 
 }
 
 function typeReason(column: ContractColumn, raw: string): string {
-  return `'cannot read ' || coalesce(left(${isNested(column.type) ? `${raw}::JSON::VARCHAR` : raw}, 80), 'null') || ${literal(` as ${column.type.sql}`)}`
+  return `'cannot read ' || coalesce(left(${isNested(column.type) ? `to_json(${raw})::VARCHAR` : raw}, 80), 'null') || ${literal(` as ${column.type.sql}`)}`
 }
 
 // --- NDJSON -----------------------------------------------------------------------------------------------------------
@@ -261,7 +280,9 @@ export function csvSource(plan: ReadPlan, format: CsvFormat, file: string): RawS
       const name = header.get(column.from.toLowerCase())
       if (name === undefined) return { raw: `NULL::${rawType(column.type)}` }
       // Nested values stand in CSV as JSON text.
-      return { raw: isNested(column.type) ? `TRY(${ident(name)}::JSON::${rawType(column.type)})` : ident(name) }
+      if (column.type.kind === 'json') return { raw: ident(name), parse: (raw) => `TRY_CAST(${raw} AS JSON)` }
+      if (!isNested(column.type)) return { raw: ident(name) }
+      return { raw: ident(name), parse: (raw) => `TRY(CAST(TRY_CAST(${raw} AS JSON) AS ${rawType(column.type)}))` }
     },
   }
 }

@@ -48,7 +48,10 @@ const KINDS = new Map<DuckDBTypeId, TypeKind>([
 
 /** @throws AdflowError ENGINE_FAILED when the engine does not know the type. */
 export async function resolveType(session: Session, text: string): Promise<TypeTree> {
-  return treeOf(await session.typeOf(`NULL::${text}`))
+  const tree = treeOf(await session.typeOf(`NULL::${text}`))
+  // The name by which the engine describes tables: it quotes fewer names than the type prints.
+  const [described] = await session.describe(`SELECT NULL::${text} AS v`)
+  return { ...tree, sql: described?.type ?? tree.sql }
 }
 
 export function treeOf(type: DuckDBType): TypeTree {

@@ -36,7 +36,7 @@ export async function openBrowser(
 ): Promise<Browser> {
   const state = stateDirOf(stateDir, job.name)
   const engine = await Engine.open({
-    memoryBytes: job.resources.memoryLimitBytes,
+    memoryBytes: Math.max(job.resources.memoryLimitBytes, 1_000_000_000),
     threads: job.resources.threads,
     tempFolder: join(tmpdir(), `adflow-${process.pid}`),
     locked: false,
@@ -47,7 +47,9 @@ export async function openBrowser(
       ? await attachStores(job, registry, log, session)
       : { warehouses: [], closed: {} }
     for (const view of ledgerViews(await segments(state))) await session.run(view)
-    await session.run(`CREATE OR REPLACE VIEW quarantine AS ${await quarantineSelect(state)}`)
+    await session.run(
+      `CREATE OR REPLACE VIEW quarantine AS ${await quarantineSelect(state, job.resources.maxRecordBytes)}`,
+    )
     if (warehouses.length > 0)
       await session.run(
         `SET search_path = '${['memory.main', ...warehouses.map((id) => `${ident(id)}.main`)].join(',')}'`,
@@ -73,14 +75,14 @@ async function segments({ ledger }: StateDir): Promise<string[]> {
   return (await ledgerSegments(ledger)).map((name) => join(ledger, name))
 }
 
-async function quarantineSelect({ quarantine }: StateDir): Promise<string> {
+async function quarantineSelect({ quarantine }: StateDir, maxRecordBytes: number): Promise<string> {
   const names = existsSync(quarantine)
     ? (await readdir(quarantine)).filter((name) => name.endsWith('.ndjson') && !name.startsWith('.'))
     : []
   if (names.length === 0)
     return 'SELECT NULL::VARCHAR AS token, NULL::VARCHAR AS source, NULL::VARCHAR AS lane, NULL::VARCHAR AS origin, NULL::TIMESTAMP AS "at", NULL::BIGINT AS byte_from, NULL::BIGINT AS byte_to, NULL::BIGINT AS line, NULL::VARCHAR AS rule, NULL::VARCHAR AS field, NULL::VARCHAR AS reason, NULL::VARCHAR AS raw, NULL::VARCHAR AS raw_base64 WHERE false'
   const files = list(names.map((name) => join(quarantine, name)))
-  return `SELECT * FROM read_json(${files}, format = 'newline_delimited', columns = ${QUARANTINE_COLUMNS}, maximum_object_size = 268435456)`
+  return `SELECT * FROM read_json(${files}, format = 'newline_delimited', columns = ${QUARANTINE_COLUMNS}, maximum_object_size = ${2 * maxRecordBytes + 1_000_000})`
 }
 
 async function attachStores(job: Job, registry: Registry, log: Logger, session: Session) {

@@ -165,6 +165,8 @@ async function work(options: RunOptions, parts: RunParts): Promise<void> {
         failure === undefined &&
         owed.length === 0 &&
         options.drain?.aborted !== true &&
+        options.only === undefined &&
+        options.modified === undefined &&
         summary.gaps.every(({ optional }) => optional),
     })
   }

@@ -8,7 +8,9 @@ import type { BatchInfo, Column } from '../core/contracts.ts'
 import { publish, removeDurably, temporaryPath, writeDurably } from '../core/durable.ts'
 import { localIoError } from '../core/errors.ts'
 import { encode } from '../engine/encode.ts'
+import { exactItems } from '../engine/exact.ts'
 import type { Session } from '../engine/session.ts'
+import { ident, literal } from '../engine/sql-text.ts'
 
 export interface OwedBatch extends BatchInfo {
   readonly sequence: string
@@ -52,10 +54,21 @@ export class Spool {
     return join(this.folder, `${batch.token}.parquet`)
   }
 
+  /** The rows of a batch as they were handed over: what Parquet cannot hold is written as another type, and cast back. */
+  relation(batch: OwedBatch): string {
+    const items = batch.columns.map(({ name, type }) => `CAST(${ident(name)} AS ${type}) AS ${ident(name)}`)
+    return `(SELECT ${items.join(', ')} FROM read_parquet(${literal(this.file(batch))}))`
+  }
+
   async put(batch: Omit<OwedBatch, 'rows' | 'bytes'>, relation: string, session: Session): Promise<OwedBatch> {
     const file = this.file(batch)
     const temporary = temporaryPath(file)
-    const rows = await encode(session, relation, 'parquet', { file: temporary, compression: 'zstd' })
+    const items = await exactItems(session, relation, batch.columns, 'parquet')
+    const rows = await encode(session, relation, 'parquet', {
+      file: temporary,
+      compression: 'zstd',
+      ...(items === undefined ? {} : { select: `SELECT ${items.join(', ')} FROM {batch} AS batch` }),
+    })
     await publish(temporary, file)
     const { size } = await stat(file)
     const owed: OwedBatch = { ...batch, rows, bytes: size }

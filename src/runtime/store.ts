@@ -10,7 +10,6 @@ import type { Job, JobLoader } from '../core/job/job.ts'
 import { Turnstile } from '../core/turnstile.ts'
 import { encode } from '../engine/encode.ts'
 import type { Session } from '../engine/session.ts'
-import { literal } from '../engine/sql-text.ts'
 import type { StoreOutcome } from '../lineage/events.ts'
 import type { OwedBatch, Spool } from './spool.ts'
 
@@ -82,7 +81,7 @@ export class Store {
     for (const batch of this.spool.owed) {
       if (this.down !== undefined || this.#signal.aborted) return
       try {
-        const relation = `(SELECT * FROM read_parquet(${literal(this.spool.file(batch))}))`
+        const relation = this.spool.relation(batch)
         const receipt = await this.#write({ ...batch, relation }, session)
         await this.#paid(this.id, batch, receipt)
         await this.spool.remove(batch)
