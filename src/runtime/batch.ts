@@ -53,7 +53,7 @@ export function infoOf(job: string, { source, chunk, plan, token }: Batch): Batc
   return { job, source: source.config.id, range: chunk.range, token, digest: chunk.digest, clock: plan.clock }
 }
 
-/** The lane that the batch is a range of. */
-export function laneOf({ config }: Source, { range }: Chunk): { readonly source: string; readonly lane: string } {
-  return { source: config.id, lane: range.lane }
+/** Where the chunk begins. */
+export function placeOf({ config }: Source, { range }: Chunk): Pick<PlannedBatch, 'source' | 'lane' | 'from'> {
+  return { source: config.id, lane: range.lane, from: range.from }
 }

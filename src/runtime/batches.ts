@@ -10,7 +10,7 @@ import { tokenOf } from '../core/token.ts'
 import { Turnstile } from '../core/turnstile.ts'
 import type { Session } from '../engine/session.ts'
 import type { StoreOutcome } from '../lineage/events.ts'
-import { type Batch, type BatchesOptions, infoOf, laneOf, type Source } from './batch.ts'
+import { type Batch, type BatchesOptions, infoOf, placeOf, type Source } from './batch.ts'
 import { Books } from './books.ts'
 import { BrokenLanes, isSourceFault } from './broken-lanes.ts'
 import { Budgets } from './budgets.ts'
@@ -98,7 +98,7 @@ export class Batches {
         continue
       }
       const session = await workshop.sessions.acquire()
-      if (this.#broken.get(laneOf(source, item)) !== undefined) {
+      if (this.#broken.get(placeOf(source, item)) !== undefined) {
         workshop.sessions.release(session)
         await item.release()
         continue
@@ -264,20 +264,30 @@ export class Batches {
     })
   }
 
-  #deliver(batch: Batch, refined: Refined): Promise<Record<string, StoreOutcome>> {
+  async #deliver(batch: Batch, refined: Refined): Promise<Record<string, StoreOutcome>> {
     const offered = () => this.#broken.offered(batch.plan.sequence)
-    return deliver(batch, refined, this.#options, () => this.#ensureGoing(batch), offered)
+    const going = () => this.#ensureGoing(batch)
+    if (!refined.direct) return deliver(batch, refined, this.#options, going, offered)
+    try {
+      const outcomes = await deliver(batch, refined, this.#options, going, () => undefined)
+      offered()
+      return outcomes
+    } catch (error) {
+      // Of a batch that is streamed nothing is there when its own data stops it.
+      if (!isDataError(error)) offered()
+      throw error
+    }
   }
 
   #ensureGoing({ source, chunk }: Batch): void {
     if (this.#failure !== undefined) throw this.#failure
-    const broken = this.#broken.get(laneOf(source, chunk))
+    const broken = this.#broken.get(placeOf(source, chunk))
     if (broken !== undefined) throw broken
   }
 
   /** The range stays planned, and nothing of its lane after it is loaded before it; the other lanes go on. */
   async #bookFault({ source, chunk }: Batch, error: AdflowError): Promise<void> {
-    if (!this.#broken.add(laneOf(source, chunk), error)) return
+    if (!this.#broken.add(placeOf(source, chunk), error)) return
     const message = error.hint === undefined ? error.message : `${error.message}; ${error.hint}`
     await this.#books.gap(source.config, { gap: chunk.range, origin: chunk.origin, code: error.code, message })
   }

@@ -2,28 +2,33 @@
  * Lanes of which a range turned out to be damaged after it was cut: the engine cannot read it, or its bytes have changed
  * meanwhile. Nothing of such a lane is loaded past the damage, so that stores that need the order of the lane keep it.
  */
+import type { Position } from '../core/contracts.ts'
 import { AdflowError } from '../core/errors.ts'
+import { comparePositions } from '../core/positions.ts'
 import type { PlannedBatch } from './checkpoint-slot.ts'
 
-interface LaneName {
+/** Where in which lane. */
+interface Place {
   readonly source: string
   readonly lane: string
+  readonly from: Position
 }
 
 export class BrokenLanes {
-  readonly #found = new Map<string, AdflowError>()
+  readonly #found = new Map<string, { readonly from: Position; readonly error: AdflowError }>()
   /** Sequences of batches that were planned in this run and that no store can hold anything of. */
   readonly #unoffered = new Set<string>()
 
-  /** What is wrong with the lane. */
-  get(lane: LaneName): AdflowError | undefined {
-    return this.#found.get(keyOf(lane))
+  /** What is wrong there, or before it in the lane. Batches before the damage go on: some store may have them already. */
+  get(place: Place): AdflowError | undefined {
+    const found = this.#found.get(keyOf(place))
+    return found !== undefined && comparePositions(found.from, place.from) <= 0 ? found.error : undefined
   }
 
-  /** false: it was broken already. */
-  add(lane: LaneName, error: AdflowError): boolean {
-    if (this.#found.has(keyOf(lane))) return false
-    this.#found.set(keyOf(lane), error)
+  /** false: it is known that nothing can be loaded there. */
+  add(place: Place, error: AdflowError): boolean {
+    if (this.get(place) !== undefined) return false
+    this.#found.set(keyOf(place), { from: place.from, error })
     return true
   }
 
@@ -53,6 +58,6 @@ export function isSourceFault(error: unknown): error is AdflowError {
   return error instanceof AdflowError && (error.code === 'SOURCE_DAMAGED' || error.code === 'SOURCE_CHANGED')
 }
 
-function keyOf({ source, lane }: LaneName): string {
+function keyOf({ source, lane }: Omit<Place, 'from'>): string {
   return JSON.stringify([source, lane])
 }

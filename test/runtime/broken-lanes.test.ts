@@ -14,13 +14,17 @@ function sequences(broken: BrokenLanes, plans: readonly PlannedBatch[]): string[
 }
 
 describe('broken lanes', () => {
-  it('remember the first fault of each lane', () => {
+  it('stop what comes at and after the damage, and nothing before it', () => {
     const broken = new BrokenLanes()
-    const lane = { source: 's', lane: 'a' }
-    expect([broken.none, broken.get(lane)]).toEqual([true, undefined])
-    expect(broken.add(lane, damage)).toBe(true)
-    expect(broken.add(lane, new AdflowError('SOURCE_CHANGED', 'later'))).toBe(false)
-    expect([broken.none, broken.get(lane), broken.get({ source: 't', lane: 'a' })]).toEqual([false, damage, undefined])
+    const at = (from: string, source = 's') => ({ source, lane: 'a', from })
+    expect([broken.none, broken.get(at('20'))]).toEqual([true, undefined])
+    expect(broken.add(at('20'), damage)).toBe(true)
+    expect(broken.add(at('100'), new AdflowError('SOURCE_CHANGED', 'later'))).toBe(false)
+    expect([broken.none, broken.get(at('20')), broken.get(at('100'))]).toEqual([false, damage, damage])
+    expect([broken.get(at('9')), broken.get(at('20', 't'))]).toEqual([undefined, undefined])
+    const earlier = new AdflowError('SOURCE_DAMAGED', 'found later, but stands before')
+    expect(broken.add(at('9'), earlier)).toBe(true)
+    expect(broken.get(at('20'))).toBe(earlier)
   })
 
   it('let go of edges that no store has seen, and of no others', () => {
@@ -34,7 +38,7 @@ describe('broken lanes', () => {
       plan('5', 'whole'),
       plan('0', 'older'),
     ]
-    for (const lane of ['a', 'b', 'older']) broken.add({ source: 's', lane }, damage)
+    for (const lane of ['a', 'b', 'older']) broken.add({ source: 's', lane, from: '0' }, damage)
     broken.offered('4')
     expect(sequences(broken, plans)).toEqual(['3', '4', '5', '0'])
   })
