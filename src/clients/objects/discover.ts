@@ -138,10 +138,10 @@ async function match(pattern: string, selection: Selection, problems: Problem[])
   const ignore = [...selection.exclude]
   const options = { cwd: selection.baseDir, absolute: true, expandDirectories: false, ignore }
   const exists = await stat(literal).then(
-    (stats) => (stats.isDirectory() ? 'folder' : 'file'),
+    (stats) => (stats.isFile() ? 'file' : 'other'),
     () => undefined,
   )
-  if (exists === 'folder') return [literal]
+  if (exists === 'other') return [literal]
   return (
     await glob(exists === 'file' ? escapePath(pattern) : pattern, {
       ...options,
