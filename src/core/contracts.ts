@@ -73,6 +73,8 @@ export interface Chunk {
   /** Records as they stand in `file`, without their line end; only where raw() may give other bytes (a pretty-printed JSON
    *  record is one line in `file`). Call before release(). */
   stored?(ordinals: readonly number[]): Promise<Buffer[]>
+  /** Byte ranges of records in `file`, without their line end, where the extractor knows them already. */
+  spans?(ordinals: readonly number[]): Promise<readonly { readonly start: number; readonly end: number }[]>
   /** Called after the engine has read `file` and before anything is loaded: throws SOURCE_CHANGED where the bytes of a file
    *  that is read in place may have changed meanwhile. */
   verify?(): Promise<void>

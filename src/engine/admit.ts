@@ -8,7 +8,7 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Chunk } from '../core/contracts.ts'
 import { AdflowError } from '../core/errors.ts'
-import { copyWithout } from '../records/copy-without.ts'
+import { copyWithout, spansOf } from '../records/copy-without.ts'
 import { csvSplitter } from '../records/csv.ts'
 import { lines } from '../records/lines.ts'
 import type { Splitter } from '../records/splitter.ts'
@@ -188,7 +188,8 @@ async function damaged(chunk: Chunk, { session, plan }: AdmitContext, thorough: 
 async function withoutDamaged(chunk: Chunk, removed: readonly number[], context: AdmitContext): Promise<RawSource> {
   if (removed.length === 0) return sourceOf(chunk, chunk.file, context)
   const file = join(context.folder, `clean-${context.session.id}.txt`)
-  await copyWithout(chunk.file, splitterOf(chunk), removed, file)
+  const spans = await (chunk.spans?.(removed) ?? spansOf(chunk.file, splitterOf(chunk), removed))
+  await copyWithout(chunk.file, spans, file)
   return sourceOf(chunk, file, context)
 }
 

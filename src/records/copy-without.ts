@@ -5,21 +5,27 @@ import { visitRecords } from './locate.ts'
 import { NEWLINE, RETURN, type Splitter } from './splitter.ts'
 import { type ByteSource, PIECE_BYTES } from './window.ts'
 
-/** `left` is ascending. Memory: one piece, whatever the size of the file. */
-export async function copyWithout(
-  file: string,
-  splitter: Splitter,
-  left: readonly number[],
-  target: string,
-): Promise<void> {
-  const spans: { from: number; to: number }[] = []
+interface Span {
+  readonly start: number
+  readonly end: number
+}
+
+/** Byte ranges of records in a chunk file, ascending, by walking it. */
+export async function spansOf(file: string, splitter: Splitter, ordinals: readonly number[]): Promise<Span[]> {
+  const spans: Span[] = []
+  const layout = { from: 0, linesBefore: 0, excluded: [] }
   await visitRecords(
     () => sourceOf(file),
     splitter,
-    { from: 0, linesBefore: 0, excluded: [] },
-    left,
-    (_, __, { byteFrom, byteTo }) => spans.push({ from: byteFrom, to: byteTo }),
+    layout,
+    ordinals,
+    (_, __, { byteFrom, byteTo }) => spans.push({ start: byteFrom, end: byteTo }),
   )
+  return spans
+}
+
+/** `left` is ascending. Memory: one piece, whatever the size of the file. */
+export async function copyWithout(file: string, left: readonly Span[], target: string): Promise<void> {
   let source: FileHandle | undefined
   let copy: FileHandle | undefined
   try {
@@ -27,9 +33,9 @@ export async function copyWithout(
     copy = await open(target, 'w')
     const { size } = await source.stat()
     let at = 0
-    for (const span of [...spans, { from: size, to: size }]) {
-      await copyRange(source, copy, at, span.from)
-      at = await pastLineEnd(source, span.to)
+    for (const span of [...left, { start: size, end: size }]) {
+      await copyRange(source, copy, at, span.start)
+      at = await pastLineEnd(source, span.end)
     }
   } catch (error) {
     throw localIoError(error, `copy ${file} to ${target}`)

@@ -29,6 +29,7 @@ export async function visitRecords(
   if (wanted.length === 0) return
   const window = new Window(await open(), 0)
   const place = new Places(layout)
+  let lineEnds = 0
   let ordinal = 0
   let next = 0
   try {
@@ -45,12 +46,12 @@ export async function visitRecords(
       const stop = trimLineEnd(bytes, start, end)
       if (!splitter.blank(bytes, start, stop)) {
         if (ordinal === wanted[next]) {
-          visit(ordinal, bytes.subarray(start, stop), place.of(window.position, stop - start))
+          visit(ordinal, bytes.subarray(start, stop), place.of(window.position, stop - start, lineEnds))
           next += 1
         }
         ordinal += 1
       }
-      place.pass(window.position, countLines(bytes, start, end))
+      lineEnds += countLines(bytes, start, end)
       window.consume(length)
     }
   } finally {
@@ -58,8 +59,8 @@ export async function visitRecords(
   }
 }
 
-/** Offsets in the file → offsets and lines in the source. */
-class Places {
+/** Offsets in the file → offsets and lines in the source. Asked in ascending order. */
+export class Places {
   readonly #layout: ChunkLayout
   #skippedBytes = 0
   #lines: number
@@ -71,15 +72,11 @@ class Places {
     this.#lines = layout.linesBefore
   }
 
-  of(fileOffset: number, length: number): RecordSource {
+  /** `lineEnds`: line ends of the file before the record. */
+  of(fileOffset: number, length: number, lineEnds: number): RecordSource {
     this.#skip(fileOffset)
     const byteFrom = this.#layout.from + fileOffset + this.#skippedBytes
-    return { byteFrom, byteTo: byteFrom + length, line: this.#lines + 1 }
-  }
-
-  pass(fileOffset: number, lineEnds: number): void {
-    this.#skip(fileOffset)
-    this.#lines += lineEnds
+    return { byteFrom, byteTo: byteFrom + length, line: this.#lines + lineEnds + 1 }
   }
 
   #skip(fileOffset: number): void {

@@ -1,18 +1,18 @@
 /** Cuts one NDJSON or CSV file: BOM and header first, then chunk after chunk. */
-import type { ChunkFormat, RecordSource } from '../../core/contracts.ts'
+import type { ChunkFormat } from '../../core/contracts.ts'
 import { AdflowError } from '../../core/errors.ts'
 import { ChunkFile } from '../../records/chunk-file.ts'
 import { csvFields, csvSplitter, uniqueNames } from '../../records/csv.ts'
 import { type Cut, cutRecords, type Excluded } from '../../records/cut.ts'
 import { lines } from '../../records/lines.ts'
-import { visitRecords } from '../../records/locate.ts'
+import { Places } from '../../records/locate.ts'
+import { RecordIndex } from '../../records/record-index.ts'
 import { countLines, type Splitter, trimLineEnd } from '../../records/splitter.ts'
 import { PIECE_BYTES, type Window } from '../../records/window.ts'
 import { skipByteOrderMark } from './byte-order-mark.ts'
 import { chunkPath } from './chunk-names.ts'
 import { ownFile, type Readable, readInPlace, verifyInPlace } from './in-place.ts'
 import type { CutOrder, LaneCutter, LaneStart, OpenLane } from './lane-cutter.ts'
-import { LocalFile } from './local-file.ts'
 import type { CutChunk } from './reading.ts'
 
 /** A file up to so many chunks long is one chunk, read where it is. */
@@ -176,24 +176,10 @@ export class DelimitedLane implements LaneCutter {
     const prelude = this.#at === 0 && this.#prelude !== undefined && this.#prelude.to > 0 ? [this.#prelude] : []
     const linesBefore = this.#at === 0 ? 0 : this.#lines
     const layout = { from: this.#at, linesBefore, excluded: [...prelude, ...cut.excluded], returns: cut.returns }
-    const visit = async <T>(
-      ordinals: readonly number[],
-      map: (record: Buffer, source: RecordSource) => T,
-    ): Promise<T[]> => {
-      const found: T[] = []
-      const opened = await LocalFile.open(readable.file)
-      try {
-        await visitRecords(
-          async () => opened.forward(0),
-          splitter,
-          layout,
-          ordinals,
-          (_, record, source) => found.push(map(record, source)),
-        )
-      } finally {
-        await opened.close()
-      }
-      return found
+    let index: Promise<RecordIndex> | undefined
+    const records = () => {
+      index ??= RecordIndex.build(readable.file, splitter, cut.records)
+      return index
     }
     this.#pass(cut)
     return {
@@ -204,8 +190,19 @@ export class DelimitedLane implements LaneCutter {
       refused: cut.refused,
       bytes: file.bytes,
       digest: file.digest,
-      locate: (ordinals) => visit(ordinals, (_, source) => source),
-      raw: (ordinals) => visit(ordinals, (record) => Buffer.from(record)),
+      locate: async (ordinals) => {
+        const known = await records()
+        const places = new Places(layout)
+        return ordinals.map((ordinal) => {
+          const { start, end, lineEnds } = known.span(ordinal)
+          return places.of(start, end - start, lineEnds)
+        })
+      },
+      raw: async (ordinals) => (await records()).bytes(ordinals),
+      spans: async (ordinals) => {
+        const known = await records()
+        return ordinals.map((ordinal) => known.span(ordinal))
+      },
     }
   }
 

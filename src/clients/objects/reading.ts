@@ -43,5 +43,6 @@ export interface CutChunk
   /** Gives up `file`: deletes it where it is not the source itself. */
   discard(): Promise<void>
   readonly stored?: NonNullable<Chunk['stored']>
+  readonly spans?: NonNullable<Chunk['spans']>
   readonly verify?: NonNullable<Chunk['verify']>
 }
