@@ -17,7 +17,7 @@ for (const file of list(dist)) if (!sources.has(file.replace(/(\.d\.ts|\.js)(\.m
 rmSync(join(root, 'oclif.manifest.json'), { force: true })
 const config = await Config.load({ root })
 const plugin = config.plugins.get(config.name)
-if (plugin === undefined) throw new Error('the CLI does not find itself as a plugin')
+if (plugin === undefined || !('manifest' in plugin)) throw new Error('the CLI does not find itself as a plugin')
 writeFileSync(join(root, 'oclif.manifest.json'), `${JSON.stringify(plugin.manifest)}\n`)
 chmodSync(join(root, 'bin', 'run.js'), 0o755)
 

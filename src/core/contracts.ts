@@ -398,5 +398,3 @@ export interface LoaderDefinition<Options = unknown> extends Definition<'loader'
   access?(options: Options, env: ComponentEnv): EngineAccess
   create(options: Options, env: ComponentEnv): Loader
 }
-
-export type ComponentDefinition = ExtractorDefinition | StepDefinition | LoaderDefinition

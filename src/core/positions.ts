@@ -7,7 +7,3 @@ export const START: Position = '0'
 export function comparePositions(a: Position, b: Position): number {
   return a.length - b.length || (a < b ? -1 : a > b ? 1 : 0)
 }
-
-export function laterPosition(a: Position, b: Position): Position {
-  return comparePositions(a, b) >= 0 ? a : b
-}

@@ -177,7 +177,7 @@ function plainRow(row: Record<string, DuckDBValue>): Record<string, unknown> {
 }
 
 /** Engine values as plain ones: bigint stays, blobs become Buffers, lists arrays, structs objects, the rest text. */
-export function plain(value: DuckDBValue): unknown {
+function plain(value: DuckDBValue): unknown {
   if (value === null || typeof value !== 'object') return value
   if (value instanceof DuckDBBlobValue) return Buffer.from(value.bytes)
   if ('items' in value && Array.isArray(value.items)) return value.items.map((item) => plain(item as DuckDBValue))

@@ -54,7 +54,7 @@ export async function resolveType(session: Session, text: string): Promise<TypeT
   return { ...tree, sql: described?.type ?? tree.sql }
 }
 
-export function treeOf(type: DuckDBType): TypeTree {
+function treeOf(type: DuckDBType): TypeTree {
   const sql = type.toString()
   if (type.typeId === DuckDBTypeId.STRUCT)
     return {

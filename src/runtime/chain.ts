@@ -17,8 +17,6 @@ export interface Tally {
   readonly sum: bigint
 }
 
-export const EMPTY: Tally = { count: 0, sum: 0n }
-
 export interface Drop {
   readonly as: 'filtered' | 'deduplicated' | 'quarantined'
   readonly step: string
@@ -51,7 +49,7 @@ export function isDataError(error: unknown): boolean {
   return error instanceof AdflowError && error.code === 'ENGINE_FAILED'
 }
 
-export async function tally(session: Session, select: string): Promise<Tally> {
+async function tally(session: Session, select: string): Promise<Tally> {
   const [row] = await session.rows(
     `SELECT count(*) AS n, coalesce(sum(hash(${ROW})), 0)::HUGEINT AS s FROM (${select})`,
   )

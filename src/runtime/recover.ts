@@ -154,7 +154,7 @@ interface Rebuilt {
   readonly planned: PlannedBatch[]
 }
 
-export function rebuild(histories: readonly (readonly StoreRecord[])[], clock: string): Rebuilt {
+function rebuild(histories: readonly (readonly StoreRecord[])[], clock: string): Rebuilt {
   const sources: Rebuilt['sources'] = {}
   const planned: PlannedBatch[] = []
   const everywhere = (record: StoreRecord) =>

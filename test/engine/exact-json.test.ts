@@ -108,9 +108,7 @@ describe('exactJson', () => {
   it('refuses a value that JSON would change', async () => {
     const tree = await resolveType(session, 'UNION(i BIGINT, t VARCHAR)')
     await expect(
-      session.run(
-        `SELECT ${exactJson(tree, 'v')} FROM (SELECT union_value(i := 5)::UNION(i BIGINT, t VARCHAR) AS v)`,
-      ),
+      session.run(`SELECT ${exactJson(tree, 'v')} FROM (SELECT union_value(i := 5)::UNION(i BIGINT, t VARCHAR) AS v)`),
     ).rejects.toThrow('does not survive as JSON')
   })
 })
