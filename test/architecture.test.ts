@@ -74,6 +74,12 @@ describe('folders', () => {
     expect([...new Set(sources.map(folderOf))].sort()).toEqual(Object.keys(MAY_IMPORT).sort())
   })
 
+  it('may import what docs/architecture.md says', () => {
+    const rows = [...textOf('docs/architecture.md').matchAll(/^\| `([a-z]+)` \| [^|]+ \| ([a-z, –]+) \|$/gm)]
+    const told = rows.map(([, folder = '', list = '']) => [folder, list === '–' ? [] : list.split(', ')])
+    expect(Object.fromEntries(told)).toEqual(MAY_IMPORT)
+  })
+
   it.each(Object.entries(COMPONENTS))('%s holds nothing but files that define a %s', async (folder, kind) => {
     for (const path of filesUnder(`src/${folder}`)) {
       expect(path).toMatch(/^src\/[a-z]+\/[a-z][a-z0-9-]*\.ts$/)
