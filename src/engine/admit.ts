@@ -3,7 +3,6 @@
  * chunk, the damaged records are found, taken out and the rest is read again; every record ends up in the table or in
  * the list, and the counts are checked against the extractor's own count of records.
  */
-import { isUtf8 } from 'node:buffer'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Chunk } from '../core/contracts.ts'
@@ -13,6 +12,7 @@ import { csvSplitter } from '../records/csv.ts'
 import { lines } from '../records/lines.ts'
 import type { Splitter } from '../records/splitter.ts'
 import { exactDecimals } from './exact-decimals.ts'
+import { malformation } from './malformed.ts'
 import {
   CONTRACT_RULES,
   cleanSql,
@@ -99,6 +99,12 @@ export async function admit(chunk: Chunk, table: string, context: AdmitContext):
       rows = await attempt(true)
     }
   } else if (!complete(rows)) rows = await attempt(true)
+  const nulls = complete(rows) ? await nullRecords(chunk, table, removed, context) : []
+  if (nulls.length > 0) {
+    removed = union(removed, nulls)
+    source = await withoutDamaged(chunk, removed, context)
+    rows = await attempt(true)
+  }
   if (!complete(rows)) await explain(chunk, tableSql(plan, source, true), rows, removed, session)
 
   if (plan.columns.some((column) => column.type.kind === 'decimal') && chunk.format.type === 'ndjson')
@@ -110,6 +116,7 @@ export async function admit(chunk: Chunk, table: string, context: AdmitContext):
     ...(await malformed(
       chunk,
       removed.filter((ordinal) => !strange.has(ordinal)),
+      context,
     )),
     ...(await forensics(chunk, rowids, removed, context)),
   ]
@@ -220,10 +227,9 @@ async function isolate(chunk: Chunk, context: AdmitContext): Promise<number[]> {
   const reads = async (from: number, to: number): Promise<boolean> => {
     const source = await sourceOf(chunk, await rewrite(records.slice(from, to), 'part', context), context)
     try {
-      return (
-        Number(await context.session.value(`SELECT count(*) FROM (${tableSql(context.plan, source, true)})`)) ===
-        to - from
-      )
+      // A table, not a count: for a count the engine would not read the columns.
+      await context.session.run(`CREATE OR REPLACE TEMP TABLE isolated AS ${tableSql(context.plan, source, true)}`)
+      return Number(await context.session.value('SELECT count(*) FROM isolated')) === to - from
     } catch (error) {
       if (error instanceof AdflowError && error.code !== 'ENGINE_FAILED') throw error
       return false
@@ -241,6 +247,25 @@ async function isolate(chunk: Chunk, context: AdmitContext): Promise<number[]> {
   }
   await search(0, records.length)
   return bad
+}
+
+/** `null` in the place of an object reads as a row of NULLs. Without this it would be a record or none, after its neighbours. */
+async function nullRecords(
+  chunk: Chunk,
+  table: string,
+  removed: readonly number[],
+  { session, plan }: AdmitContext,
+): Promise<number[]> {
+  if (chunk.format.type !== 'ndjson') return []
+  const empty = plan.columns.map((column) => `${ident(column.name)} IS NULL`).join(' AND ')
+  const rows = await session.rows(`SELECT rowid::INTEGER AS r FROM ${ident(table)} WHERE ${empty} ORDER BY 1`)
+  if (rows.length === 0) return []
+  const ordinals = toOrdinals(
+    rows.map((row) => Number(row['r'])),
+    removed,
+  )
+  const records = await stored(chunk, ordinals)
+  return ordinals.filter((_, index) => records[index]?.toString('latin1').trim() === 'null')
 }
 
 function union(a: Iterable<number>, b: readonly number[]): number[] {
@@ -278,28 +303,13 @@ function strangeFailures(strange: ReadonlyMap<number, readonly string[]>): Rejec
   }))
 }
 
-async function malformed(chunk: Chunk, ordinals: readonly number[]): Promise<Rejected[]> {
+async function malformed(chunk: Chunk, ordinals: readonly number[], { plan }: AdmitContext): Promise<Rejected[]> {
   if (ordinals.length === 0) return []
   const raws = await chunk.raw(ordinals)
-  return ordinals.map((ordinal, index) => ({
-    ordinal,
-    failures: [
-      { rule: CONTRACT_RULES.malformed, field: null, reason: malformedReason(chunk, raws[index] ?? Buffer.alloc(0)) },
-    ],
-  }))
-}
-
-function malformedReason(chunk: Chunk, raw: Buffer): string {
-  if (!isUtf8(raw)) return 'not valid UTF-8'
-  if (raw.includes(0)) return 'a NUL byte'
-  if (chunk.format.type === 'csv') return `not ${chunk.format.header.length} fields, or a broken quotation`
-  try {
-    const value: unknown = JSON.parse(raw.toString('utf8'))
-    if (value === null || typeof value !== 'object' || Array.isArray(value)) return 'not a JSON object'
-  } catch (error) {
-    return `not JSON: ${(error as Error).message.slice(0, 120)}`
-  }
-  return 'a key stands twice, a lone surrogate, or another shape than the contract says'
+  return ordinals.map((ordinal, index) => {
+    const found = malformation(raws[index] ?? Buffer.alloc(0), chunk.format, plan.columns)
+    return { ordinal, failures: [{ rule: CONTRACT_RULES.malformed, ...found }] }
+  })
 }
 
 /** Asks every rule of the rows that failed one, on a small file of just these records. */

@@ -44,6 +44,8 @@ export interface RawSource {
   readonly from: string
   /** SQL of the raw value of a column; `exact`: it has the contract's type already. */
   value(column: ContractColumn): RawValue
+  /** A record may be `null` in the place of an object; it reads as a row of NULLs. */
+  readonly nullRecords?: boolean
   /** SQL that is true where a JSON number may have lost digits on its way through a double. */
   doubt?(column: ContractColumn, raw: string): string | undefined
 }
@@ -74,6 +76,8 @@ export function cleanSql(plan: ReadPlan, source: RawSource): string {
   const raws = plan.columns.map((_, index) => `__raw${index}`)
   const raw = plan.columns.map((column, index) => `${source.value(column).raw} AS ${raws[index]}`)
   const checks: string[] = [...requiredChecks(plan)]
+  if (checks.length === 0 && source.nullRecords === true)
+    checks.push(`(${plan.columns.map((column) => `${ident(column.name)} IS NOT NULL`).join(' OR ')})`)
   const typed = plan.columns.map((column, index) => {
     const text = raws[index] ?? ''
     const name = ident(column.name)
@@ -206,6 +210,7 @@ export function jsonSource(plan: ReadPlan, file: string): RawSource {
   const fields = [...fieldTree(plan.columns)].map(([name, field]) => `${literal(name)}: ${literal(fieldType(field))}`)
   return {
     from: `read_json(${literal(file)}, format = 'newline_delimited', records = true, columns = {${fields.join(', ')}}, maximum_object_size = ${plan.maxRecordBytes})`,
+    nullRecords: true,
     value: (column) => {
       const path = pathOf(column).map(ident)
       return {
