@@ -15,7 +15,7 @@ import { batchesAhead } from './resume.ts'
 import { Spool } from './spool.ts'
 import { emptyStateFolders, openStateDir, type StateDir } from './state-dir.ts'
 import { Store } from './store.ts'
-import { emptySummary, type RunSummary } from './summary.ts'
+import { emptySummary, type GapSummary, type RunSummary } from './summary.ts'
 import { openWorkshop, type Workshop } from './workshop.ts'
 
 export interface RunOptions {
@@ -261,7 +261,7 @@ function failed(summary: RunSummary, error: unknown): void {
 /** What the run has come to, the gravest first. */
 function conclude(options: RunOptions, summary: RunSummary, stores: readonly Store[], job: Job): void {
   const owing = stores.filter((store) => store.spool.owed.length > 0 || store.down !== undefined)
-  const grave = summary.gaps.find((gap) => !gap.optional)
+  const grave = gravest(summary.gaps)
   for (const rule of job.batchRules) {
     if (
       rule.kind !== 'rows' ||
@@ -293,6 +293,19 @@ function conclude(options: RunOptions, summary: RunSummary, stores: readonly Sto
   else if (owing.length > 0) {
     summary.status = 'owed'
     summary.warnings.push(redact(storesOwed(owing).message))
+  }
+}
+
+/** What needs people before what another run may mend; the same whatever the order in which lanes were read. */
+function gravest(gaps: readonly GapSummary[]): { readonly code: string; readonly message: string } | undefined {
+  const rank = ({ code }: GapSummary) => (ERROR_CODES[code as ErrorCode]?.retryable === true ? 1 : 0)
+  const [first, ...others] = gaps
+    .filter((gap) => !gap.optional)
+    .sort((a, b) => rank(a) - rank(b) || a.source.localeCompare(b.source) || a.lane.localeCompare(b.lane))
+  if (first === undefined || others.length === 0) return first
+  return {
+    code: first.code,
+    message: `${first.message} (and ${others.length} more ${others.length === 1 ? 'gap' : 'gaps'})`,
   }
 }
 
