@@ -75,7 +75,7 @@ export class Books {
   }
 
   /** A store that holds another number of rows than it was given has lost or doubled some. */
-  #checkLoaded({ chunk }: Batch, refined: Refined, stores: Record<string, StoreOutcome>): void {
+  #checkLoaded({ chunk, token }: Batch, refined: Refined, stores: Record<string, StoreOutcome>): void {
     for (const store of this.#options.stores) {
       const outcome = stores[store.id]
       const output = this.#pipeline().outputs.get(store.input)
@@ -83,7 +83,9 @@ export class Books {
       throw new AdflowError(
         'UNACCOUNTED',
         `store ${store.id} took ${outcome.rows} of ${refined.rows} rows of ${chunk.range.lane} [${chunk.range.from}, ${chunk.range.to})`,
-        { hint: `the batch is not acknowledged; its token in the store is ${chunk.digest}` },
+        {
+          hint: `the batch is not acknowledged; its token in the store is ${token}. Were the rules changed since it was loaded? Run the job once as it was`,
+        },
       )
     }
   }

@@ -1,12 +1,14 @@
 /** Changes of the state by hand. Each is an event of the ledger: who, what, before, after. */
 
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { AdflowError } from '../core/errors.ts'
 import { uuidv7 } from '../core/ids.ts'
 import type { Job } from '../core/job/job.ts'
 import { comparePositions, START } from '../core/positions.ts'
+import { tokenNumber } from '../core/token.ts'
 import { Engine } from '../engine/session.ts'
-import { literal } from '../engine/sql-text.ts'
+import { ident, list, literal } from '../engine/sql-text.ts'
 import { openLedger } from '../lineage/ledger.ts'
 import { ledgerSelect } from '../lineage/ledger-sql.ts'
 import { ledgerSegments } from '../lineage/ledger-verify.ts'
@@ -75,6 +77,7 @@ export async function changeState(options: ChangeOptions): Promise<StateChange> 
       },
     ])
     await ledger.close()
+    if (options.reload) await forgetMarks(state, options, lanes)
     await checkpoints.save({
       epoch,
       sequence,
@@ -124,6 +127,47 @@ async function requireEdges(state: StateDir, source: string, lanes: readonly str
           },
         )
     }
+  } finally {
+    session.close()
+    engine.close()
+  }
+}
+
+/** Steps keep marks of the batches that they have seen: of those that are to be loaded anew they must know nothing, or every
+ *  record would be a duplicate of itself. A kill before the checkpoint is saved is mended by the same command again. */
+async function forgetMarks(
+  state: StateDir,
+  { job, source, to }: ChangeOptions,
+  lanes: readonly string[],
+): Promise<void> {
+  if (!existsSync(state.database)) return
+  const engine = await Engine.open({ memoryBytes: 256_000_000, threads: 1, tempFolder: state.temp, locked: false })
+  const session = await engine.connect()
+  try {
+    await session.attach(state.database, 'state', false)
+    const files = (await ledgerSegments(state.ledger)).map((name) => join(state.ledger, name))
+    const rows = await session.rows(
+      `SELECT DISTINCT token FROM (${ledgerSelect(files)}) WHERE type = 'batch_closed' AND source = ${literal(source)} AND list_contains(${list(lanes)}, lane) AND range_to > ${to}::HUGEINT`,
+    )
+    const numbers = rows.map((row) => tokenNumber(String(row['token'])))
+    const tables = await session.rows(
+      `SELECT table_name AS t FROM duckdb_columns() WHERE database_name = 'state' AND column_name = '__seq'`,
+    )
+    await session.transaction(async () => {
+      for (const row of tables)
+        await session.run(
+          `DELETE FROM state.main.${ident(String(row['t']))} WHERE __seq IN (SELECT unnest([${numbers.join(', ')}]::BIGINT[]))`,
+        )
+    })
+  } catch (error) {
+    throw new AdflowError(
+      'LOCAL_IO',
+      `cannot make the steps of ${job.name} forget what is to be loaded anew: ${(error as Error).message}`,
+      {
+        cause: error,
+        hint: 'nothing was changed but an entry in the ledger; run the command again',
+      },
+    )
   } finally {
     session.close()
     engine.close()

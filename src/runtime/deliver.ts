@@ -28,6 +28,9 @@ export async function deliver(
       continue
     }
     const outcome = await store.attempt(delivery, batch.session)
+    // Before a crash the batch was looked at, and the store has fewer rows of it than it has records: look again.
+    if (refined.direct && !(outcome instanceof AdflowError) && outcome.rows !== refined.rows)
+      throw new AdflowError('ENGINE_FAILED', `${store.id} has ${outcome.rows} rows of ${refined.rows} records`)
     if (!(outcome instanceof AdflowError)) outcomes[store.id] = outcome
     else if (refined.streamed && isDataError(outcome)) throw outcome
     else later.push({ store, delivery, error: outcome })

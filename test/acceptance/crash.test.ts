@@ -1,3 +1,4 @@
+import type { ChildProcess } from 'node:child_process'
 import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -5,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { openCheckpoints } from '../../src/runtime/checkpoints.ts'
 import type { RunSummary } from '../../src/runtime/summary.ts'
 import { adflow, temporaryFolder } from '../harness/cli.ts'
+import { duckdbRows } from '../harness/engine.ts'
 import { QUICKSTART, QuickstartJob } from '../harness/quickstart-job.ts'
 
 const LONG = process.env['ADFLOW_TEST_LONG'] === '1'
@@ -54,6 +56,47 @@ describe('kill -9', () => {
   })
 })
 
+describe('a job whose one store streams', () => {
+  it('goes on after kill -9, also where batches had records to reject', async () => {
+    const truth = await job.sample('--rows', '150000', '--seed', '5', '--files', '5')
+    const file = join(folder.path, 'one-store.yaml')
+    writeFileSync(file, oneStore(job.data, join(folder.path, 'out')))
+    const run = (started?: (child: ChildProcess) => void) =>
+      adflow(
+        ['run', file, '--json', '--state-dir', join(folder.path, 'state')],
+        started === undefined ? {} : { started },
+      )
+    const random = randomFrom(5)
+    for (let kill = 0; kill < KILLS; kill += 1)
+      await run((child) => void sleep(350 + random(500)).then(() => child.kill('SIGKILL')))
+    const last = await run()
+    expect(last.code, last.stdout).toBe(0)
+    const [stored] = await duckdbRows(
+      `SELECT count(*) AS n, count(DISTINCT event_id) AS ids FROM read_parquet('${folder.path}/out/*.parquet')`,
+    )
+    // No dedupe here: the duplicates of the sample are loaded with the rest.
+    expect(stored).toEqual({ n: String(truth.clean + truth.expect.deduplicated), ids: String(truth.clean) })
+  })
+})
+
+describe('rewind --reload', () => {
+  it('makes the steps forget, so that everything is loaded anew', async () => {
+    const truth = await job.sample('--rows', '20000', '--seed', '9', '--files', '2')
+    await job.summary()
+    const rewound = await adflow(['state', 'rewind', QUICKSTART, 'ad_server', '--reload', '--reason', 'test'], {
+      env: job.env,
+    })
+    expect(rewound.code, rewound.stderr).toBe(0)
+    expect(await job.summary()).toMatchObject({
+      status: 'done',
+      passed: truth.expect.loaded,
+      deduplicated: truth.expect.deduplicated,
+    })
+    const { warehouse } = await job.stores()
+    expect(warehouse).toMatchObject({ n: String(2 * truth.clean), ids: String(truth.clean) })
+  })
+})
+
 describe('a damaged checkpoint', () => {
   it('falls back to the other slot, says so, and still loses and doubles nothing', async () => {
     const truth = await job.sample('--rows', '40000', '--seed', '3', '--files', '2')
@@ -98,4 +141,26 @@ function newestSlot(state: string): string {
   const generation = (path: string) =>
     BigInt((JSON.parse(readFileSync(path, 'utf8').split('\n', 1)[0] as string) as { generation: string }).generation)
   return slots.reduce((a, b) => (generation(a) > generation(b) ? a : b))
+}
+
+function oneStore(data: string, out: string): string {
+  return `version: 1
+name: one_store
+extract: { events: { type: files, path: "${data}/events-*.ndjson", settle: 0s } }
+contract:
+  columns:
+    event_id: { type: bigint, required: true }
+    event_type: { type: varchar, required: true }
+    event_time: { type: timestamp, required: true }
+    received_at: { type: timestamp, required: true }
+    campaign_id: { type: bigint, required: true }
+    cost_micros: { type: bigint, required: true }
+validate:
+  - { id: known, check: "event_type in ('impression', 'click', 'conversion')" }
+  - { id: cost, check: "cost_micros >= 0" }
+  - { id: late, check: "event_time >= received_at - interval 6 hours" }
+  - { id: future, check: "event_time <= received_at + interval 5 minutes" }
+load: { out: { type: files, format: parquet, path: "${out}" } }
+resources: { chunk: 1MB }
+`
 }
