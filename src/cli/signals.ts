@@ -1,5 +1,5 @@
 /** First signal: drain. Second: out, now. The state is consistent at every instant, so "now" loses nothing. */
-import { EXIT } from '../core/errors.ts'
+import { AdflowError, EXIT } from '../core/errors.ts'
 
 export interface Signals {
   readonly drain: AbortSignal
@@ -8,11 +8,19 @@ export interface Signals {
   release(): void
 }
 
-export function catchSignals(): Signals {
+/** `atOnce` says that the second signal has come; the process ends when it returns. */
+export function catchSignals(atOnce?: (error: AdflowError) => void): Signals {
   const controller = new AbortController()
   let exit: number | undefined
   const handler = (signal: NodeJS.Signals) => {
-    if (exit !== undefined) process.exit(EXIT.tryAgain)
+    if (exit !== undefined) {
+      atOnce?.(
+        new AdflowError('INTERRUPTED', `the second ${signal} gave up what was under way`, {
+          hint: 'run again: nothing is lost, and nothing will be loaded twice',
+        }),
+      )
+      process.exit(EXIT.tryAgain)
+    }
     exit = signal === 'SIGINT' ? EXIT.interrupted : EXIT.terminated
     process.stderr.write(`${signal}: finishing what is under way; once more to stop at once\n`)
     controller.abort()

@@ -62,7 +62,7 @@ way and saves the checkpoint; the second ends at once (exit 75).`
         ...(this.jsonEnabled() ? ['--json'] : []),
       ])
     const progress = runProgress(!flags.quiet && !this.jsonEnabled())
-    const signals = catchSignals()
+    const signals = catchSignals((error) => void this.catch(error))
     const summary = await runJob({
       job,
       registry: await this.registry(),
