@@ -3,6 +3,8 @@ import { realpathSync } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 import { localIoError } from './errors.ts'
 
+const MISSING = new Set<string | undefined>(['ENOENT', 'ENOTDIR'])
+
 /** The real path of what may not exist yet: `plan` and `lint` look at a store without leaving a trace. */
 export function realPathOf(path: string): string {
   const missing: string[] = []
@@ -10,7 +12,8 @@ export function realPathOf(path: string): string {
     try {
       return join(realpathSync(at), ...missing)
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw localIoError(error, `find ${resolve(path)}`)
+      // ENOTDIR: a file stands where a folder should be. Whoever makes the folder says so; a loader can be made all the same.
+      if (!MISSING.has((error as NodeJS.ErrnoException).code)) throw localIoError(error, `find ${resolve(path)}`)
       missing.unshift(basename(at))
     }
   }
