@@ -1,4 +1,5 @@
 /** A job of a few lines over files of a few records, run by the CLI; and what it left behind, for whoever looks for every byte. */
+import type { ChildProcess } from 'node:child_process'
 import { type Dirent, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import type { RunSummary } from '../../src/runtime/summary.ts'
@@ -81,14 +82,37 @@ export class SmallJob {
     return found.sort((a, b) => a.origin.localeCompare(b.origin) || a.byte_from - b.byte_from)
   }
 
-  warehouse(select = 'SELECT * FROM w.rows ORDER BY id'): Promise<Record<string, unknown>[]> {
-    return duckdbRows(select, [`ATTACH '${this.folder}/warehouse.duckdb' AS w (READ_ONLY)`])
+  warehouse(
+    select = 'SELECT * FROM w.rows ORDER BY id',
+    file = 'warehouse.duckdb',
+  ): Promise<Record<string, unknown>[]> {
+    return duckdbRows(select, [`ATTACH '${join(this.folder, file)}' AS w (READ_ONLY)`])
   }
 
   archive(select = 'SELECT * FROM archive ORDER BY id'): Promise<Record<string, unknown>[]> {
     return duckdbRows(select, [
       `CREATE VIEW archive AS SELECT * FROM read_parquet('${this.folder}/archive/**/*.parquet', union_by_name = true)`,
     ])
+  }
+
+  /** Batches that the ledger has closed, over all runs. */
+  closedBatches(): number {
+    const folder = join(this.state, 'ledger')
+    if (!existsSync(folder)) return 0
+    const texts = readdirSync(folder).map((name) => readFileSync(join(folder, name), 'utf8'))
+    return texts.reduce((total, text) => total + text.split('"batch_closed"').length - 1, 0)
+  }
+
+  /** For `started` of CliOptions: acts on the running process once the ledger has closed more than so many batches. */
+  onceClosed(batches: number, act: (child: ChildProcess) => void): NonNullable<CliOptions['started']> {
+    return (child) => {
+      const timer = setInterval(() => {
+        if (this.closedBatches() <= batches) return
+        clearInterval(timer)
+        act(child)
+      }, 5)
+      child.once('exit', () => clearInterval(timer))
+    }
   }
 
   /** Paths, relative to the folder, of everything that is neither the job file nor data. */
