@@ -285,7 +285,7 @@ class Chain {
       const loaded = this.#loaded.some((reference) => reference.table === table)
       const columns = await this.#session.describe(loaded ? `SELECT * FROM ${table}` : select)
       if (!this.references.some((reference) => reference.table === table))
-        this.references.push({ table, name, file, select, keys: [], path: step.path })
+        this.references.push({ table, name, file, select, keys: [], path: fileOf(step) })
       return {
         table,
         columns: columns.map((column) => ({ ...column, from: [`${name}.${column.name}`] })),
@@ -297,11 +297,16 @@ class Chain {
         {
           cause: error,
           hint: 'give a CSV, NDJSON or Parquet file; the path is relative to the job file',
-          details: { path: step.path },
+          details: { path: fileOf(step) },
         },
       )
     }
   }
+}
+
+/** Where the step names its reference file; the nearest place that is there, where it does so otherwise. */
+function fileOf(step: JobStep): (string | number)[] {
+  return [...step.path, 'from', 'path']
 }
 
 /** The engine sniffs the types of reference data: it is small, and its columns are named by the step. */

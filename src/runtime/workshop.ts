@@ -170,7 +170,7 @@ async function loadReferences(session: Session, pipeline: Pipeline): Promise<voi
         throw problemsError(pipeline.job, [
           new AdflowError(
             'JOB_INVALID',
-            `the reference data \`${name}\` has ${twice?.['n']} repeated keys (${key.join(', ')})`,
+            `the reference data \`${name}\` has ${twice?.['n']} repeated ${Number(twice?.['n']) === 1 ? 'key' : 'keys'} (${key.join(', ')})`,
             {
               hint: 'each key must stand once, or matching rows would be doubled',
               details: { path },
