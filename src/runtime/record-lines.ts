@@ -26,9 +26,9 @@ export function csvRecords(plan: ReadPlan, format: Format<'csv'>, from: string):
   for (const column of plan.columns) {
     const name = header.get(column.from.toLowerCase())
     if (name === undefined) continue
-    const { raw } = source.value(column)
-    const json = `coalesce(TRY(${raw}::JSON), to_json(${raw}))`
-    fields.add(pathOf(column), column.type.kind === 'json' ? json : raw)
+    const { raw, parse } = source.value(column)
+    // Text that does not parse goes on as text: the contract refuses it in the place of a nested value.
+    fields.add(pathOf(column), parse === undefined ? raw : `coalesce(to_json(${parse(raw)}), to_json(${raw}))`)
     header.set(name.toLowerCase(), '')
   }
   for (const name of header.values()) if (name !== '') fields.add([name], ident(name))
