@@ -8,7 +8,7 @@ if (message !== undefined) {
 }
 // `adflow … | head`: the reader has seen enough.
 process.stdout.on('error', (error) => {
-  if (error.code === 'EPIPE') process.exit(process.exitCode ?? 0)
+  if (error.code === 'EPIPE') process.exit(process.exitCode ?? 141)
   throw error
 })
 const { execute } = await import('@oclif/core')
