@@ -53,7 +53,7 @@ export type Slot = 'a' | 'b'
 
 export type SlotReading =
   | { readonly slot: Slot; readonly state: 'absent' }
-  | { readonly slot: Slot; readonly state: 'damaged'; readonly reason: string }
+  | { readonly slot: Slot; readonly state: 'damaged'; readonly reason: string; readonly claimed?: string }
   | { readonly slot: Slot; readonly state: 'newer'; readonly format: number }
   | { readonly slot: Slot; readonly state: 'valid'; readonly checkpoint: Checkpoint; readonly checksum: string }
 
@@ -82,7 +82,14 @@ const TRAILER = /^sha256:([0-9a-f]{64})\n$/
 const TRAILER_BYTES = 'sha256:'.length + 64 + 1
 
 function decodeSlot(slot: Slot, bytes: Buffer): SlotReading {
-  const damaged = (reason: string): SlotReading => ({ slot, state: 'damaged', reason })
+  // What it says of itself may still be read, and must not be issued again.
+  const claimed = /"generation":"([1-9]\d{0,17})"/.exec(bytes.toString('latin1'))?.[1]
+  const damaged = (reason: string): SlotReading => ({
+    slot,
+    state: 'damaged',
+    reason,
+    ...(claimed === undefined ? {} : { claimed }),
+  })
   if (bytes.length === 0) return damaged('it is empty')
   const split = bytes.length - TRAILER_BYTES
   const trailer = split > 0 ? TRAILER.exec(bytes.toString('latin1', split)) : null

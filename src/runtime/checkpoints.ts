@@ -27,6 +27,8 @@ export interface CheckpointFallback {
   readonly reason: string
   /** The generation in use. */
   readonly generation: string
+  /** Generation that the unusable slot claims to be. */
+  readonly claimed?: string
 }
 
 export interface OpenOptions {
@@ -105,7 +107,7 @@ export class Checkpoints {
     this.#current = deepFreeze(opened.current)
     this.#saved = opened.saved
     this.fallback = opened.fallback
-    this.#nextGeneration = BigInt(opened.current.generation) + (opened.fallback === undefined ? 1n : 2n)
+    this.#nextGeneration = nextGeneration(opened)
   }
 
   /** true: nothing has ever been saved here. */
@@ -168,6 +170,16 @@ export class Checkpoints {
   }
 }
 
+/** Past what a slot that became unreadable may have held; what it claims is believed within reason, for it is damaged. */
+function nextGeneration({ current, fallback }: Opened): bigint {
+  const generation = BigInt(current.generation)
+  if (fallback === undefined) return generation + 1n
+  const claimed = BigInt(fallback.claimed ?? 0)
+  return claimed > generation && claimed < generation + BELIEVABLE ? claimed + 1n : generation + 2n
+}
+
+const BELIEVABLE = 1_000_000n
+
 function choose(directory: string, job: string, a: SlotReading, b: SlotReading) {
   if (a.state === 'valid' && b.state === 'valid') return chooseNewer(directory, job, a, b)
   const [newest, other] = a.state === 'valid' ? [a, b] : [b, a]
@@ -175,7 +187,8 @@ function choose(directory: string, job: string, a: SlotReading, b: SlotReading) 
   const { generation, previous } = newest.checkpoint
   // Only the first save of a chain leaves the other slot absent.
   if (other.state === 'absent' && previous === NO_PREVIOUS) return { newest }
-  return { newest, fallback: { slot: other.slot, reason: reasonOf(other), generation } }
+  const claimed = other.state === 'damaged' && other.claimed !== undefined ? { claimed: other.claimed } : {}
+  return { newest, fallback: { slot: other.slot, reason: reasonOf(other), generation, ...claimed } }
 }
 
 function chooseNewer(directory: string, job: string, a: Valid, b: Valid) {
