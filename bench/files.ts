@@ -37,7 +37,7 @@ const CONTRACT = `
 
 const job = (data: string) => `version: 1
 name: bench_files
-extract: { events: { type: files, path: "${data}/events-*.ndjson" } }
+extract: { events: { type: files, path: "${data}/events-*.ndjson", settle: 0s } }
 contract:
   columns:${CONTRACT.replaceAll('\n', '\n  ')}
 validate:
