@@ -545,6 +545,22 @@ describe('several bad files beside good ones', () => {
     expect(await loadedRows()).toBe(100 + 2000 + 20 + 2 + 10 + 10 + 1 + 1)
   })
 
+  it('keep a table that is replaced as it was, until every file could be read', async () => {
+    const yaml = ROWS_JOB.replace('table: rows }', 'table: rows, write: replace }').replace(/ {2}archive.*\n/, '')
+    job.put('job.yaml', yaml)
+    job.put('data/old.ndjson', lines(0, 10))
+    expect(await job.summary()).toMatchObject({ status: 'done' })
+    const rows = 'SELECT count(*) AS n FROM w.rows'
+    job.put('data/good.ndjson', lines(100, 150))
+    job.put('data/cut.parquet', 'this is no Parquet file, and long enough to be looked at')
+    expect(await job.summary()).toMatchObject({ status: 'gaps', exit: 65, passed: 50 })
+    expect(await job.warehouse(rows)).toEqual([{ n: '10' }])
+    rmSync(join(folder.path, 'data/cut.parquet'))
+    job.put('data/mended.ndjson', lines(200, 205))
+    expect(await job.summary()).toMatchObject({ status: 'done', passed: 5 })
+    expect(await job.warehouse(rows)).toEqual([{ n: '55' }])
+  })
+
   it('that cannot be opened at all (a folder, a pipe) are named', async () => {
     job.put('data/good.ndjson', lines(0, 5))
     mkdirSync(join(folder.path, 'data/folder.ndjson'))
