@@ -8,7 +8,8 @@ export default class Query extends BaseCommand {
   static override summary = 'SQL over what a job has made: warehouse tables, quarantine, ledger.'
   static override description =
     `DuckDB SQL, read-only. Tables: those of each duckdb store (also as <store>.<schema>.<table>), quarantine, and
-the ledger as ledger, batches, runs, gaps, conservation. The database file must not be open in a running job.`
+the ledger as ledger, batches, runs, gaps, conservation. The database file must not be open in a running job. Where the hash chain of
+the ledger does not hold, its tables are refused (exit 78); the others can be asked all the same.`
   static override examples = [
     {
       description: 'Spend by campaign',
@@ -43,10 +44,17 @@ the ledger as ledger, batches, runs, gaps, conservation. The database file must 
       this.stateDir(flags['state-dir'], job),
       await this.registry(),
       this.logger(flags),
+      { withoutLedger: true },
     )
     try {
       const result = await browser.session.jsonRows(args.sql).catch((error: unknown) => {
         const closed = Object.entries(browser.closed).map(([id, why]) => `${id}: ${why}`)
+        if (
+          error instanceof AdflowError &&
+          browser.damaged !== undefined &&
+          error.message.includes(browser.damaged.message)
+        )
+          throw browser.damaged
         if (error instanceof AdflowError && error.code === 'ENGINE_FAILED')
           throw new AdflowError(
             'USAGE',

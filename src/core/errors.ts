@@ -59,7 +59,10 @@ export const ERROR_CODES = {
     'A store holds batches of this job but the state directory has no checkpoint. Point --state-dir at the right one, or run `adflow recover`.',
   ),
   STATE_NEWER: spec(EXIT.config, 'The state was written by a newer adflow. Upgrade; nothing was touched.'),
-  LEDGER_DAMAGED: spec(EXIT.config, 'The ledger hash chain does not hold at the named place.'),
+  LEDGER_DAMAGED: spec(
+    EXIT.config,
+    'The hash chain of the ledger does not hold at the named segment, line and byte. Nothing was touched: keep the folder as evidence and restore it from a backup.',
+  ),
   NODE_TOO_OLD: spec(EXIT.config, 'This Node.js is too old for adflow.'),
   JOB_LOCKED: spec(
     EXIT.tryAgain,

@@ -49,10 +49,7 @@ const COLUMNS = {
 /** A SELECT of all events of the given segment files (paths or globs); of no events where there are none. */
 export function ledgerSelect(files: readonly string[]): string {
   const columns = Object.entries(COLUMNS)
-  if (files.length === 0) {
-    const nothing = columns.map(([name, [, type]]) => `NULL::${type} AS "${name}"`)
-    return `SELECT ${nothing.join(', ')} WHERE false`
-  }
+  if (files.length === 0) return `${eachColumn('NULL')} WHERE false`
   const renamed = columns.map(([name, [field]]) => `"${field}" AS "${name}"`)
   const types = columns.map(([, [field, type]]) => `${text(field)}: ${text(type)}`)
   // Reads while a run writes, and after a crash: an unfinished last line becomes a row of NULLs and is left out. No
@@ -62,12 +59,30 @@ export function ledgerSelect(files: readonly string[]): string {
   WHERE seq IS NOT NULL`
 }
 
+/** One row in which every column is this value. */
+function eachColumn(value: string): string {
+  return `SELECT ${Object.entries(COLUMNS)
+    .map(([name, [, type]]) => `${value}::${type} AS "${name}"`)
+    .join(', ')}`
+}
+
 const MAX_EVENT_BYTES = 64 * 1024 * 1024
 
 /** Statements that make the views `ledger`, `runs`, `batches`, `gaps` and `conservation`, in order. */
 export function ledgerViews(files: readonly string[]): readonly string[] {
+  return viewsOver(ledgerSelect(files))
+}
+
+/** The same views over a ledger that cannot be believed: whoever asks them gets this message as an error of the engine. */
+export function ledgerRaises(message: string): readonly string[] {
+  const raise = `error(${text(message)})`
+  // In the columns as well: a condition on a column that is always NULL would be decided without asking.
+  return viewsOver(`${eachColumn(raise)} FROM range(1) WHERE ${raise} IS NULL`)
+}
+
+function viewsOver(ledger: string): readonly string[] {
   return [
-    view('ledger', ledgerSelect(files)),
+    view('ledger', ledger),
     view('batches', BATCHES),
     view('runs', RUNS),
     view('gaps', GAPS),

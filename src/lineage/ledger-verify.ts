@@ -1,9 +1,9 @@
 /** Walks the whole hash chain of a ledger and names the first place where it does not hold. */
-import { createReadStream } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { AdflowError, localIoError } from '../core/errors.ts'
-import { GENESIS, type LedgerHead, readLine } from './ledger-line.ts'
+import { GENESIS, type LedgerHead } from './ledger-line.ts'
+import { type LedgerAnchor, walkSegment } from './ledger-walk.ts'
 
 /** Where the chain breaks. `line` is 1-based, `byte` is where that line begins; both within the segment. */
 export interface LedgerDamage {
@@ -18,12 +18,11 @@ export interface LedgerReport {
   readonly events: number
   readonly head: LedgerHead
   readonly damage?: LedgerDamage
-  /** Unfinished last line of the last segment: a write that is going on, or that a crash cut off. No damage. */
+  /** Torn last line of the last segment: a write that is going on, or that a crash cut off. No damage. */
   readonly torn?: { readonly segment: string; readonly byte: number; readonly bytes: number }
 }
 
 const SEGMENT = /^\d{6}\.ndjson$/
-const LINE_FEED = 10
 
 /** Segment file names in order: 000001.ndjson … */
 export async function ledgerSegments(directory: string): Promise<readonly string[]> {
@@ -39,11 +38,12 @@ export function segmentName(number: number): string {
   return `${String(number).padStart(6, '0')}.ndjson`
 }
 
-/** `anchor`: a head noted elsewhere (in the checkpoint, in an audit report). The chain alone cannot show that its newest
+/** `anchor`: a head noted elsewhere (in an audit report, in another system). The chain alone cannot show that its newest
  *  events were cut off, nor that all of it was written anew; an anchor can. */
-export async function verifyLedger(directory: string, anchor?: LedgerHead): Promise<LedgerReport> {
+export async function verifyLedger(directory: string, anchor?: LedgerAnchor): Promise<LedgerReport> {
   const names = await ledgerSegments(directory)
   let head: LedgerHead = GENESIS
+  let anchored = anchor === undefined
   let place = { segment: segmentName(1), line: 1, byte: 0 }
   const report = (more: Pick<LedgerReport, 'damage' | 'torn'> = {}): LedgerReport => ({
     segments: names.length,
@@ -56,51 +56,37 @@ export async function verifyLedger(directory: string, anchor?: LedgerHead): Prom
   for (const [index, segment] of names.entries()) {
     place = { segment: segmentName(index + 1), line: 1, byte: 0 }
     if (segment !== place.segment) return damage('the segment is missing')
-    for await (const { bytes, ended } of lines(join(directory, segment))) {
-      if (!ended && index < names.length - 1) return damage('the last line of a full segment is unfinished')
-      if (!ended) {
-        torn = { segment, byte: place.byte, bytes: bytes.length }
-        break
-      }
-      const reading = readLine(bytes)
-      if (!reading.ok) return damage(reading.reason)
-      if (reading.prev !== head.hash) return damage('the line is not chained to the one before')
-      if (reading.head.seq !== head.seq + 1) return damage(`event ${reading.head.seq} follows event ${head.seq}`)
-      if (reading.head.seq === anchor?.seq && reading.head.hash !== anchor.hash)
-        return damage('the event is not the one that was noted elsewhere under its number')
-      head = reading.head
-      place = { segment, line: place.line + 1, byte: place.byte + bytes.length + 1 }
-    }
+    const walk = await walkSegment(join(directory, segment), head, {
+      open: index === names.length - 1,
+      ...(anchor === undefined ? {} : { anchor }),
+    })
+    head = walk.head
+    place = { segment, line: walk.line, byte: walk.end }
+    anchored ||= walk.anchored
+    if (walk.damage !== undefined) return damage(walk.damage)
+    if (walk.end < walk.size) torn = { segment, byte: walk.end, bytes: walk.size - walk.end }
   }
-  if (anchor !== undefined && anchor.seq > head.seq)
-    return damage(`the ledger ends at event ${head.seq}, but event ${anchor.seq} was noted elsewhere`)
+  if (!anchored) return damage(notThere(head, anchor))
   return report(torn === undefined ? {} : { torn })
+}
+
+/** For whoever reads the ledger: figures of a chain that does not hold are worth nothing.
+ *  @throws AdflowError LEDGER_DAMAGED with the place. */
+export async function requireSoundLedger(directory: string): Promise<void> {
+  const { damage } = await verifyLedger(directory)
+  if (damage !== undefined) throw ledgerDamaged(directory, damage)
 }
 
 export function ledgerDamaged(directory: string, damage: LedgerDamage): AdflowError {
   const place = `${join(directory, damage.segment)}, line ${damage.line}, byte ${damage.byte}`
   return new AdflowError('LEDGER_DAMAGED', `the hash chain of the ledger does not hold at ${place}: ${damage.reason}`, {
-    hint: 'keep the folder as evidence and restore the ledger from a backup; nothing was touched',
+    hint: 'nothing was touched: keep the folder as evidence and restore it from a backup; without one, move it away, and the next run begins a new ledger',
     details: { ...damage },
   })
 }
 
-/** Lines without their line feed; `ended: false` for a last one that has none. */
-async function* lines(path: string): AsyncGenerator<{ readonly bytes: Buffer; readonly ended: boolean }> {
-  let parts: Buffer[] = []
-  try {
-    for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 }) as AsyncIterable<Buffer>) {
-      let from = 0
-      for (let to = chunk.indexOf(LINE_FEED); to >= 0; to = chunk.indexOf(LINE_FEED, from)) {
-        parts.push(chunk.subarray(from, to))
-        yield { bytes: parts.length === 1 ? chunk.subarray(from, to) : Buffer.concat(parts), ended: true }
-        parts = []
-        from = to + 1
-      }
-      if (from < chunk.length) parts.push(chunk.subarray(from))
-    }
-  } catch (error) {
-    throw localIoError(error, `read the ledger segment ${path}`)
-  }
-  if (parts.length > 0) yield { bytes: Buffer.concat(parts), ended: false }
+function notThere(head: LedgerHead, anchor: LedgerAnchor | undefined): string {
+  if (anchor?.seq !== undefined && anchor.seq > head.seq)
+    return `the ledger ends at event ${head.seq}, but event ${anchor.seq} was noted elsewhere`
+  return `the ledger ends at event ${head.seq}, and no event of it has the hash that was noted elsewhere: its end was cut off, or it was written anew`
 }

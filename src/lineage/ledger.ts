@@ -1,6 +1,6 @@
 /**
  * The append-only event store of one job: NDJSON segments in a hash chain. Many appends share one write and one fsync.
- * Opening reads the tail of the last segment only; `verifyLedger` walks everything.
+ * Opening walks the segment that it goes on with; `verifyLedger` walks everything.
  */
 import { type FileHandle, mkdir, open } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -10,8 +10,9 @@ import { localIoError } from '../core/errors.ts'
 import { GroupCommit } from '../core/group-commit.ts'
 import type { LedgerEvent } from './events.ts'
 import { GENESIS, type LedgerHead, sealLine } from './ledger-line.ts'
-import { headOf, readBytes, readTail, type Tail } from './ledger-tail.ts'
+import { headOf, readBytes } from './ledger-tail.ts'
 import { ledgerDamaged, ledgerSegments, segmentName, verifyLedger } from './ledger-verify.ts'
+import { type SegmentWalk, walkSegment } from './ledger-walk.ts'
 
 export interface LedgerOptions {
   /** Stamped on every event. */
@@ -39,17 +40,18 @@ export async function openLedger(directory: string, options: LedgerOptions = {})
     const names = await ledgerSegments(directory)
     if (names.some((name, index) => name !== segmentName(index + 1))) throw await damaged(directory)
     const number = Math.max(names.length, 1)
+    const before = number === 1 ? GENESIS : await headOf(join(directory, segmentName(number - 1)))
+    if (before === undefined) throw await damaged(directory)
     const path = join(directory, segmentName(number))
+    if (names.length === 0) await (await open(path, 'a')).close()
+    const walk = await walkSegment(path, before, { open: true })
+    // Nothing is touched where the chain does not hold: what stands there is evidence.
+    if (walk.damage !== undefined) throw await damaged(directory)
     const handle = await open(path, 'a+')
     try {
       await syncDirectory(directory)
-      const tail = await readTail(handle)
-      let head = tail.head
-      // A crash between the creation of a segment and its first line: the chain goes on from the segment before.
-      if (tail.end === 0 && number > 1) head = await headOf(join(directory, segmentName(number - 1)))
-      if (head === undefined && (tail.end > 0 || number > 1)) throw await damaged(directory)
-      const cut = tail.size === tail.end ? undefined : await cutOff(directory, segmentName(number), handle, tail)
-      return new Ledger(directory, options, { handle, number, bytes: tail.end, head: head ?? GENESIS, cut })
+      const cut = walk.size === walk.end ? undefined : await cutOff(directory, segmentName(number), handle, walk)
+      return new Ledger(directory, options, { handle, number, bytes: walk.end, head: walk.head, cut })
     } catch (error) {
       await handle.close()
       throw error
@@ -60,12 +62,17 @@ export async function openLedger(directory: string, options: LedgerOptions = {})
 }
 
 /** The bytes are kept aside: should they not be a torn write, they are evidence. */
-async function cutOff(directory: string, segment: string, handle: FileHandle, tail: Tail): Promise<LedgerCut> {
-  const kept = `${segment}.${tail.end}.cut`
-  await writeDurably(join(directory, kept), await readBytes(handle, tail.end, tail.size))
-  await handle.truncate(tail.end)
+async function cutOff(
+  directory: string,
+  segment: string,
+  handle: FileHandle,
+  { end, size }: SegmentWalk,
+): Promise<LedgerCut> {
+  const kept = `${segment}.${end}.cut`
+  await writeDurably(join(directory, kept), await readBytes(handle, end, size))
+  await handle.truncate(end)
   await handle.sync()
-  return { segment, byte: tail.end, bytes: tail.size - tail.end, kept }
+  return { segment, byte: end, bytes: size - end, kept }
 }
 
 interface Stamped {

@@ -4,6 +4,7 @@ import { AdflowError } from '../core/errors.ts'
 import type { JobExtractor } from '../core/job/job.ts'
 import { redact } from '../core/job/secrets.ts'
 import type { StoreOutcome } from '../lineage/events.ts'
+import { headText } from '../lineage/ledger-line.ts'
 import type { Batch, BatchesOptions } from './batch.ts'
 import type { Budgets } from './budgets.ts'
 import type { Pipeline } from './pipeline.ts'
@@ -67,7 +68,13 @@ export class Books {
         lanes[chunk.range.lane] = { ...position, ...(Object.keys(loaders).length === 0 ? {} : { loaders }) }
       }
       draft.sources[id] = lanes
-      draft.extra = { ...draft.extra, ...this.#budgets.memory(), baseline: this.#nextBaseline(refined.rows) }
+      draft.extra = {
+        ...draft.extra,
+        ...this.#budgets.memory(),
+        baseline: this.#nextBaseline(refined.rows),
+        // `adflow audit verify` sees by it that the end of the ledger is gone.
+        ledger: headText(ledger.head),
+      }
     })
     await source.extractor.commit?.(saver.state.sources[id] ?? {})
     addBatch(summary, { counts: refined.counts, rows: refined.rows, bytes: chunk.bytes, stores })

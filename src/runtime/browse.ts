@@ -10,8 +10,8 @@ import type { Job } from '../core/job/job.ts'
 import type { Registry } from '../core/registry.ts'
 import { Engine, type Session } from '../engine/session.ts'
 import { ident, list } from '../engine/sql-text.ts'
-import { ledgerViews } from '../lineage/ledger-sql.ts'
-import { ledgerSegments } from '../lineage/ledger-verify.ts'
+import { ledgerRaises, ledgerViews } from '../lineage/ledger-sql.ts'
+import { ledgerDamaged, ledgerSegments, verifyLedger } from '../lineage/ledger-verify.ts'
 import { type StateDir, stateDirOf } from './state-dir.ts'
 
 export interface Browser {
@@ -20,21 +20,33 @@ export interface Browser {
   readonly warehouses: readonly string[]
   /** Stores that could not be opened, and why. */
   readonly closed: Readonly<Record<string, string>>
+  /** The ledger is damaged: its views raise this when they are asked. */
+  readonly damaged?: AdflowError
   close(): void
 }
 
 const QUARANTINE_COLUMNS =
   "{token: 'VARCHAR', source: 'VARCHAR', lane: 'VARCHAR', origin: 'VARCHAR', 'at': 'TIMESTAMP', byte_from: 'BIGINT', byte_to: 'BIGINT', line: 'BIGINT', rule: 'VARCHAR', field: 'VARCHAR', reason: 'VARCHAR', failures: 'STRUCT(rule VARCHAR, field VARCHAR, reason VARCHAR)[]', raw: 'VARCHAR', raw_base64: 'VARCHAR'}"
 
-/** `stores: false` leaves the warehouses closed: a running job holds them. */
+export interface BrowserOptions {
+  /** false leaves the warehouses closed: a running job holds them. */
+  readonly stores?: boolean
+  /** true: a damaged ledger leaves the other tables open. */
+  readonly withoutLedger?: boolean
+}
+
+/** @throws AdflowError LEDGER_DAMAGED, unless the browser may do without. */
 export async function openBrowser(
   job: Job,
   stateDir: string,
   registry: Registry,
   log: Logger,
-  { stores = true }: { readonly stores?: boolean } = {},
+  { stores = true, withoutLedger = false }: BrowserOptions = {},
 ): Promise<Browser> {
   const state = stateDirOf(stateDir, job.name)
+  const { damage } = await verifyLedger(state.ledger)
+  const damaged = damage === undefined ? undefined : ledgerDamaged(state.ledger, damage)
+  if (damaged !== undefined && !withoutLedger) throw damaged
   const engine = await Engine.open({
     memoryBytes: Math.max(job.resources.memoryLimitBytes, 1_000_000_000),
     threads: job.resources.threads,
@@ -46,7 +58,8 @@ export async function openBrowser(
     const { warehouses, closed } = stores
       ? await attachStores(job, registry, log, session)
       : { warehouses: [], closed: {} }
-    for (const view of ledgerViews(await segments(state))) await session.run(view)
+    const views = damaged === undefined ? ledgerViews(await segments(state)) : ledgerRaises(damaged.message)
+    for (const view of views) await session.run(view)
     await session.run(
       `CREATE OR REPLACE VIEW quarantine AS ${await quarantineSelect(state, job.resources.maxRecordBytes)}`,
     )
@@ -58,6 +71,7 @@ export async function openBrowser(
       session,
       warehouses,
       closed,
+      ...(damaged === undefined ? {} : { damaged }),
       close: () => {
         session.close()
         engine.close()

@@ -11,7 +11,7 @@ import { Engine } from '../engine/session.ts'
 import { ident, list, literal } from '../engine/sql-text.ts'
 import { openLedger } from '../lineage/ledger.ts'
 import { ledgerSelect } from '../lineage/ledger-sql.ts'
-import { ledgerSegments } from '../lineage/ledger-verify.ts'
+import { ledgerSegments, requireSoundLedger } from '../lineage/ledger-verify.ts'
 import type { Checkpoint, LaneCheckpoint } from './checkpoint-slot.ts'
 import { openCheckpoints } from './checkpoints.ts'
 import { lockJob } from './lock.ts'
@@ -50,6 +50,8 @@ export async function changeState(options: ChangeOptions): Promise<StateChange> 
   const state = await openStateDir(options.stateDir, job.name)
   const lock = await lockJob(state.path, { command: options.command, run: uuidv7() })
   try {
+    // Edges and marks are looked up in the ledger: a line that is passed over in silence would leave records behind.
+    await requireSoundLedger(state.ledger)
     const checkpoints = await openCheckpoints(state.path, job.name)
     const before = checkpoints.current
     const lanes = lanesOf(before, options)

@@ -9,6 +9,7 @@ import { comparePositions, START } from '../core/positions.ts'
 import { tokenNumber } from '../core/token.ts'
 import { ident } from '../engine/sql-text.ts'
 import { openLedger } from '../lineage/ledger.ts'
+import { requireSoundLedger } from '../lineage/ledger-verify.ts'
 import type { LaneCheckpoint, PlannedBatch } from './checkpoint-slot.ts'
 import { openCheckpoints, setAsideCheckpoints } from './checkpoints.ts'
 import { lockJob } from './lock.ts'
@@ -55,6 +56,8 @@ export async function recoverJob(options: RecoverOptions): Promise<Recovery> {
           hint: 'a run follows the stores by itself; --force rebuilds the positions all the same',
         },
       )
+    // The recovery is an event of the ledger: one that cannot be written must not happen.
+    await requireSoundLedger(state.ledger)
     const workshop = await openWorkshop({ ...options, state })
     try {
       const histories = new Map<string, readonly StoreRecord[]>()

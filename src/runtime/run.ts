@@ -46,11 +46,12 @@ export async function runJob(options: RunOptions): Promise<RunSummary> {
   const state = await openStateDir(options.stateDir, options.job.name)
   const lock = await lockJob(state.path, { command: options.command, run: uuidv7() })
   try {
-    await emptyStateFolders(state)
     const checkpoints = await openCheckpoints(state.path, options.job.name)
     const run = lock.run
+    // Before anything is touched: where the ledger is damaged, nothing may change.
     const ledger = await openLedger(state.ledger, { run })
     try {
+      await emptyStateFolders(state)
       return await inLedger(options, state, checkpoints, ledger, run)
     } finally {
       await ledger.close()
