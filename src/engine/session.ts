@@ -8,6 +8,7 @@ import {
   DuckDBInstance,
   type DuckDBType,
   type DuckDBValue,
+  version,
 } from '@duckdb/node-api'
 import type { EngineAccess, EngineConnection } from '../core/contracts.ts'
 import { AdflowError, localIoError } from '../core/errors.ts'
@@ -56,6 +57,11 @@ export class Engine {
 
   async connect(): Promise<Session> {
     return new Session(await this.#instance.connect())
+  }
+
+  /** Of the engine itself, such as `v1.5.6`. */
+  get version(): string {
+    return version()
   }
 
   close(): void {

@@ -20,6 +20,8 @@ export interface RunStarted {
   /** Version of adflow. */
   readonly version: string
   readonly epoch: string
+  /** What the run was made of: the name of a file in the folder `pins` of the state directory. */
+  readonly pin: string
 }
 
 export interface RunEnded {
@@ -69,6 +71,8 @@ export interface StoreOutcome {
   readonly status: 'loaded' | 'repeated' | 'owed'
   /** Table name, file paths. */
   readonly outputs: readonly string[]
+  /** Where the store reads another output than `main`: the token under which it has the batch. */
+  readonly token?: string
 }
 
 /** The books of one batch. A batch that is repeated after a crash is closed again; the last one counts. */
@@ -80,6 +84,10 @@ export interface BatchClosed extends RangeFields {
   /** Digest of the chunk. */
   readonly digest: string
   readonly bytes: number
+  /** ISO 8601 UTC: now() of the batch. */
+  readonly clock: string
+  /** The extractor's evidence at the end of the range: with it the next range can be cut without those before. */
+  readonly mark?: string
   readonly counts: BatchCounts
   readonly sums: BatchSums
   readonly stores: PerId<StoreOutcome>

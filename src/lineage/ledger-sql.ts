@@ -10,6 +10,7 @@ const COLUMNS = {
   command: ['command', 'VARCHAR'],
   version: ['version', 'VARCHAR'],
   epoch: ['epoch', 'BIGINT'],
+  pin: ['pin', 'VARCHAR'],
   status: ['status', 'VARCHAR'],
   exit: ['exit', 'INTEGER'],
   code: ['code', 'VARCHAR'],
@@ -25,12 +26,14 @@ const COLUMNS = {
   origin: ['origin', 'VARCHAR'],
   digest: ['digest', 'VARCHAR'],
   bytes: ['bytes', 'BIGINT'],
+  clock: ['clock', 'VARCHAR'],
+  mark: ['mark', 'VARCHAR'],
   counts: [
     'counts',
     'STRUCT("read" BIGINT, quarantined MAP(VARCHAR, BIGINT), filtered MAP(VARCHAR, BIGINT), deduplicated BIGINT, warned MAP(VARCHAR, BIGINT))',
   ],
   sums: ['sums', 'STRUCT("read" HUGEINT, quarantined HUGEINT, filtered HUGEINT, deduplicated HUGEINT, "out" HUGEINT)'],
-  stores: ['stores', 'MAP(VARCHAR, STRUCT("rows" BIGINT, status VARCHAR, outputs VARCHAR[]))'],
+  stores: ['stores', 'MAP(VARCHAR, STRUCT("rows" BIGINT, status VARCHAR, outputs VARCHAR[], token VARCHAR))'],
   unaccounted: ['unaccounted', 'BIGINT'],
   loader: ['loader', 'VARCHAR'],
   rows: ['rows', 'BIGINT'],
@@ -90,9 +93,10 @@ function viewsOver(ledger: string): readonly string[] {
   ]
 }
 
-/** One row per batch: its books as they were closed last. A batch repeated after a crash is the same batch. */
+/** One row per batch: its books as they were closed last. A batch repeated after a crash is the same batch. `_batch` is the number
+ *  that loaders write beside the rows of the main output (core/token.ts). */
 const BATCHES = `
-SELECT token, sequence, source, lane, range_from, range_to, origin, digest, bytes, counts."read" AS "read",
+SELECT token, TRY_CAST('0x' || token[1:16] AS UBIGINT)::BIT::BIGINT AS _batch, sequence, source, lane, range_from, range_to, origin, digest, bytes, clock, mark, counts."read" AS "read",
   coalesce(list_sum(map_values(counts.quarantined)), 0)::BIGINT AS quarantined,
   coalesce(list_sum(map_values(counts.filtered)), 0)::BIGINT AS filtered,
   counts.deduplicated AS deduplicated,
@@ -103,7 +107,7 @@ QUALIFY row_number() OVER (PARTITION BY token ORDER BY seq DESC) = 1`
 
 /** One row per run, with what it closed. A run without an end is going on, or was killed. */
 const RUNS = `
-SELECT s.run, s.job, s.command, s.version, s.epoch, s.time AS started_at, e.time AS ended_at,
+SELECT s.run, s.job, s.command, s.version, s.epoch, s.pin, s.time AS started_at, e.time AS ended_at,
   coalesce(e.status, 'unfinished') AS status, e.exit, e.code, e.message,
   coalesce(b.batches, 0) AS batches, coalesce(b."read", 0)::BIGINT AS "read"
 FROM (FROM ledger WHERE type = 'run_started') s

@@ -20,6 +20,7 @@ import type {
 import { defineLoader } from '../core/define.ts'
 import { AdflowError } from '../core/errors.ts'
 import { didYouMean } from '../core/job/suggest.ts'
+import { tokenNumber } from '../core/token.ts'
 import type { TypedColumn } from '../engine/exact.ts'
 import { readSeveralTimes } from '../engine/materialise.ts'
 import { ident } from '../engine/sql-text.ts'
@@ -53,6 +54,12 @@ const options = z
       .describe(
         'New columns are added to the table, and integers and decimals widened where that loses nothing. false: any difference is an error.',
       ),
+    batch_column: z
+      .union([z.literal(false), z.string().min(1)])
+      .default('_batch')
+      .describe(
+        'Column (bigint) with the number of the batch that wrote the row: by it `trace`, `prove` and `reconcile` know whence a row came. false: no such column.',
+      ),
   })
   .superRefine((value, context) => {
     if ((value.write === 'merge') === (value.key !== undefined)) return
@@ -71,12 +78,16 @@ class DuckdbLoader implements Loader {
   readonly #next: TableName
   readonly #label: string
   readonly #place: LedgerPlace
+  #batchColumn: string | false
+  readonly #log: ComponentEnv['log']
   /** Column lists that the table is known to take. */
   readonly #fitted = new Set<string>()
 
   constructor(loaderOptions: Options, env: ComponentEnv) {
     const { path, schema, table } = loaderOptions
     this.#options = loaderOptions
+    this.#batchColumn = loaderOptions.batch_column
+    this.#log = env.log
     this.#file = warehouseFile(path, env.baseDir)
     const database = aliasOf(this.#file)
     this.#target = { database, schema, table }
@@ -95,12 +106,15 @@ class DuckdbLoader implements Loader {
       this.#checkKey(columns)
       await engine.run(`CREATE SCHEMA IF NOT EXISTS ${ident(database)}.${ident(schema)}`)
       await createLedger(engine, database)
+      await this.#chooseBatchColumn(engine)
+      const numbered = this.#batchColumn
+      const wanted = numbered === false ? columns : [...columns, { name: numbered, type: 'BIGINT' }]
       const unfinished = (await tableColumns(engine, this.#next)).length > 0
       if (this.#options.write !== 'replace') {
         if (unfinished) throw this.#unfinishedReplace()
-        await this.#fit(engine, columns)
+        await this.#fit(engine, wanted)
       } else if (!this.#options.evolve && (await tableColumns(engine, this.#target)).length > 0)
-        await this.#fit(engine, columns)
+        await this.#fit(engine, wanted)
     })
   }
 
@@ -112,13 +126,14 @@ class DuckdbLoader implements Loader {
         if (held.digest !== batch.digest) throw this.#otherBytes(batch, held.digest)
         return this.#receipt(held.rows, true)
       }
-      const columns = await columnsOf(engine, batch.relation)
+      const relation = this.#numbered(batch)
+      const columns = await columnsOf(engine, relation)
       if (this.#options.write === 'replace') await this.#fitNext(engine, columns)
       else await this.#fitOnce(engine, columns)
       const { key } = this.#options
-      if (key === undefined) return this.#commit(batch, (relation) => this.#append(engine, relation))
-      return readSeveralTimes(engine, batch.relation, (relation) =>
-        this.#commit({ ...batch, relation }, () => mergeBatch(engine, this.#target, { relation, columns, key })),
+      if (key === undefined) return this.#commit(batch, () => this.#append(engine, relation))
+      return readSeveralTimes(engine, relation, (table) =>
+        this.#commit(batch, () => mergeBatch(engine, this.#target, { relation: table, columns, key })),
       )
     })
   }
@@ -149,12 +164,30 @@ class DuckdbLoader implements Loader {
   }
 
   /** The rows and the batch's own entry, or neither. */
-  #commit(batch: LoadBatch, put: (relation: string) => Promise<number>): Promise<Receipt> {
+  #commit(batch: LoadBatch, put: () => Promise<number>): Promise<Receipt> {
     return transaction(batch.engine, async () => {
-      const rows = await put(batch.relation)
+      const rows = await put()
       await recordBatch(batch.engine, this.#place, batch, rows)
       return this.#receipt(rows, false)
     })
+  }
+
+  /** A table that was made without the column, and must stay as it is, goes without. */
+  async #chooseBatchColumn(engine: EngineConnection): Promise<void> {
+    const { batch_column: wanted, evolve } = this.#options
+    const existing = evolve || wanted === false ? [] : await tableColumns(engine, this.#target)
+    if (wanted === false || existing.length === 0 || existing.some(({ name }) => sameName(name, wanted))) return
+    this.#batchColumn = false
+    this.#log.warn(
+      `${this.#label} has no column ${wanted}, and evolve: false keeps it so: nobody can trace its rows; add ${wanted} BIGINT, or set batch_column: false`,
+    )
+  }
+
+  /** The rows with the number of their batch. */
+  #numbered({ relation, token }: LoadBatch): string {
+    const column = this.#batchColumn
+    if (column === false) return relation
+    return `(SELECT *, (${tokenNumber(token)})::BIGINT AS ${ident(column)} FROM ${relation} AS batch)`
   }
 
   async #append(engine: EngineConnection, relation: string): Promise<number> {
@@ -241,6 +274,10 @@ class DuckdbLoader implements Loader {
   }
 }
 
+function sameName(one: string, other: string): boolean {
+  return one.toLowerCase() === other.toLowerCase()
+}
+
 export default defineLoader({
   summary: 'Loads into a table of a DuckDB file, the embedded warehouse.',
   description: `The file is attached to the engine, so a batch goes in by one \`INSERT … SELECT\`. Rows and the batch's entry in the
@@ -259,6 +296,10 @@ that table, and the next run goes on with it: a table with only the rest of the 
 new to read leaves the table as it is; one that reads something of which no row passes leaves it empty. Views stay; indexes and
 constraints of the old table are gone with it.
 
+**batch_column** is written with each row and costs next to nothing, since all rows of a batch have the same number. It is the first 64
+bits of the token, signed: \`_batch\` of \`batches\` in \`adflow query\`. Rows that were there before have NULL; a table that
+\`evolve: false\` keeps as it is goes without.
+
 **evolve** adds columns (NULL in older rows) and widens integers and decimals where every old and new value stays exact. Any
 other difference of type is refused with STORE_MISMATCH before anything is written.
 
@@ -270,8 +311,18 @@ DuckDB lets one process write to a file at a time. Batches of several loaders on
     makeFolderOf(file)
     return { attach: [{ file, as: aliasOf(file) }] }
   },
-  async check({ key = [] }, { path, columns }) {
+  async check({ key = [], batch_column }, { path, columns }) {
     const names = columns.map(({ name }) => name)
+    const taken = batch_column === false ? undefined : names.find((name) => sameName(name, batch_column))
+    if (taken !== undefined)
+      return [
+        {
+          kind: 'mistake',
+          message: `the column ${taken} reaches the loader, and is the one that numbers the batches`,
+          hint: 'rename it in a step, or give `batch_column` another name',
+          path: [...path, 'batch_column'],
+        },
+      ]
     const known = new Set(names.map((name) => name.toLowerCase()))
     return key.flatMap((name, index): LoaderRemark[] => {
       if (known.has(name.toLowerCase())) return []

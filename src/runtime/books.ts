@@ -53,6 +53,8 @@ export class Books {
         origin: chunk.origin,
         digest: chunk.digest,
         bytes: chunk.bytes,
+        clock: plan.clock,
+        ...(chunk.mark === undefined ? {} : { mark: chunk.mark }),
         counts: refined.counts,
         sums: refined.sums,
         stores,

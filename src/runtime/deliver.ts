@@ -4,6 +4,7 @@ import { tokenOf } from '../core/token.ts'
 import type { StoreOutcome } from '../lineage/events.ts'
 import { type Batch, type BatchesOptions, infoOf } from './batch.ts'
 import { isDataError } from './chain.ts'
+import { MAIN } from './pipeline.ts'
 import type { Refined } from './refine.ts'
 import type { Delivery, Store } from './store.ts'
 
@@ -24,20 +25,24 @@ export async function deliver(
     const delivery = deliveryFor(batch, refined, store, job.name, saver.state.epoch)
     offered()
     if (store.down !== undefined) {
-      outcomes[store.id] = await store.owe(delivery, batch.session)
+      outcomes[store.id] = booked(store, delivery, await store.owe(delivery, batch.session))
       continue
     }
     const outcome = await store.attempt(delivery, batch.session)
     // Before a crash the batch was looked at, and the store has fewer rows of it than it has records: look again.
     if (refined.direct && !(outcome instanceof AdflowError) && outcome.rows !== refined.rows)
       throw new AdflowError('ENGINE_FAILED', `${store.id} has ${outcome.rows} rows of ${refined.rows} records`)
-    if (!(outcome instanceof AdflowError)) outcomes[store.id] = outcome
+    if (!(outcome instanceof AdflowError)) outcomes[store.id] = booked(store, delivery, outcome)
     else if (refined.streamed && isDataError(outcome)) throw outcome
     else later.push({ store, delivery, error: outcome })
   }
   for (const { store, delivery, error } of later)
-    outcomes[store.id] = await store.persist(delivery, batch.session, error)
+    outcomes[store.id] = booked(store, delivery, await store.persist(delivery, batch.session, error))
   return outcomes
+}
+
+function booked({ input }: Store, { token }: Delivery, outcome: StoreOutcome): StoreOutcome {
+  return input === MAIN ? outcome : { ...outcome, token }
 }
 
 function deliveryFor(batch: Batch, refined: Refined, store: Store, job: string, epoch: string): Delivery {
@@ -47,7 +52,7 @@ function deliveryFor(batch: Batch, refined: Refined, store: Store, job: string, 
   const parts = { job, source: source.config.id, range: chunk.range, epoch }
   return {
     ...infoOf(job, batch),
-    token: store.input === 'main' ? token : tokenOf({ ...parts, output: store.input }),
+    token: store.input === MAIN ? token : tokenOf({ ...parts, output: store.input }),
     sequence: plan.sequence,
     origin: chunk.origin,
     batch: token,

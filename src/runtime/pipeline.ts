@@ -80,6 +80,8 @@ export interface CompileOptions {
   readonly evolved?: Readonly<Record<string, string>>
   /** Reference tables that the engine holds already: their files are out of reach after the lock-down. */
   readonly references?: readonly Reference[]
+  /** Absolute path of a reference file → where to read it. Default: there. */
+  readonly locate?: (file: string) => Promise<string>
 }
 
 export async function compilePipeline({
@@ -88,6 +90,7 @@ export async function compilePipeline({
   session,
   evolved = {},
   references = [],
+  locate = async (file) => file,
 }: CompileOptions): Promise<Pipeline> {
   const problems: AdflowError[] = []
   const attempt = async <T>(work: () => Promise<T>): Promise<T | undefined> => {
@@ -114,7 +117,7 @@ export async function compilePipeline({
   }
   for (const rule of job.rowRules) await attempt(() => booleanOf(analysis, rule.check, base))
   const batchRules = await attempt(() => compileBatchRules(job, base, analysis))
-  const chain = new Chain(job, registry, session, analysis, base, references)
+  const chain = new Chain({ job, registry, session, analysis, base, loaded: references, locate })
   await attempt(() => chain.compile())
   for (const loader of job.load)
     if (loader.input !== undefined && problems.length === 0 && !chain.outputs.has(loader.input))
@@ -184,6 +187,16 @@ async function booleanOf(analysis: Analysis, expression: Expression, input: Rela
     })
 }
 
+interface ChainParts {
+  readonly job: Job
+  readonly registry: Registry
+  readonly session: Session
+  readonly analysis: Analysis
+  readonly base: Relation
+  readonly loaded: readonly Reference[]
+  readonly locate: NonNullable<CompileOptions['locate']>
+}
+
 /** The steps in order. A set-wise step with an id of its own branches off; everything else continues the chain. */
 class Chain {
   readonly stages: Stage[] = []
@@ -197,16 +210,11 @@ class Chain {
   readonly #session: Session
   readonly #analysis: Analysis
   readonly #loaded: readonly Reference[]
+  readonly #locate: NonNullable<CompileOptions['locate']>
 
-  constructor(
-    job: Job,
-    registry: Registry,
-    session: Session,
-    analysis: Analysis,
-    base: Relation,
-    loaded: readonly Reference[],
-  ) {
+  constructor({ job, registry, session, analysis, base, loaded, locate }: ChainParts) {
     this.#loaded = loaded
+    this.#locate = locate
     this.#job = job
     this.#registry = registry
     this.#session = session
@@ -280,9 +288,11 @@ class Chain {
     format?: ReferenceFormat,
   ): Promise<{ table: string; columns: readonly Column[] }> {
     const table = ident(`reference_${step.id}_${name}`)
-    const select = `SELECT * FROM ${referenceReader(resolve(this.#job.baseDir, file), format)}`
+    const loaded = this.#loaded.some((reference) => reference.table === table)
+    const original = resolve(this.#job.baseDir, file)
+    const place = loaded ? original : await this.#locate(original)
+    const select = `SELECT * FROM ${referenceReader(place, format ?? formatOf(original))}`
     try {
-      const loaded = this.#loaded.some((reference) => reference.table === table)
       const columns = await this.#session.describe(loaded ? `SELECT * FROM ${table}` : select)
       if (!this.references.some((reference) => reference.table === table))
         this.references.push({ table, name, file, select, keys: [], path: fileOf(step) })
@@ -293,7 +303,7 @@ class Chain {
     } catch (error) {
       throw new AdflowError(
         'SQL_INVALID',
-        `cannot read the reference data ${basename(file)}: ${(error as Error).message.split('\n', 1)[0]}`,
+        `cannot read the reference data ${basename(file)}: ${(error as Error).message.split('\n', 1)[0]?.replaceAll(place, original)}`,
         {
           cause: error,
           hint: 'give a CSV, NDJSON or Parquet file; the path is relative to the job file',
@@ -309,12 +319,14 @@ function fileOf(step: JobStep): (string | number)[] {
   return [...step.path, 'from', 'path']
 }
 
+const FORMATS: Readonly<Record<string, ReferenceFormat>> = { '.csv': 'csv', '.tsv': 'csv', '.parquet': 'parquet' }
+
+function formatOf(file: string): ReferenceFormat {
+  return FORMATS[extname(file.replace(/\.(gz|zst)$/, ''))] ?? 'ndjson'
+}
+
 /** The engine sniffs the types of reference data: it is small, and its columns are named by the step. */
-function referenceReader(file: string, format: ReferenceFormat | undefined): string {
-  const kind =
-    format ??
-    { '.csv': 'csv', '.tsv': 'csv', '.parquet': 'parquet' }[extname(file.replace(/\.(gz|zst)$/, ''))] ??
-    'ndjson'
+function referenceReader(file: string, kind: ReferenceFormat): string {
   if (kind === 'csv') return `read_csv(${literal(file)}, header = true, sample_size = -1)`
   if (kind === 'parquet') return `read_parquet(${literal(file)})`
   return `read_json(${literal(file)}, format = 'newline_delimited', sample_size = -1)`

@@ -41,6 +41,8 @@ export interface Refined {
   readonly quarantine: readonly QuarantineRecord[]
   readonly warnings: readonly string[]
   readonly damaged: boolean
+  /** Ordinals of records that never became rows, ascending: see toOrdinals(). */
+  readonly removed: readonly number[]
   /** Outputs are SQL still to be evaluated: an expression may yet fail inside a store's write. */
   readonly streamed: boolean
   /** Nothing was looked at yet: the one store reads the chunk itself, and must take every record. */
@@ -77,6 +79,7 @@ export async function refineDirect(
     quarantine: [],
     warnings: [],
     damaged: false,
+    removed: [],
     streamed: true,
     direct: true,
   }
@@ -127,6 +130,7 @@ async function refineOnce(chunk: Chunk, options: RefineOptions): Promise<Refined
     quarantine: await quarantineRecords(chunk, [...verdicts.quarantined, ...late], session),
     warnings,
     damaged: admitted.removed.length > 0,
+    removed: admitted.removed,
     streamed: !options.guarded,
     direct: false,
   }

@@ -11,6 +11,7 @@ import { Batches } from './batches.ts'
 import { type Checkpoints, openCheckpoints } from './checkpoints.ts'
 import { GroupSaver } from './group-saver.ts'
 import { lockJob } from './lock.ts'
+import { Pins } from './pins.ts'
 import { batchesAhead } from './resume.ts'
 import { Spool } from './spool.ts'
 import { emptyStateFolders, openStateDir, type StateDir } from './state-dir.ts'
@@ -80,8 +81,11 @@ async function inLedger(
     summary.warnings.push(redact(text))
     log.warn(text)
   }
-  const workshop = await openWorkshop({ ...options, state, ...evolvedOf(checkpoints) })
+  const pins = new Pins(state.pins)
+  const evolved = evolvedOf(checkpoints)
+  const workshop = await openWorkshop({ ...options, state, ...evolved, locate: (file) => pins.keep(file) })
   try {
+    const pin = await pins.save({ job, adflow: options.version, engine: workshop.engine.version, ...evolved })
     await ledger.append([
       {
         type: 'run_started',
@@ -90,6 +94,7 @@ async function inLedger(
         command: redact(options.command),
         version: options.version,
         epoch: checkpoints.current.epoch,
+        pin,
       },
     ])
     if (checkpoints.fallback !== undefined) {

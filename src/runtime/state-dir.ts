@@ -32,6 +32,8 @@ export interface StateDir {
   /** Where the engine spills; empty between runs. */
   readonly temp: string
   readonly quarantine: string
+  /** What runs were made of. */
+  readonly pins: string
   /** State tables of steps. */
   readonly database: string
   spoolOf(loader: string): string
@@ -47,6 +49,7 @@ export function stateDirOf(directory: string, job: string): StateDir {
     chunks: join(path, 'chunks'),
     temp: join(path, 'temp'),
     quarantine: join(path, 'quarantine'),
+    pins: join(path, 'pins'),
     database: join(path, 'state.duckdb'),
     spoolOf: (loader) => join(path, 'spool', loader),
   }

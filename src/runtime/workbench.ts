@@ -1,5 +1,6 @@
 /** What a stage or a test works with: the parts of a run in a temporary folder, without the state of the job. */
-import { mkdtemp, realpath, rm } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { copyFile, mkdtemp, realpath, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
@@ -21,6 +22,12 @@ export interface BenchOptions {
   readonly log: Logger
   /** Outputs that are read, each as often as one likes: they are put in tables. */
   readonly outputs: readonly string[]
+  /** Columns that `unknown: evolve` had added: name → engine type. */
+  readonly evolved?: Readonly<Record<string, string>>
+  /** Absolute path of a reference file → where to read it. Default: there. */
+  readonly locate?: (file: string) => Promise<string>
+  /** State file of a job, of which a copy is worked on: what its steps remember. Default: they begin with nothing. */
+  readonly memory?: string
 }
 
 /** How one chunk is worked on. */
@@ -55,11 +62,12 @@ export class Workbench {
 
   /** Opens the extractors and loaders that the job lists; the caller has taken out those it does not want. */
   static async open(options: BenchOptions): Promise<Workbench> {
-    const { job, registry, log } = options
+    const { job, memory } = options
     const root = await makeFolder()
     try {
       const state = await openStateDir(root, job.name)
-      return new Workbench(await openWorkshop({ job, registry, state, log }), state, root, options)
+      if (memory !== undefined) await copyMemory(memory, state.database)
+      return new Workbench(await openWorkshop({ ...options, state }), state, root, options)
     } catch (error) {
       await rm(root, { recursive: true, force: true })
       throw error
@@ -96,6 +104,15 @@ export class Workbench {
   async close(): Promise<void> {
     await this.workshop.close()
     await rm(this.#root, { recursive: true, force: true })
+  }
+}
+
+/** With its write-ahead log, which holds what the last transactions have done. */
+async function copyMemory(from: string, to: string): Promise<void> {
+  try {
+    for (const ending of ['', '.wal']) if (existsSync(from + ending)) await copyFile(from + ending, to + ending)
+  } catch (error) {
+    throw localIoError(error, `copy ${from}`)
   }
 }
 

@@ -41,9 +41,12 @@ export interface WorkshopOptions {
   /** Ids of the sources to read; undefined: all. */
   readonly only?: readonly string[]
   readonly evolved?: Readonly<Record<string, string>>
+  /** Absolute path of a reference file → where to read it. Default: there. */
+  readonly locate?: (file: string) => Promise<string>
 }
 
-export async function openWorkshop({ job, registry, state, log, only, evolved }: WorkshopOptions): Promise<Workshop> {
+export async function openWorkshop(options: WorkshopOptions): Promise<Workshop> {
+  const { job, registry, state, log, only, evolved, locate } = options
   const { resources } = job
   const engine = await Engine.open({
     memoryBytes: resources.memoryLimitBytes,
@@ -70,7 +73,13 @@ export async function openWorkshop({ job, registry, state, log, only, evolved }:
       opened.push({ config, extractor: definition.create(config.options, env) })
     }
     // A mistake in the job file must leave no trace: stores are made, or opened, only after everything that can find one.
-    const pipeline = await compilePipeline({ job, registry, session, ...(evolved === undefined ? {} : { evolved }) })
+    const pipeline = await compilePipeline({
+      job,
+      registry,
+      session,
+      ...(evolved === undefined ? {} : { evolved }),
+      ...(locate === undefined ? {} : { locate }),
+    })
     await checkLoaders(pipeline, session, registry)
     await loadReferences(session, pipeline)
 

@@ -83,7 +83,7 @@ export class SmallJob {
   }
 
   warehouse(
-    select = 'SELECT * FROM w.rows ORDER BY id',
+    select = 'SELECT * EXCLUDE (_batch) FROM w.rows ORDER BY id',
     file = 'warehouse.duckdb',
   ): Promise<Record<string, unknown>[]> {
     return duckdbRows(select, [`ATTACH '${join(this.folder, file)}' AS w (READ_ONLY)`])

@@ -63,6 +63,7 @@ function closed(
     origin: 'a.ndjson',
     digest: 'sha256:00',
     bytes: 100,
+    clock: '2026-03-01T00:00:00.000Z',
     counts: { read: 10, quarantined: { r1: 2, r2: 1 }, filtered: { keep: 1 }, deduplicated: 1, warned: {} },
     sums: { read: '92233720368547758070', quarantined: '1', filtered: '2', deduplicated: '3', out: '4' },
     stores,
@@ -71,7 +72,15 @@ function closed(
   }
 }
 
-const started: LedgerEvent = { type: 'run_started', run: 'r1', job: 'ads', command: 'run', version: '1', epoch: '0' }
+const started: LedgerEvent = {
+  type: 'run_started',
+  run: 'r1',
+  job: 'ads',
+  command: 'run',
+  version: '1',
+  epoch: '0',
+  pin: 'p',
+}
 
 test('a folder without segments and an empty segment give empty views', async () => {
   for (const files of [[], [glob()]]) {

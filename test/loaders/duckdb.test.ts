@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { aliasOf, warehouseFile } from '../../src/clients/duckdb/attach.ts'
 import type { LoaderDefinition } from '../../src/core/contracts.ts'
+import { tokenNumber } from '../../src/core/token.ts'
 import duckdb from '../../src/loaders/duckdb.ts'
 import { DyingProcess } from '../harness/dying-process.ts'
 import { LoaderBench, newFolder, removeFolder } from '../harness/loader.ts'
@@ -28,10 +29,11 @@ afterEach(() => {
 const wh = () => aliasOf(warehouseFile(PATH, folder))
 const loaderOf = (options: Readonly<Record<string, unknown>> = {}, id = 'store') =>
   bench.create({ path: PATH, table: 't', ...options }, id)
-const table = (name = 't') => bench.session.rows(`SELECT * FROM ${wh()}.main."${name}" ORDER BY ALL NULLS LAST`)
+const OWN = "COLUMNS(c -> c <> '_batch')"
+const table = (name = 't') => bench.session.rows(`SELECT ${OWN} FROM ${wh()}.main."${name}" ORDER BY ALL NULLS LAST`)
 const types = async () =>
   Object.fromEntries(
-    (await bench.session.describe(`SELECT * FROM ${wh()}.main.t`)).map(({ name, type }) => [name, type]),
+    (await bench.session.describe(`SELECT ${OWN} FROM ${wh()}.main.t`)).map(({ name, type }) => [name, type]),
   )
 const values = (names: string, ...rows: string[]) =>
   `SELECT * FROM (VALUES ${rows.map((row) => `(${row})`).join(', ')}) AS v(${names})`
@@ -52,6 +54,46 @@ describe('options', () => {
   test('a key column that does not reach the loader is a mistake of the job', async () => {
     const opened = bench.open(loaderOf({ write: 'merge', key: ['nope'] }), 'SELECT 1 AS id')
     await expect(opened).rejects.toMatchObject({ code: 'JOB_INVALID', hint: 'columns here: id' })
+  })
+})
+
+describe('the number of the batch', () => {
+  const numbers = () => bench.session.rows(`SELECT id, _batch FROM ${wh()}.main.t ORDER BY id`)
+  const numberAt = async (at: number) => tokenNumber((await bench.batch({ at, rows: values('id', '1') })).token)
+
+  test('stands beside each row, and a merge puts that of the later batch', async () => {
+    const loader = await bench.open(loaderOf({ write: 'merge', key: ['id'] }), 'SELECT 1 AS id')
+    await bench.write(loader, { rows: values('id', '1', '2') })
+    await bench.write(loader, { at: 1, rows: values('id', '2', '3') })
+    const [first, second] = [await numberAt(0), await numberAt(1)]
+    expect(await numbers()).toEqual([
+      { id: 1, _batch: first },
+      { id: 2, _batch: second },
+      { id: 3, _batch: second },
+    ])
+  })
+
+  test('is added to a table from before, whose rows have none', async () => {
+    await bench.write(await bench.open(loaderOf({ batch_column: false }), 'SELECT 1 AS id'), {
+      rows: values('id', '1'),
+    })
+    expect(await types()).toEqual({ id: 'INTEGER' })
+    await bench.write(await bench.open(loaderOf(), 'SELECT 1 AS id'), { at: 1, rows: values('id', '2') })
+    expect(await numbers()).toEqual([
+      { id: 1, _batch: null },
+      { id: 2, _batch: await numberAt(1) },
+    ])
+  })
+
+  test('needs a name that no column of the batch has', async () => {
+    const check = (batch_column: string) =>
+      duckdb.check?.(duckdb.options.parse({ path: PATH, table: 't', batch_column }), {
+        path: ['load', 'store'],
+        columns: [{ name: 'ID', type: 'INTEGER', from: [] }],
+        analysis: {} as never,
+      })
+    expect(await check('id')).toMatchObject([{ kind: 'mistake', path: ['load', 'store', 'batch_column'] }])
+    expect(await check('_batch')).toEqual([])
   })
 })
 
@@ -174,7 +216,7 @@ describe('columns', () => {
       `SELECT 1 AS "a ""b"" c", 2 AS "select"`,
     )
     await bench.write(loader, { rows: `SELECT 1 AS "a ""b"" c", 2 AS "select"` })
-    expect(await bench.session.rows(`SELECT * FROM ${wh()}."ad ""ops"""."o'brien ""x"""`)).toEqual([
+    expect(await bench.session.rows(`SELECT ${OWN} FROM ${wh()}."ad ""ops"""."o'brien ""x"""`)).toEqual([
       { 'a "b" c': 1, select: 2 },
     ])
   })

@@ -15,7 +15,16 @@ export interface Interpolated {
   readonly published: unknown
   /** JSON of the paths of scalars that were exactly one substitution: their text may be read as a number or a boolean. */
   readonly whole: ReadonlySet<string>
+  /** What stood behind each `${…}`: to read the same text again as it was. */
+  readonly used: Used
   readonly failures: readonly Failure[]
+}
+
+export interface Used {
+  /** Variable → value; null: it was not set, and a default stood in. */
+  readonly variables: Readonly<Record<string, string | null>>
+  /** The same for secrets, secret files under `file:<path>`. Never to be written anywhere. */
+  readonly secrets: Readonly<Record<string, string | null>>
 }
 
 interface Failure {
@@ -29,6 +38,7 @@ interface Context {
   readonly env: Environment
   readonly baseDir: string
   readonly whole: Set<string>
+  readonly used: { readonly variables: Record<string, string | null>; readonly secrets: Record<string, string | null> }
   readonly failures: Failure[]
 }
 
@@ -40,9 +50,10 @@ const ESCAPE = 'for a literal `${` write `$${`'
 
 /** Replaces the substitutions of every scalar of the tree. Registers secrets for redaction. */
 export function interpolate(tree: unknown, env: Environment, baseDir: string): Interpolated {
-  const context: Context = { env, baseDir, whole: new Set(), failures: [] }
+  const used = { variables: {}, secrets: {} }
+  const context: Context = { env, baseDir, whole: new Set(), used, failures: [] }
   const { value, published } = walk(tree, [], context)
-  return { value, published, whole: context.whole, failures: context.failures }
+  return { value, published, whole: context.whole, used, failures: context.failures }
 }
 
 function walk(node: unknown, path: Path, context: Context): { value: unknown; published: unknown } {
@@ -97,6 +108,7 @@ function substitute(inner: string, closed: boolean, context: Context): Result {
   const set = Object.hasOwn(context.env, name) ? context.env[name] : undefined
   // As in a shell, `:-` and `:?` treat an empty variable as missing.
   const text = set === '' && operator !== undefined ? undefined : set
+  context.used[secret ? 'secrets' : 'variables'][name] = set ?? null
   if (text !== undefined || operator === ':-') {
     if (secret) registerSecret(text ?? rest)
     return { text: text ?? rest, secret }
@@ -114,6 +126,7 @@ function fromFile(path: string, context: Context): Result {
   try {
     const text = readFileSync(file, 'utf8').replace(/\r?\n$/, '')
     registerSecret(text)
+    context.used.secrets[`file:${path}`] = text
     return { text, secret: true }
   } catch (error) {
     const reason = error instanceof Error ? error.message.replace(/,.*$/, '') : String(error)

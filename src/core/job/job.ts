@@ -1,5 +1,6 @@
 /** A job file after reading: every value checked, every default filled in, sizes in bytes, durations in milliseconds. */
 import type { Expression } from '../contracts.ts'
+import type { Used } from './interpolate.ts'
 import type { Path } from './places.ts'
 
 export interface Job {
@@ -11,6 +12,10 @@ export interface Job {
   readonly description: string | undefined
   /** sha256 hex of the content with variables resolved and secrets not: comments and layout do not change it. */
   readonly digest: string
+  /** The file as it was read, `${…}` not replaced. */
+  readonly text: string
+  /** What stood behind its `${…}`. */
+  readonly used: Used
   /** Highest priority first, then in the order of the file. */
   readonly extract: readonly JobExtractor[]
   readonly columns: readonly JobColumn[]

@@ -88,6 +88,8 @@ async function readDocument(
     name: whole.name,
     description: whole.description,
     digest: digest(content.published),
+    text,
+    used: content.used,
     extract,
     columns,
     unknown: whole.contract.unknown,

@@ -1,0 +1,83 @@
+/** What the ledger knows of a batch that is needed to cut and refine it once more. */
+import type { PlannedRange, Position } from '../core/contracts.ts'
+import type { Session } from '../engine/session.ts'
+
+export interface PastBatch extends PlannedRange {
+  readonly token: string
+  readonly source: string
+  /** The extractor's evidence at `from`, where the ledger has it; `mark` is that at `to`. */
+  readonly markFrom?: string
+  readonly origin: string
+  /** Digest of the chunk. */
+  readonly digest: string
+  /** ISO 8601 UTC. */
+  readonly clock: string
+  readonly sequence: string
+  /** The run that closed it last, and what that run was made of. */
+  readonly run: string
+  readonly pin: string | undefined
+  readonly epoch: string
+  /** Rows at the end of the row-wise chain. */
+  readonly rows: number
+  /** Store → what it has of the batch. */
+  readonly stores: Readonly<Record<string, PastOutcome>>
+}
+
+export interface PastOutcome {
+  readonly rows: number
+  readonly status: string
+  readonly outputs: readonly string[]
+  /** Token of the batch in this store. */
+  readonly token: string
+}
+
+const COLUMNS = `token, source, lane, range_from::VARCHAR AS range_from, range_to::VARCHAR AS range_to, mark, mark_from, origin, digest,
+  clock, sequence::VARCHAR AS sequence, run, pin, epoch::VARCHAR AS epoch, "out"::BIGINT AS "out", to_json(stores)::VARCHAR AS stores`
+
+/** The batches for which the condition holds, over the columns of the view `batches`, of `runs`, and `mark_from`; in the order in
+ *  which they were planned. Needs the views of lineage/ledger-sql.ts. */
+export async function pastBatches(session: Session, where = 'true'): Promise<readonly PastBatch[]> {
+  const before = '(SELECT DISTINCT ON (source, lane, range_to) source, lane, range_to, mark FROM batches)'
+  const rows = await session.rows(
+    `SELECT ${COLUMNS} FROM (SELECT b.*, p.mark AS mark_from, r.pin, r.epoch FROM batches b
+       LEFT JOIN ${before} p ON p.source = b.source AND p.lane = b.lane AND p.range_to = b.range_from
+       LEFT JOIN runs r ON r.run = b.run) AS batches WHERE ${where} ORDER BY batches.sequence, token`,
+  )
+  return rows.map(pastBatch)
+}
+
+function pastBatch(row: Readonly<Record<string, unknown>>): PastBatch {
+  const text = (name: string) => String(row[name])
+  const optional = (name: string) => (row[name] === null || row[name] === undefined ? undefined : String(row[name]))
+  const [mark, markFrom] = [optional('mark'), optional('mark_from')]
+  const token = text('token')
+  return {
+    token,
+    source: text('source'),
+    lane: text('lane'),
+    from: text('range_from'),
+    to: text('range_to'),
+    ...(mark === undefined ? {} : { mark }),
+    ...(markFrom === undefined ? {} : { markFrom }),
+    origin: text('origin'),
+    digest: text('digest'),
+    clock: text('clock'),
+    sequence: text('sequence'),
+    run: text('run'),
+    pin: optional('pin'),
+    epoch: text('epoch'),
+    rows: Number(row['out']),
+    stores: storesOf(text('stores'), token),
+  }
+}
+
+function storesOf(json: string, token: string): Record<string, PastOutcome> {
+  const stores = JSON.parse(json) as Record<string, Omit<PastOutcome, 'token'> & { token: string | null; rows: number }>
+  return Object.fromEntries(Object.entries(stores).map(([id, own]) => [id, { ...own, token: own.token ?? token }]))
+}
+
+/** How a lane must be entered to read these batches of it again. */
+export function beginningOf(batches: readonly PastBatch[]): { readonly at: Position; readonly mark?: string } {
+  const first = batches.reduce((least, batch) => (BigInt(batch.from) < BigInt(least.from) ? batch : least))
+  return { at: first.from, ...(first.markFrom === undefined ? {} : { mark: first.markFrom }) }
+}

@@ -1,0 +1,175 @@
+/**
+ * What a run was made of: the text of its job file, the variables behind it, its reference data. Kept by content, so that the
+ * run can be repeated as it was, whatever the files hold by now. Secrets are not kept: only a keyed digest tells whether
+ * they are still the same.
+ */
+import { createHash, createHmac, hash, randomBytes } from 'node:crypto'
+import { createReadStream, existsSync } from 'node:fs'
+import { mkdir, open, readFile, stat } from 'node:fs/promises'
+import { basename, join } from 'node:path'
+import { canonicalJson } from '../core/canonical.ts'
+import { publish, temporaryPath, writeDurably } from '../core/durable.ts'
+import { AdflowError, localIoError } from '../core/errors.ts'
+import type { Environment } from '../core/job/interpolate.ts'
+import type { Job } from '../core/job/job.ts'
+
+export interface Pin {
+  readonly version: 1
+  /** Version of adflow, and of the engine. */
+  readonly adflow: string
+  readonly engine: string
+  readonly job: { readonly file: string; readonly digest: string; readonly text: string }
+  readonly variables: Readonly<Record<string, string | null>>
+  /** Keyed digests, hex; null where a default stood in for the secret. */
+  readonly secrets: Readonly<Record<string, string | null>>
+  /** Absolute path of a reference file → what it held. */
+  readonly references: Readonly<Record<string, PinnedFile>>
+  /** Columns that `unknown: evolve` had added before the run: name → engine type. */
+  readonly evolved: Readonly<Record<string, string>>
+}
+
+interface PinnedFile {
+  readonly sha256: string
+  readonly bytes: number
+  /** Name of the copy in the folder of pinned files; absent where the file was too large to keep. */
+  readonly copy?: string
+}
+
+export interface PinOptions {
+  readonly job: Job
+  readonly adflow: string
+  readonly engine: string
+  readonly evolved?: Readonly<Record<string, string>>
+}
+
+/** Larger reference files are pinned by digest alone. */
+const LARGEST_COPY_BYTES = 256_000_000
+
+export class Pins {
+  readonly #folder: string
+  readonly #files: string
+  readonly #references: Record<string, PinnedFile> = {}
+
+  constructor(folder: string) {
+    this.#folder = folder
+    this.#files = join(folder, 'files')
+  }
+
+  /** Keeps the file by its content, and says where to read it: what is loaded is what is pinned. A file that is not there
+   *  is left to whoever reads it. @throws AdflowError LOCAL_IO */
+  async keep(file: string): Promise<string> {
+    if (!existsSync(file)) return file
+    try {
+      await mkdir(this.#files, { recursive: true, mode: 0o700 })
+      const { size } = await stat(file)
+      if (size > LARGEST_COPY_BYTES) {
+        this.#references[file] = { sha256: await digestOf(file), bytes: size }
+        return file
+      }
+      const bytes = await readFile(file)
+      const sha256 = hash('sha256', bytes)
+      const copy = `${sha256}${endingOf(file)}`
+      const path = join(this.#files, copy)
+      if (!existsSync(path)) await writeDurably(path, bytes)
+      this.#references[file] = { sha256, bytes: bytes.length, copy }
+      return path
+    } catch (error) {
+      throw localIoError(error, `keep the reference data ${file} in ${this.#files}`)
+    }
+  }
+
+  /** Writes the pin of a run; returns its id. The same job with the same data has the same pin. */
+  async save({ job, adflow, engine, evolved = {} }: PinOptions): Promise<string> {
+    await mkdir(this.#folder, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
+      throw localIoError(error, `make the folder ${this.#folder}`)
+    })
+    const key = await this.#key()
+    const pin: Pin = {
+      version: 1,
+      adflow,
+      engine,
+      job: { file: job.file, digest: job.digest, text: job.text },
+      variables: job.used.variables,
+      secrets: Object.fromEntries(
+        Object.entries(job.used.secrets).map(([name, value]) => [name, value === null ? null : seal(key, value)]),
+      ),
+      references: this.#references,
+      evolved,
+    }
+    const text = canonicalJson(pin)
+    const id = hash('sha256', text)
+    const path = join(this.#folder, `${id}.json`)
+    if (!existsSync(path)) await writeDurably(path, text)
+    return id
+  }
+
+  /** @throws AdflowError STATE_MISSING, STATE_DAMAGED */
+  async read(id: string): Promise<Pin> {
+    const path = join(this.#folder, `${id}.json`)
+    let text: string
+    try {
+      text = await readFile(path, 'utf8')
+    } catch (error) {
+      throw new AdflowError('STATE_MISSING', `cannot read ${path}, which says what the run was made of`, {
+        cause: error,
+        hint: 'restore the folder `pins` of the state directory from a backup',
+      })
+    }
+    if (hash('sha256', text) === id) return JSON.parse(text) as Pin
+    throw new AdflowError('STATE_DAMAGED', `${path} is not what was written: its digest is not its name`, {
+      hint: 'restore it from a backup; the run cannot be repeated from it',
+    })
+  }
+
+  /** Where to read the reference data of a pin. @throws AdflowError STATE_MISSING where it is not kept any more. */
+  async locate(pin: Pin, file: string): Promise<string> {
+    const { copy, sha256 } = pin.references[file] ?? {}
+    const kept = copy === undefined ? file : join(this.#files, copy)
+    if (sha256 !== undefined && existsSync(kept) && (await digestOf(kept)) === sha256) return kept
+    throw new AdflowError('STATE_MISSING', `the reference data ${file} is not there any more as the run read it`, {
+      hint: 'restore the folder `pins` of the state directory from a backup',
+    })
+  }
+
+  /** The environment of the run: its variables, and the secrets of today. `changed`: secrets that are not what they were. */
+  async environment(pin: Pin, job: Job, today: Environment): Promise<{ env: Environment; changed: readonly string[] }> {
+    const key = await this.#key()
+    const changed = Object.entries(pin.secrets).flatMap(([name, sealed]) => {
+      const value = name.startsWith('file:') ? job.used.secrets[name] : today[name]
+      return (value === undefined || value === null ? null : seal(key, value)) === sealed ? [] : [name]
+    })
+    const variables = Object.entries(pin.variables).map(([name, value]) => [name, value ?? undefined])
+    return { env: { ...today, ...Object.fromEntries(variables) }, changed }
+  }
+
+  /** Made once: the digests of short secrets must not be found by trying. */
+  async #key(): Promise<Buffer> {
+    const path = join(this.#folder, 'key')
+    try {
+      if (!existsSync(path)) {
+        const temporary = temporaryPath(path)
+        const handle = await open(temporary, 'wx', 0o600)
+        await handle.writeFile(randomBytes(32)).finally(() => handle.close())
+        await publish(temporary, path)
+      }
+      return await readFile(path)
+    } catch (error) {
+      throw localIoError(error, `read ${path}`)
+    }
+  }
+}
+
+function seal(key: Buffer, value: string): string {
+  return createHmac('sha256', key).update(value).digest('hex')
+}
+
+/** The engine tells formats and compression by it. */
+function endingOf(file: string): string {
+  return /(?:\.(?:csv|tsv|json|jsonl|ndjson|parquet))?(?:\.(?:gz|zst))?$/.exec(basename(file))?.[0] ?? ''
+}
+
+async function digestOf(file: string): Promise<string> {
+  const digest = createHash('sha256')
+  for await (const bytes of createReadStream(file)) digest.update(bytes as Buffer)
+  return digest.digest('hex')
+}

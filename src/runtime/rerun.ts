@@ -1,0 +1,106 @@
+/**
+ * Batches of the past, once more: the same ranges are cut again and refined by a job, in a temporary folder, and nothing is
+ * loaded. Whoever asks compares: a replay the outputs, a trace the records, a reconciliation the store.
+ */
+import type { Chunk, Gap, Positions } from '../core/contracts.ts'
+import { AdflowError } from '../core/errors.ts'
+import { tokenNumber } from '../core/token.ts'
+import { toOrdinals } from '../engine/admit.ts'
+import { bindSequence } from '../engine/sequence.ts'
+import type { Session } from '../engine/session.ts'
+import { beginningOf, type PastBatch } from './past-batches.ts'
+import type { Refined } from './refine.ts'
+import { type BenchOptions, Workbench } from './workbench.ts'
+
+export interface RepeatedBatch {
+  readonly past: PastBatch
+  readonly chunk: Chunk
+  readonly refined: Refined
+  /** SELECT of `__row` and the columns at the end of the row-wise chain. Valid, like everything here, until the next batch is asked for. */
+  readonly rows: string
+  /** Values of `__row` (ascending) → 0-based ordinals of their records in the chunk. */
+  ordinals(rows: readonly number[]): number[]
+}
+
+export class Rerun {
+  readonly #bench: Workbench
+  readonly #options: BenchOptions
+
+  private constructor(bench: Workbench, options: BenchOptions) {
+    this.#bench = bench
+    this.#options = options
+  }
+
+  /** Loaders of the job are left out. */
+  static async open(options: BenchOptions): Promise<Rerun> {
+    const job = { ...options.job, load: [] }
+    return new Rerun(await Workbench.open({ ...options, job }), options)
+  }
+
+  /** Temp tables may be made here; attached files are those of the job's steps only. */
+  get session(): Session {
+    return this.#bench.session
+  }
+
+  get pipeline(): Workbench['pipeline'] {
+    return this.#bench.pipeline
+  }
+
+  /** Batches of one source; each lane in order. A range that cannot be read any more comes as a gap.
+   *  @throws AdflowError SOURCE_CHANGED where a range has other bytes now */
+  async *repeat(
+    source: string,
+    batches: readonly PastBatch[],
+    signal: AbortSignal,
+  ): AsyncGenerator<RepeatedBatch | Gap> {
+    if (batches.length === 0) return
+    const extractor = this.#bench.workshop.extractors.find(({ config }) => config.id === source)?.extractor
+    if (extractor === undefined)
+      throw new AdflowError('JOB_INVALID', `the job has no source ${source} any more`, {
+        hint: 'its batches can only be repeated by a job that has it',
+      })
+    const { chunkBytes, maxRecordBytes } = this.#options.job.resources
+    const known = new Map(batches.map((batch) => [placeOf(batch), batch]))
+    const from: Positions = Object.fromEntries(
+      [...Map.groupBy(batches, ({ lane }) => lane)].map(([lane, own]) => [lane, beginningOf(own)]),
+    )
+    const items = extractor.read({ from, planned: batches, until: {}, chunkBytes, maxRecordBytes, parallel: 1, signal })
+    for await (const item of items) {
+      if ('gap' in item) {
+        yield item
+        continue
+      }
+      const past = known.get(placeOf(item.range))
+      try {
+        if (past !== undefined) yield await this.#refine(past, item)
+      } finally {
+        await item.release()
+      }
+    }
+  }
+
+  async #refine(past: PastBatch, chunk: Chunk): Promise<RepeatedBatch> {
+    if (chunk.digest !== past.digest)
+      throw new AdflowError(
+        'SOURCE_CHANGED',
+        `${chunk.origin} has other bytes in [${past.from}, ${past.to}) than when batch ${past.token.slice(0, 12)} was read`,
+        { hint: 'bring the file back as it was; from other bytes nothing can be repeated' },
+      )
+    const refined = await this.#bench.refine(chunk, { token: past.token, clock: past.clock })
+    return {
+      past,
+      chunk,
+      refined,
+      rows: bindSequence(this.pipeline.rows.sql, tokenNumber(past.token)),
+      ordinals: (rows) => toOrdinals(rows, refined.removed),
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#bench.close()
+  }
+}
+
+function placeOf({ lane, from, to }: { readonly lane: string; readonly from: string; readonly to: string }): string {
+  return JSON.stringify([lane, from, to])
+}
