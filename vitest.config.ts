@@ -1,12 +1,33 @@
 import { defineConfig } from 'vitest/config'
 
+/** Tests against real servers: each has a server of its own, or a place of its own on a shared one. */
+const SERVER_TESTS = 'test/**/*.server.test.ts'
+
 const long = process.env['ADFLOW_TEST_LONG'] === '1'
 
 export default defineConfig({
   test: {
     reporters: ['default', './test/harness/closing-line.ts'],
     projects: [
-      { test: { name: 'unit', include: ['test/**/*.test.ts'], exclude: ['test/acceptance/**'], testTimeout: 60_000 } },
+      {
+        test: {
+          name: 'unit',
+          include: ['test/**/*.test.ts'],
+          exclude: ['test/acceptance/**', SERVER_TESTS],
+          testTimeout: 60_000,
+        },
+      },
+      {
+        test: {
+          name: 'servers',
+          include: [SERVER_TESTS],
+          globalSetup: ['test/harness/servers/global-setup.ts'],
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+          // After the unit tests: meanwhile the servers are installed and started.
+          sequence: { groupOrder: 1 },
+        },
+      },
       {
         test: {
           name: long ? 'long' : 'acceptance',
