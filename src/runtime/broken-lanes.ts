@@ -53,9 +53,14 @@ export class BrokenLanes {
   }
 }
 
-/** Faults of a source, as opposed to those of the job, the engine or a store. */
+/** Faults of a source, as opposed to those of the job, the engine or a store. That a store holds other bytes under the token of
+ *  a range is one: the range was rewritten after it was loaded. */
 export function isSourceFault(error: unknown): error is AdflowError {
-  return error instanceof AdflowError && (error.code === 'SOURCE_DAMAGED' || error.code === 'SOURCE_CHANGED')
+  if (!(error instanceof AdflowError)) return false
+  const { code, details } = error
+  return (
+    code === 'SOURCE_DAMAGED' || code === 'SOURCE_CHANGED' || (code === 'STORE_MISMATCH' && details?.['held'] === true)
+  )
 }
 
 function keyOf({ source, lane }: Omit<Place, 'from'>): string {

@@ -60,7 +60,13 @@ export class Spool {
     return `(SELECT ${items.join(', ')} FROM read_parquet(${literal(this.file(batch))}))`
   }
 
-  async put(batch: Omit<OwedBatch, 'rows' | 'bytes'>, relation: string, session: Session): Promise<OwedBatch> {
+  /** `verify` is asked before the batch is visible: it throws where the bytes behind the relation have changed meanwhile. */
+  async put(
+    batch: Omit<OwedBatch, 'rows' | 'bytes'>,
+    relation: string,
+    session: Session,
+    verify?: () => Promise<void>,
+  ): Promise<OwedBatch> {
     const file = this.file(batch)
     const temporary = temporaryPath(file)
     const items = await exactItems(session, relation, batch.columns, 'parquet')
@@ -69,6 +75,7 @@ export class Spool {
       compression: 'zstd',
       ...(items === undefined ? {} : { select: `SELECT ${items.join(', ')} FROM {batch} AS batch` }),
     })
+    await verify?.()
     await publish(temporary, file)
     const { size } = await stat(file)
     const owed: OwedBatch = { ...batch, rows, bytes: size }

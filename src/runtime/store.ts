@@ -11,6 +11,7 @@ import { Turnstile } from '../core/turnstile.ts'
 import { encode } from '../engine/encode.ts'
 import type { Session } from '../engine/session.ts'
 import type { StoreOutcome } from '../lineage/events.ts'
+import { isSourceFault } from './broken-lanes.ts'
 import type { OwedBatch, Spool } from './spool.ts'
 
 /** A batch for one store. */
@@ -76,28 +77,30 @@ export class Store {
     }
   }
 
-  /** Works off what is owed. */
+  /** Works off what is owed. Rejects for what is no fault of the store: its ledger entry or the spool cannot be written. */
   async pay(session: Session): Promise<void> {
     for (const batch of this.spool.owed) {
       if (this.down !== undefined || this.#signal.aborted) return
+      let receipt: Receipt
       try {
-        const relation = this.spool.relation(batch)
-        const receipt = await this.#write({ ...batch, relation }, session)
-        await this.#paid(this.id, batch, receipt)
-        await this.spool.remove(batch)
-        this.loaded += receipt.repeated ? 0 : receipt.rows
+        receipt = await this.#write({ ...batch, relation: this.spool.relation(batch) }, session)
       } catch (error) {
         this.down = asStoreError(error, this.id)
+        return
       }
+      this.loaded += receipt.repeated ? 0 : receipt.rows
+      await this.#paid(this.id, batch, receipt)
+      await this.spool.remove(batch)
     }
   }
 
-  /** One attempt. The outcome, or the error where the store may take the batch on a later attempt. */
+  /** One attempt. The outcome, or the error where the store may take the batch on a later attempt. Rejects for faults of the
+   *  source: no attempt can mend these, and the spool must not take them over. */
   async attempt(delivery: Delivery, session: Session): Promise<StoreOutcome | AdflowError> {
     try {
       return this.#outcome(await this.loader.write(this.#batch(delivery, session), { signal: this.#signal }))
     } catch (error) {
-      return error instanceof AdflowError ? error : asStoreError(error, this.id)
+      return this.#storeError(error, delivery, session)
     }
   }
 
@@ -107,7 +110,7 @@ export class Store {
       try {
         return this.#outcome(await this.#write(delivery, session))
       } catch (error) {
-        this.down = asStoreError(error, this.id)
+        this.down = await this.#storeError(error, delivery, session)
       }
     }
     this.down ??= first
@@ -115,10 +118,34 @@ export class Store {
   }
 
   async owe(delivery: Delivery, session: Session): Promise<StoreOutcome> {
-    while (this.spool.bytes >= this.#job.spool.maxBytes) await this.#whenFull(session)
-    const { relation, expected: _, verify: __, ...info } = delivery
-    const owed = await this.spool.put(info, relation, session)
+    while (this.spool.bytes >= this.#job.spool.maxBytes) {
+      await this.#whenFull(session)
+      if (this.down !== undefined || this.spool.owed.length > 0) continue
+      // All is paid: a batch in the spool now would come behind the later ones that the store takes.
+      const outcome = await this.attempt(delivery, session)
+      if (!(outcome instanceof AdflowError)) return outcome
+      this.down = outcome
+    }
+    const { relation, expected: _, verify, ...info } = delivery
+    const owed = await this.spool.put(info, relation, session, verify)
     return { rows: owed.rows, status: 'owed', outputs: [] }
+  }
+
+  /** Rows that the store has of the batch from before this run; undefined where it has nothing, or cannot say. */
+  async held({ token }: Pick<Delivery, 'token'>, session: Session): Promise<number | undefined> {
+    if (this.down !== undefined) return undefined
+    const receipt = await this.loader.probe?.(token, { engine: session }).catch(() => undefined) // the write will tell
+    return receipt?.rows
+  }
+
+  async #storeError(error: unknown, delivery: Delivery, session: Session): Promise<AdflowError> {
+    const found = asStoreError(error, this.id)
+    // The store has the token and still refuses: it holds other bytes of this range.
+    const other = found.code === 'STORE_MISMATCH' && (await this.held(delivery, session)) !== undefined
+    const { code, message, hint } = found
+    if (other) throw new AdflowError(code, message, { cause: error, details: { held: true }, ...(hint && { hint }) })
+    if (isSourceFault(found)) throw found
+    return found
   }
 
   async #whenFull(session: Session): Promise<void> {
