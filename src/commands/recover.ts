@@ -43,7 +43,9 @@ stores have everything, and plans again the ranges that only some have: they ref
     )
     for (const [source, lanes] of Object.entries(recovery.positions))
       for (const [lane, at] of Object.entries(lanes)) this.log(`  ${source}  ${lane}  ${at}`)
-    if (recovery.planned > 0) this.log(`${recovery.planned} ranges that only some stores have are planned again`)
+    if (recovery.planned > 0) this.log(`${recovery.planned} ranges that not every store has are planned again`)
+    for (const { source, lane, from, to } of recovery.holes)
+      this.log(`  no store has ${source}  ${lane}  [${from}, ${to}): it is among them`)
     for (const slot of recovery.aside) this.log(`kept aside: ${slot}`)
     return recovery
   }

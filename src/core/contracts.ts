@@ -307,6 +307,8 @@ export interface StoreRecord {
   readonly range: Range
   readonly digest: string
   readonly rows: number
+  /** ISO 8601 UTC: the batch's own clock, where the store keeps it. A range that is planned again gets it back. */
+  readonly clock?: string
 }
 
 export interface Loader {

@@ -177,7 +177,7 @@ class FilesLoader implements Loader {
     const manifests = await readManifests(this.#place)
     return manifests
       .filter((manifest) => manifest.job === job && manifest.loader === this.#id)
-      .map(({ digest, range, rows, source, token }) => ({ token, source, range, digest, rows }))
+      .map(({ digest, range, rows, source, token, clock }) => ({ token, source, range, digest, rows, clock }))
   }
 
   async close(): Promise<void> {

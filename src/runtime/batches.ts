@@ -3,7 +3,7 @@
  * checkpoint → acknowledge. A kill between any two of these leaves the plan: the same range comes again under the same
  * token, and the stores refuse what they have.
  */
-import type { Chunk, Positions, ReadContext } from '../core/contracts.ts'
+import type { Chunk, Positions, Range, ReadContext } from '../core/contracts.ts'
 import type { AdflowError } from '../core/errors.ts'
 import type { JobExtractor } from '../core/job/job.ts'
 import { tokenOf } from '../core/token.ts'
@@ -18,6 +18,7 @@ import { isDataError } from './chain.ts'
 import type { PlannedBatch } from './checkpoint-slot.ts'
 import { deliver } from './deliver.ts'
 import { Evolution } from './evolve.ts'
+import { forgetMarks, removeQuarantine } from './orphans.ts'
 import { writeQuarantine } from './quarantine.ts'
 import { canStream, type Refined, refine, refineDirect } from './refine.ts'
 import { BatchState, type State } from './states.ts'
@@ -134,7 +135,7 @@ export class Batches {
 
   /** Fixes the edges of the batch. A range that was planned before a crash keeps its sequence and its clock. */
   #plan(source: Source, chunk: Chunk, session: Session): Batch {
-    const { job, saver, stores } = this.#options
+    const { saver, stores } = this.#options
     const { range, mark } = chunk
     const id = source.config.id
     this.#trackers.get(id)?.start({ ...range, ...(mark === undefined ? {} : { mark }) })
@@ -157,7 +158,7 @@ export class Batches {
           })
         : Promise.resolve()
     planned.catch(() => undefined) // awaited in #process; a failure before that must not be an unhandled one
-    const token = tokenOf({ job: job.name, source: id, range, epoch: saver.state.epoch })
+    const token = this.#tokenOf(id, range)
     const moves: { state: State; before: State }[] = []
     return {
       source,
@@ -243,7 +244,8 @@ export class Batches {
       guarded: how === 'guarded',
       ...(this.#evolution.pipeline.stateful ? { turn } : {}),
     }
-    const direct = how === 'streamed' && this.#direct && !this.#unclean.has(id) && chunk.refused.length === 0
+    const clean = !this.#unclean.has(id) && chunk.refused.length === 0
+    const direct = how === 'streamed' && this.#direct && clean
     const refined = await (direct ? refineDirect(chunk, options) : refine(chunk, options))
     if (!direct && refined.rows < chunk.records) this.#unclean.add(id)
     else if (!direct) this.#unclean.delete(id)
@@ -257,11 +259,25 @@ export class Batches {
     return refined
   }
 
+  /** What the batches have left behind goes before their plans: after a kill in between they are repeated exactly. */
   async #forgetBrokenPlans(): Promise<void> {
     if (this.#broken.none) return
-    await this.#options.saver.update((draft) => {
-      draft.planned = this.#broken.binding(draft.planned)
+    const { saver, state, workshop } = this.#options
+    const binding = new Set(this.#broken.binding(saver.state.planned))
+    const tokens = saver.state.planned
+      .filter((plan) => !binding.has(plan))
+      .map((plan) => this.#tokenOf(plan.source, plan))
+    if (tokens.length === 0) return
+    if (workshop.pipeline.stateful) await forgetMarks(workshop.session, tokens)
+    await removeQuarantine(state, tokens)
+    await saver.update((draft) => {
+      draft.planned = draft.planned.filter((plan) => binding.has(plan))
     })
+  }
+
+  #tokenOf(source: string, range: Range): string {
+    const { job, saver } = this.#options
+    return tokenOf({ job: job.name, source, range, epoch: saver.state.epoch })
   }
 
   async #deliver(batch: Batch, refined: Refined): Promise<Record<string, StoreOutcome>> {

@@ -1,20 +1,20 @@
 /** Changes of the state by hand. Each is an event of the ledger: who, what, before, after. */
 
 import { existsSync } from 'node:fs'
-import { join } from 'node:path'
 import { AdflowError } from '../core/errors.ts'
 import { uuidv7 } from '../core/ids.ts'
 import type { Job } from '../core/job/job.ts'
 import { comparePositions, START } from '../core/positions.ts'
-import { tokenNumber } from '../core/token.ts'
-import { Engine } from '../engine/session.ts'
-import { ident, list, literal } from '../engine/sql-text.ts'
+import { tokenOf } from '../core/token.ts'
+import { list, literal } from '../engine/sql-text.ts'
 import { openLedger } from '../lineage/ledger.ts'
-import { ledgerSelect } from '../lineage/ledger-sql.ts'
-import { ledgerSegments, requireSoundLedger } from '../lineage/ledger-verify.ts'
-import type { Checkpoint, LaneCheckpoint } from './checkpoint-slot.ts'
-import { openCheckpoints } from './checkpoints.ts'
+import { requireSoundLedger } from '../lineage/ledger-verify.ts'
+import type { Checkpoint, LaneCheckpoint, PlannedBatch } from './checkpoint-slot.ts'
+import { type Checkpoints, openCheckpoints } from './checkpoints.ts'
 import { lockJob } from './lock.ts'
+import { forgetMarks, ledgerOf, withStateEngine } from './orphans.ts'
+import { ASK_STORES } from './resume.ts'
+import { Spool } from './spool.ts'
 import { openStateDir, type StateDir } from './state-dir.ts'
 
 export interface ChangeOptions {
@@ -28,7 +28,7 @@ export interface ChangeOptions {
   readonly to: string
   /** Raise the epoch, so that stores load the ranges again instead of refusing them. */
   readonly reload: boolean
-  /** Allow a position that is not the edge of a batch. */
+  /** Allow a position that is not the edge of a batch, and a reload while other lanes are under way. */
   readonly force: boolean
   readonly reason: string
 }
@@ -56,6 +56,7 @@ export async function changeState(options: ChangeOptions): Promise<StateChange> 
     const before = checkpoints.current
     const lanes = lanesOf(before, options)
     if (!options.force) await requireEdges(state, source, lanes, to)
+    if (options.reload) await requireSettled(state, options, checkpoints, lanes)
     const after: Record<string, LaneCheckpoint> = { ...before.sources[source] }
     for (const lane of lanes) {
       const { mark } = after[lane] ?? {}
@@ -63,7 +64,8 @@ export async function changeState(options: ChangeOptions): Promise<StateChange> 
       after[lane] = { at: to, ...(mark === undefined || to === START ? {} : { mark }) }
     }
     const epoch = options.reload ? String(BigInt(before.epoch) + 1n) : before.epoch
-    const planned = before.planned.filter((batch) => batch.source !== source || !lanes.includes(batch.lane))
+    const isMoved = (batch: PlannedBatch) => batch.source === source && lanes.includes(batch.lane)
+    const dropped = before.planned.filter(isMoved)
     const { sequence, evolved, extra } = before
     const changes = Object.fromEntries(
       lanes.map((lane) => [lane, { before: before.sources[source]?.[lane]?.at ?? null, after: to }]),
@@ -79,14 +81,20 @@ export async function changeState(options: ChangeOptions): Promise<StateChange> 
       },
     ])
     await ledger.close()
-    if (options.reload) await forgetMarks(state, options, lanes)
+    await forget(
+      state,
+      options,
+      lanes,
+      dropped.map((batch) => tokenOf({ job: job.name, source, range: batch, epoch: before.epoch })),
+    )
     await checkpoints.save({
       epoch,
       sequence,
       sources: { ...before.sources, [source]: after },
-      planned,
+      planned: before.planned.filter((batch) => !isMoved(batch)),
       ...(evolved === undefined ? {} : { evolved }),
-      ...(extra === undefined ? {} : { extra }),
+      // Of a batch whose plan is dropped only the stores know whether they have it.
+      extra: { ...extra, [ASK_STORES]: true },
     })
     return { schema_version: 1, job: job.name, source, epoch, lanes: changes }
   } finally {
@@ -111,13 +119,11 @@ function lanesOf(checkpoint: Checkpoint, { source, lane, job }: ChangeOptions): 
 /** Between the edges of batches a range would be cut otherwise than before, and no store would know its token. */
 async function requireEdges(state: StateDir, source: string, lanes: readonly string[], to: string): Promise<void> {
   if (to === START || lanes.length === 0) return
-  const engine = await Engine.open({ memoryBytes: 256_000_000, threads: 1, tempFolder: state.temp, locked: false })
-  const session = await engine.connect()
-  try {
-    const files = (await ledgerSegments(state.ledger)).map((name) => join(state.ledger, name))
+  const ledger = await ledgerOf(state)
+  await withStateEngine(state, async (session) => {
     for (const lane of lanes) {
       const rows = await session.rows(
-        `SELECT DISTINCT range_to::VARCHAR AS edge FROM (${ledgerSelect(files)}) WHERE type = 'batch_closed' AND source = ${literal(source)} AND lane = ${literal(lane)}`,
+        `SELECT DISTINCT range_to::VARCHAR AS edge FROM (${ledger}) WHERE type = 'batch_closed' AND source = ${literal(source)} AND lane = ${literal(lane)}`,
       )
       const edges = rows.map((row) => String(row['edge'])).sort(comparePositions)
       if (!edges.includes(to))
@@ -129,49 +135,68 @@ async function requireEdges(state: StateDir, source: string, lanes: readonly str
           },
         )
     }
-  } finally {
-    session.close()
-    engine.close()
+  })
+}
+
+/** The epoch is part of every token: what is under way, or owed, under the old one would reach a store a second time under the
+ *  new one, and no store could tell. */
+async function requireSettled(
+  state: StateDir,
+  { job, source, force }: ChangeOptions,
+  { current, fallback }: Checkpoints,
+  lanes: readonly string[],
+): Promise<void> {
+  const refuse = (found: string, otherwise = '') => {
+    throw new AdflowError('STORE_OWED', `cannot raise the epoch of ${job.name}: ${found}`, {
+      hint: `run the job until it ends with 0, then reload${otherwise}; nothing was changed`,
+    })
+  }
+  if (fallback !== undefined)
+    refuse(`checkpoint slot ${fallback.slot} is damaged, and the stores may be ahead of the other`)
+  const other = current.planned.find((batch) => batch.source !== source || !lanes.includes(batch.lane))
+  if (other !== undefined && !force)
+    refuse(
+      `[${other.from}, ${other.to}) of ${other.lane} is under way`,
+      ', or use --force: stores that have that range get it once more',
+    )
+  for (const { id } of job.load) {
+    const spool = new Spool(state.spoolOf(id))
+    await spool.open()
+    const owed = spool.owed.filter((batch) => batch.source === source && lanes.includes(batch.range.lane))
+    const rows = owed.reduce((total, batch) => total + batch.rows, 0)
+    if (owed.length > 0) refuse(`${id} is owed ${rows} rows of what is to be loaded anew`)
   }
 }
 
-/** Steps keep marks of the batches that they have seen: of those that are to be loaded anew they must know nothing, or every
- *  record would be a duplicate of itself. A kill before the checkpoint is saved is mended by the same command again. */
-async function forgetMarks(
+/** Steps keep marks of the batches that they have seen. Of batches whose plan is dropped, and of those that are to be loaded
+ *  anew, they must know nothing, or the records would be duplicates of themselves. A kill before the checkpoint is saved is
+ *  mended by the same command again. */
+async function forget(
   state: StateDir,
-  { job, source, to }: ChangeOptions,
+  { job, source, to, reload }: ChangeOptions,
   lanes: readonly string[],
+  dropped: readonly string[],
 ): Promise<void> {
   if (!existsSync(state.database)) return
-  const engine = await Engine.open({ memoryBytes: 256_000_000, threads: 1, tempFolder: state.temp, locked: false })
-  const session = await engine.connect()
+  const ledger = await ledgerOf(state)
   try {
-    await session.attach(state.database, 'state', false)
-    const files = (await ledgerSegments(state.ledger)).map((name) => join(state.ledger, name))
-    const rows = await session.rows(
-      `SELECT DISTINCT token FROM (${ledgerSelect(files)}) WHERE type = 'batch_closed' AND source = ${literal(source)} AND list_contains(${list(lanes)}, lane) AND range_to > ${to}::HUGEINT`,
-    )
-    const numbers = rows.map((row) => tokenNumber(String(row['token'])))
-    const tables = await session.rows(
-      `SELECT table_name AS t FROM duckdb_columns() WHERE database_name = 'state' AND column_name = '__seq'`,
-    )
-    await session.transaction(async () => {
-      for (const row of tables)
-        await session.run(
-          `DELETE FROM state.main.${ident(String(row['t']))} WHERE __seq IN (SELECT unnest([${numbers.join(', ')}]::BIGINT[]))`,
-        )
+    await withStateEngine(state, async (session) => {
+      await session.attach(state.database, 'state', false)
+      const closed = reload
+        ? await session.rows(
+            `SELECT DISTINCT token FROM (${ledger}) WHERE type = 'batch_closed' AND source = ${literal(source)} AND list_contains(${list(lanes)}, lane) AND range_to > ${to}::HUGEINT`,
+          )
+        : []
+      await forgetMarks(session, [...closed.map((row) => String(row['token'])), ...dropped])
     })
   } catch (error) {
     throw new AdflowError(
       'LOCAL_IO',
-      `cannot make the steps of ${job.name} forget what is to be loaded anew: ${(error as Error).message}`,
+      `cannot make the steps of ${job.name} forget what is read again: ${(error as Error).message}`,
       {
         cause: error,
         hint: 'nothing was changed but an entry in the ledger; run the command again',
       },
     )
-  } finally {
-    session.close()
-    engine.close()
   }
 }

@@ -5,17 +5,16 @@
 import type { StoreRecord } from '../core/contracts.ts'
 import { AdflowError } from '../core/errors.ts'
 import { uuidv7 } from '../core/ids.ts'
-import { comparePositions, START } from '../core/positions.ts'
-import { tokenNumber } from '../core/token.ts'
-import { ident } from '../engine/sql-text.ts'
 import { openLedger } from '../lineage/ledger.ts'
 import { requireSoundLedger } from '../lineage/ledger-verify.ts'
-import type { LaneCheckpoint, PlannedBatch } from './checkpoint-slot.ts'
 import { openCheckpoints, setAsideCheckpoints } from './checkpoints.ts'
 import { lockJob } from './lock.ts'
+import { forgetOtherMarks, ledgerOf, withStateEngine } from './orphans.ts'
+import { type Hole, rebuild } from './rebuild.ts'
+import { batchTokens, epochOf } from './resume.ts'
 import type { RunOptions } from './run.ts'
 import { Spool } from './spool.ts'
-import { openStateDir } from './state-dir.ts'
+import { openStateDir, type StateDir } from './state-dir.ts'
 import { openWorkshop } from './workshop.ts'
 
 export interface Recovery {
@@ -25,6 +24,8 @@ export interface Recovery {
   readonly batches: number
   readonly positions: Readonly<Record<string, Readonly<Record<string, string>>>>
   readonly planned: number
+  /** Ranges between loaded ones that no store has: planned as well. */
+  readonly holes: readonly Hole[]
   /** Damaged slots, kept aside. */
   readonly aside: readonly string[]
   readonly written: boolean
@@ -77,12 +78,13 @@ export async function recoverJob(options: RecoverOptions): Promise<Recovery> {
         })
         const spool = new Spool(state.spoolOf(config.id))
         await spool.open()
-        const owed = spool.owed.map(({ token, source, range, digest, rows }) => ({
+        const owed = spool.owed.map(({ token, source, range, digest, rows, clock }) => ({
           token,
           source,
           range,
           digest,
           rows,
+          clock,
         }))
         // Batches that came through a pipe have no position to go back to.
         const known = (await loader.history(job.name, { engine: workshop.session })).filter(({ source }) =>
@@ -104,31 +106,46 @@ export async function recoverJob(options: RecoverOptions): Promise<Recovery> {
           ]),
         ),
         planned: rebuilt.planned.length,
+        holes: rebuilt.holes,
       }
       if (options.dryRun) return { ...result, aside: [], written: false }
-      if (workshop.pipeline.stateful) await forgetOrphans(workshop, [...histories.values()].flat())
-      const generation = before?.current.generation ?? String(Date.now())
-      const aside = await setAsideCheckpoints(state.path)
-      const checkpoints = await openCheckpoints(state.path, job.name, { after: generation })
-      const { epoch } = before?.current ?? checkpoints.current
-      await checkpoints.save({
-        epoch,
-        sequence: String(rebuilt.planned.length + batches),
-        sources: rebuilt.sources,
-        planned: rebuilt.planned,
-      })
+      const inputs = new Map(job.load.map(({ id, input }) => [id, input ?? 'main']))
+      const records = [...histories].flatMap(([id, history]) =>
+        history.map((record) => ({ record, input: inputs.get(id) ?? 'main' })),
+      )
+      const epochs = records.map(({ record, input }) => epochOf(job, input, record) ?? 0n)
+      const epoch = String(
+        [...epochs, BigInt(before?.current.epoch ?? 0), await ledgerEpoch(state)].reduce((a, b) => (a > b ? a : b)),
+      )
+      if (workshop.pipeline.stateful)
+        await forgetOtherMarks(
+          workshop.session,
+          new Set(records.flatMap(({ record, input }) => batchTokens(job, input, record, epoch))),
+        )
       const ledger = await openLedger(state.ledger, { run: lock.run })
-      await ledger.append([
-        {
-          type: 'recovered',
-          who: options.who,
-          generation: checkpoints.current.generation,
-          stores: result.stores,
-          batches,
-        },
-      ])
-      await ledger.close()
-      return { ...result, aside, written: true }
+      try {
+        const generation = before?.current.generation ?? String(Date.now())
+        const aside = await setAsideCheckpoints(state.path)
+        const checkpoints = await openCheckpoints(state.path, job.name, { after: generation })
+        await checkpoints.save({
+          epoch,
+          sequence: String(rebuilt.planned.length + batches),
+          sources: rebuilt.sources,
+          planned: rebuilt.planned,
+        })
+        await ledger.append([
+          {
+            type: 'recovered',
+            who: options.who,
+            generation: checkpoints.current.generation,
+            stores: result.stores,
+            batches,
+          },
+        ])
+        return { ...result, aside, written: true }
+      } finally {
+        await ledger.close()
+      }
     } finally {
       await workshop.close()
     }
@@ -137,66 +154,13 @@ export async function recoverJob(options: RecoverOptions): Promise<Recovery> {
   }
 }
 
-/** Marks of batches that no store has would make their records look like duplicates when they are read again. */
-async function forgetOrphans(
-  { session }: Awaited<ReturnType<typeof openWorkshop>>,
-  known: readonly StoreRecord[],
-): Promise<void> {
-  const numbers = [...new Set(known.map(({ token }) => tokenNumber(token)))]
-  const tables = await session.rows(
-    `SELECT table_name AS t FROM duckdb_columns() WHERE database_name = 'state' AND column_name = '__seq'`,
+/** The newest epoch that the ledger knows; it may be lost with the rest. */
+async function ledgerEpoch(state: StateDir): Promise<bigint> {
+  const ledger = await ledgerOf(state)
+  const found = await withStateEngine(state, (session) =>
+    session.value(
+      `SELECT greatest(max(epoch), max(TRY_CAST(after->>'epoch' AS BIGINT)), 0)::VARCHAR FROM (${ledger}) WHERE type IN ('run_started', 'state_changed')`,
+    ),
   )
-  for (const row of tables)
-    await session.run(
-      `DELETE FROM state.main.${ident(String(row['t']))} WHERE __seq NOT IN (SELECT unnest([${numbers.join(', ')}]::BIGINT[]))`,
-    )
-}
-
-interface Rebuilt {
-  readonly sources: Record<string, Record<string, LaneCheckpoint>>
-  readonly planned: PlannedBatch[]
-}
-
-function rebuild(histories: readonly (readonly StoreRecord[])[], clock: string): Rebuilt {
-  const sources: Rebuilt['sources'] = {}
-  const planned: PlannedBatch[] = []
-  const everywhere = (record: StoreRecord) =>
-    histories.every((history) => history.some(({ source, range }) => sameRange(record, source, range)))
-  const lanes = new Map<string, StoreRecord[]>()
-  for (const record of histories.flat()) {
-    const key = JSON.stringify([record.source, record.range.lane])
-    const ranges = lanes.get(key) ?? []
-    if (!ranges.some((other) => sameRange(other, record.source, record.range))) ranges.push(record)
-    lanes.set(key, ranges)
-  }
-  for (const ranges of lanes.values()) {
-    ranges.sort((a, b) => comparePositions(a.range.from, b.range.from))
-    let at = START
-    let passed = true
-    for (const record of ranges) {
-      const { source, range } = record
-      if (range.from !== at && passed && comparePositions(range.from, at) > 0)
-        throw new AdflowError(
-          'STATE_DAMAGED',
-          `the stores hold ${range.lane} from ${range.from}, but nothing from ${at} to there`,
-          {
-            hint: 'restore the state directory from a backup, or set the position by hand with `adflow state set`',
-          },
-        )
-      passed = passed && everywhere(record)
-      if (passed) sources[source] = { ...sources[source], [range.lane]: { at: range.to } }
-      else planned.push({ ...range, source, sequence: String(planned.length), clock })
-      at = range.to
-    }
-  }
-  return { sources, planned }
-}
-
-function sameRange(record: StoreRecord, source: string, range: StoreRecord['range']): boolean {
-  return (
-    record.source === source &&
-    record.range.lane === range.lane &&
-    record.range.from === range.from &&
-    record.range.to === range.to
-  )
+  return BigInt(String(found ?? 0))
 }

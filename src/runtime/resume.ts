@@ -1,34 +1,177 @@
 /**
- * What the stores remember against what the checkpoint says. A store that is ahead (the checkpoint is an older generation,
- * or comes from a backup) must get exactly the same ranges again, for the other stores' sake; it refuses them itself.
+ * What the stores remember against what the checkpoint says, before anything is read. A store that is ahead (the checkpoint is
+ * an older generation, or comes from a backup) must get exactly the same ranges again, for the other stores' sake; it refuses
+ * them itself. What batches have left behind whose plan is lost and that no store has is forgotten.
  */
-import type { LanePosition, Range, StoreRecord } from '../core/contracts.ts'
+import type { Position, Range, StoreRecord } from '../core/contracts.ts'
+import { AdflowError } from '../core/errors.ts'
+import type { Job } from '../core/job/job.ts'
 import { comparePositions, START } from '../core/positions.ts'
+import { tokenOf } from '../core/token.ts'
 import type { CheckpointState, PlannedBatch } from './checkpoint-slot.ts'
+import type { Checkpoints } from './checkpoints.ts'
+import type { GroupSaver } from './group-saver.ts'
+import { forgetOtherMarks, markedNumbers, removeOrphanQuarantine } from './orphans.ts'
+import type { StateDir } from './state-dir.ts'
+import type { Store } from './store.ts'
+import type { Workshop } from './workshop.ts'
 
-/** Batches past the checkpoint that some store holds and no plan names, contiguous from where each lane stands. */
-export function batchesAhead(
-  state: CheckpointState,
-  histories: readonly (readonly StoreRecord[])[],
-): readonly Omit<PlannedBatch, 'sequence' | 'clock'>[] {
-  const lanes = new Map<string, { source: string; ranges: Map<string, Range> }>()
-  for (const record of histories.flat()) {
-    const key = JSON.stringify([record.source, record.range.lane])
-    const lane = lanes.get(key) ?? { source: record.source, ranges: new Map<string, Range>() }
-    lanes.set(key, lane)
-    lane.ranges.set(record.range.from, record.range)
+/** In `extra` of a checkpoint that was changed by hand: plans were dropped, and only the stores know what they have of them. */
+export const ASK_STORES = 'ask_stores'
+
+export interface ResumeParts {
+  readonly state: StateDir
+  readonly stores: readonly Store[]
+  readonly checkpoints: Checkpoints
+  readonly saver: GroupSaver
+  readonly workshop: Workshop
+  warn(text: string): void
+}
+
+/** @throws AdflowError STATE_MISSING, or STORE_UNAVAILABLE where plans may be lost and a store cannot say what it has. */
+export async function resume(parts: ResumeParts): Promise<void> {
+  const { stores, checkpoints, saver, workshop, warn } = parts
+  const { job } = workshop.pipeline
+  const doubtful =
+    checkpoints.fallback !== undefined ||
+    saver.state.extra?.[ASK_STORES] === true ||
+    (checkpoints.fresh && workshop.pipeline.stateful && (await markedNumbers(workshop.session)).size > 0)
+  if (doubtful) requireAnswers(stores)
+  const histories = await historiesOf(stores, workshop)
+  const remembered = new Set(histories.flatMap(({ records }) => records.map(({ token }) => token))).size
+  if (checkpoints.fresh && remembered > 0)
+    throw new AdflowError(
+      'STATE_MISSING',
+      `the stores hold ${remembered} ${remembered === 1 ? 'batch' : 'batches'} of job ${job.name}, but ${parts.state.path} has no checkpoint`,
+      { hint: `point --state-dir at the state of this job, or run \`adflow recover ${job.file}\`; nothing was loaded` },
+    )
+  const now = new Date().toISOString()
+  const ahead = batchesAhead(
+    saver.state,
+    histories.map(({ records }) => records),
+  )
+  if (doubtful) await forgetOrphans(parts, [...saver.state.planned, ...ahead], histories)
+  if (ahead.length > 0)
+    warn(
+      `the stores are ${ahead.length} ${ahead.length === 1 ? 'batch' : 'batches'} ahead of the checkpoint: these ranges are repeated exactly, and the stores refuse them`,
+    )
+  if (ahead.length === 0 && !doubtful) return
+  await saver.update((draft) => {
+    for (const batch of ahead) {
+      draft.planned.push({ clock: now, ...batch, sequence: draft.sequence })
+      draft.sequence = String(BigInt(draft.sequence) + 1n)
+    }
+    const { [ASK_STORES]: _, ...extra } = draft.extra ?? {}
+    draft.extra = extra
+  })
+}
+
+interface History {
+  readonly input: string
+  readonly records: readonly StoreRecord[]
+}
+
+async function historiesOf(stores: readonly Store[], { session, pipeline: { job } }: Workshop): Promise<History[]> {
+  // Batches that came through a pipe or from a source that the job no longer has are no business of this run.
+  const sources = new Set(job.extract.map(({ id }) => id))
+  const histories: History[] = []
+  for (const { down, loader, input } of stores) {
+    if (down !== undefined || loader.history === undefined) continue
+    const records = await loader.history(job.name, { engine: session })
+    histories.push({ input, records: records.filter(({ source }) => sources.has(source)) })
   }
-  return [...lanes.values()].flatMap(({ source, ranges }) => {
-    const [{ lane } = { lane: '' }] = ranges.values()
+  return histories
+}
+
+/** Going on without the answer of a store could lose the records of a batch to its own marks, or load it there twice. */
+function requireAnswers(stores: readonly Store[]): void {
+  const silent = stores.find(({ down, loader }) => down !== undefined && loader.history !== undefined)
+  if (silent === undefined) return
+  throw new AdflowError(
+    'STORE_UNAVAILABLE',
+    `plans of batches may be lost, and only the stores know what they have of them; ${silent.id} cannot be asked: ${silent.down?.message}`,
+    {
+      cause: silent.down,
+      hint: 'mend the store and run again, or take it out of the job file; nothing was read',
+    },
+  )
+}
+
+async function forgetOrphans(
+  { state, stores, saver, workshop }: ResumeParts,
+  planned: readonly Omit<PlannedBatch, 'sequence' | 'clock'>[],
+  histories: readonly History[],
+): Promise<void> {
+  const { job, stateful } = workshop.pipeline
+  const { epoch } = saver.state
+  const known = new Set<string>()
+  for (const plan of planned) known.add(tokenOf({ job: job.name, source: plan.source, range: plan, epoch }))
+  for (const { spool } of stores) for (const { batch } of spool.owed) known.add(batch)
+  for (const { input, records } of histories)
+    for (const record of records) for (const token of batchTokens(job, input, record, epoch)) known.add(token)
+  if (stateful) await forgetOtherMarks(workshop.session, known)
+  await removeOrphanQuarantine(state, known)
+}
+
+/**
+ * The token that the batch behind a record of a store has in marks, ledger and quarantine. Where the store reads another output
+ * its own token is made of that too. Where no epoch fits (the loader read another output then), any may be meant.
+ */
+export function batchTokens(
+  job: Pick<Job, 'name'>,
+  input: string,
+  record: StoreRecord,
+  newestEpoch: string,
+): readonly string[] {
+  const { source, range } = record
+  const token = (epoch: bigint) => tokenOf({ job: job.name, source, range, epoch: String(epoch) })
+  const epoch = epochOf(job, input, record, BigInt(newestEpoch))
+  if (epoch !== undefined) return [token(epoch)]
+  return Array.from({ length: Number(newestEpoch) + 1 }, (_, index) => token(BigInt(index)))
+}
+
+/** The epoch that the token of a record was made under: stores keep the token only. */
+export function epochOf(
+  { name }: Pick<Job, 'name'>,
+  input: string,
+  { source, range, token }: StoreRecord,
+  newest = FARTHEST_EPOCH,
+): bigint | undefined {
+  const output = input === 'main' ? {} : { output: input }
+  for (let epoch = 0n; epoch <= newest; epoch += 1n)
+    if (token === tokenOf({ job: name, source, range, epoch: String(epoch), ...output })) return epoch
+  return undefined
+}
+
+/** A job is reloaded by hand, a few times. */
+const FARTHEST_EPOCH = 100n
+
+/** Batches past the checkpoint that some store holds and no plan names, from where each lane stands; and what lies between
+ *  them: of several batches that were under way at once a later one may be in a store, and an earlier one in none. */
+export function batchesAhead(
+  state: Pick<CheckpointState, 'sources' | 'planned'>,
+  histories: readonly (readonly StoreRecord[])[],
+): readonly (Omit<PlannedBatch, 'sequence' | 'clock'> & { readonly clock?: string })[] {
+  const lanes = Map.groupBy(histories.flat(), ({ source, range }) => JSON.stringify([source, range.lane]))
+  return [...lanes.values()].flatMap((records) => {
+    const [{ source, range } = { source: '', range: { lane: '' } }] = records
+    const { lane } = range
     const planned = state.planned.filter((batch) => batch.source === source && batch.lane === lane)
-    const byFrom = new Map(planned.map((batch) => [batch.from, batch]))
-    const ahead: Omit<PlannedBatch, 'sequence' | 'clock'>[] = []
-    let at = (state.sources[source]?.[lane] as LanePosition | undefined)?.at ?? START
+    const byFrom = new Map(records.map((record) => [record.range.from, record]))
+    const known = [...planned, ...records.map((record) => record.range)].sort((a, b) =>
+      comparePositions(a.from, b.from),
+    )
+    const bound = new Map<Position, Pick<Range, 'to'>>(planned.map((batch) => [batch.from, batch]))
+    const ahead: (Omit<PlannedBatch, 'sequence' | 'clock'> & { readonly clock?: string })[] = []
+    let at = state.sources[source]?.[lane]?.at ?? START
     for (;;) {
-      const next = byFrom.get(at) ?? ranges.get(at)
-      if (next === undefined || comparePositions(next.to, at) <= 0) return ahead
-      if (!byFrom.has(at)) ahead.push({ source, lane, from: next.from, to: next.to })
-      at = next.to
+      const record = byFrom.get(at)
+      const to =
+        bound.get(at)?.to ?? record?.range.to ?? known.find((other) => comparePositions(other.from, at) > 0)?.from
+      if (to === undefined || comparePositions(to, at) <= 0) return ahead
+      if (!bound.has(at))
+        ahead.push({ source, lane, from: at, to, ...(record?.clock === undefined ? {} : { clock: record.clock }) })
+      at = to
     }
   })
 }

@@ -12,7 +12,7 @@ import { type Checkpoints, openCheckpoints } from './checkpoints.ts'
 import { GroupSaver } from './group-saver.ts'
 import { lockJob } from './lock.ts'
 import { Pins } from './pins.ts'
-import { batchesAhead } from './resume.ts'
+import { resume } from './resume.ts'
 import { Spool } from './spool.ts'
 import { emptyStateFolders, openStateDir, type StateDir } from './state-dir.ts'
 import { Store } from './store.ts'
@@ -146,7 +146,7 @@ async function work(options: RunOptions, parts: RunParts): Promise<void> {
   const { state, checkpoints, ledger, summary, workshop, warn } = parts
   const saver = new GroupSaver(checkpoints)
   const stores = await openStores(options, parts)
-  await resume(stores, saver, checkpoints, parts)
+  await resume({ state, stores, checkpoints, saver, workshop, warn })
   for (const store of stores) await store.pay(workshop.session)
 
   const batches = new Batches({ ...options, state, ledger, saver, stores, workshop, summary, warn })
@@ -199,46 +199,6 @@ async function openStores({ job, drain }: RunOptions, { state, ledger, workshop 
     stores.push(store)
   }
   return stores
-}
-
-/** Compares the checkpoint with what the stores remember, before anything is read. */
-async function resume(
-  stores: readonly Store[],
-  saver: GroupSaver,
-  checkpoints: Checkpoints,
-  parts: RunParts,
-): Promise<void> {
-  const { workshop, warn } = parts
-  const { job } = workshop.pipeline
-  // Batches that came through a pipe or from a source that the job no longer has are no business of this run.
-  const sources = new Set(job.extract.map(({ id }) => id))
-  const histories = []
-  for (const store of stores)
-    if (store.down === undefined && store.loader.history !== undefined)
-      histories.push(
-        (await store.loader.history(job.name, { engine: workshop.session })).filter(({ source }) =>
-          sources.has(source),
-        ),
-      )
-  const remembered = new Set(histories.flat().map(({ token }) => token)).size
-  if (checkpoints.fresh && remembered > 0)
-    throw new AdflowError(
-      'STATE_MISSING',
-      `the stores hold ${remembered} ${remembered === 1 ? 'batch' : 'batches'} of job ${job.name}, but ${parts.state.path} has no checkpoint`,
-      { hint: `point --state-dir at the state of this job, or run \`adflow recover ${job.file}\`; nothing was loaded` },
-    )
-  const ahead = batchesAhead(saver.state, histories)
-  if (ahead.length === 0) return
-  warn(
-    `the stores are ${ahead.length} batches ahead of the checkpoint: these ranges are repeated exactly, and the stores refuse them`,
-  )
-  const clock = new Date().toISOString()
-  await saver.update((draft) => {
-    for (const batch of ahead) {
-      draft.planned.push({ ...batch, sequence: draft.sequence, clock })
-      draft.sequence = String(BigInt(draft.sequence) + 1n)
-    }
-  })
 }
 
 function evolvedOf(checkpoints: Checkpoints): { evolved?: Readonly<Record<string, string>> } {

@@ -55,7 +55,7 @@ export async function batchesOf(
   job: string,
 ): Promise<readonly StoreRecord[]> {
   const rows = await engine.rows(
-    `SELECT token, source, lane, from_position, to_position, digest, "rows" FROM ${ledgerSql(database)} WHERE job = ${literal(job)} AND loader = ${literal(loader)} AND target = ${literal(target)} ORDER BY loaded_at, token`,
+    `SELECT token, source, lane, from_position, to_position, digest, "rows", epoch_ms(clock) AS clock_ms FROM ${ledgerSql(database)} WHERE job = ${literal(job)} AND loader = ${literal(loader)} AND target = ${literal(target)} ORDER BY loaded_at, token`,
   )
   return rows.map((row) => ({
     token: String(row['token']),
@@ -63,5 +63,6 @@ export async function batchesOf(
     range: { lane: String(row['lane']), from: String(row['from_position']), to: String(row['to_position']) },
     digest: String(row['digest']),
     rows: Number(row['rows']),
+    ...(row['clock_ms'] === null ? {} : { clock: new Date(Number(row['clock_ms'])).toISOString() }),
   }))
 }

@@ -6,7 +6,7 @@ import { changeState, type StateChange } from '../../runtime/change-state.ts'
 export default class StateRewind extends BaseCommand {
   static override summary = 'Put the lanes of a source back, so that the next run reads them again. Audited.'
   static override description =
-    'Without --reload this is safe at any time: stores recognise the batches that they have and refuse them.'
+    'Without --reload this is safe at any time: stores recognise the batches that they have and refuse them. --reload is refused while a store is owed what it would bring again.'
   static override examples = [
     '<%= config.bin %> <%= command.id %> jobs/quickstart.yaml ad_server --reason "check that nothing doubles"',
     '<%= config.bin %> <%= command.id %> jobs/quickstart.yaml ad_server --reload --reason "table was emptied"',
@@ -20,7 +20,9 @@ export default class StateRewind extends BaseCommand {
     lane: Flags.string({ description: 'Only this lane. Default: all lanes of the source.' }),
     to: Flags.string({ default: '0', helpValue: 'POSITION', description: 'Edge of a batch; 0 is the beginning.' }),
     reload: Flags.boolean({ description: 'Raise the epoch: stores load the ranges again instead of refusing them.' }),
-    force: Flags.boolean({ description: 'Allow a position that is not the edge of a batch.' }),
+    force: Flags.boolean({
+      description: 'Allow a position that is not the edge of a batch, and --reload while other lanes are under way.',
+    }),
   }
 
   async run(): Promise<StateChange> {

@@ -1,0 +1,64 @@
+/** Positions of a job as its stores know them. */
+import type { Range, StoreRecord } from '../core/contracts.ts'
+import { comparePositions, START } from '../core/positions.ts'
+import type { LaneCheckpoint, PlannedBatch } from './checkpoint-slot.ts'
+
+/** A range of a source between others that stores have. */
+export interface Hole extends Range {
+  readonly source: string
+}
+
+export interface Rebuilt {
+  readonly sources: Readonly<Record<string, Readonly<Record<string, LaneCheckpoint>>>>
+  readonly planned: readonly PlannedBatch[]
+  /** Ranges that no store has, though some have what follows: of batches that were under way at once a later one may have been
+   *  stored first. They are planned too. */
+  readonly holes: readonly Hole[]
+}
+
+/**
+ * Where every store has a range, the position passes it; behind the first range that is not everywhere all is planned again,
+ * exactly. `histories`: of each store what it has and what it is owed. `clock`: of batches that no store keeps the clock of.
+ */
+export function rebuild(histories: readonly (readonly StoreRecord[])[], clock: string): Rebuilt {
+  const sources: Record<string, Record<string, LaneCheckpoint>> = {}
+  const planned: PlannedBatch[] = []
+  const holes: Hole[] = []
+  const held = histories.map((history) => new Set(history.map(keyOf)))
+  const distinct = new Map(histories.flat().map((record) => [keyOf(record), record]))
+  for (const records of Map.groupBy(distinct.values(), laneOf).values()) {
+    records.sort((a, b) => comparePositions(a.range.from, b.range.from))
+    let at = START
+    let passed = true
+    for (const record of records) {
+      const { source, range } = record
+      const plan = (from: string, to: string) =>
+        planned.push({
+          source,
+          lane: range.lane,
+          from,
+          to,
+          sequence: String(planned.length),
+          clock: record.clock ?? clock,
+        })
+      if (comparePositions(range.from, at) > 0) {
+        holes.push({ source, lane: range.lane, from: at, to: range.from })
+        plan(at, range.from)
+        passed = false
+      }
+      passed = passed && held.every((store) => store.has(keyOf(record)))
+      if (passed) sources[source] = { ...sources[source], [range.lane]: { at: range.to } }
+      else plan(range.from, range.to)
+      at = range.to
+    }
+  }
+  return { sources, planned, holes }
+}
+
+function laneOf({ source, range }: StoreRecord): string {
+  return JSON.stringify([source, range.lane])
+}
+
+function keyOf({ source, range }: StoreRecord): string {
+  return JSON.stringify([source, range.lane, range.from, range.to])
+}

@@ -1,0 +1,60 @@
+import { describe, expect, it } from 'vitest'
+import type { StoreRecord } from '../../src/core/contracts.ts'
+import { rebuild } from '../../src/runtime/rebuild.ts'
+
+function store(...ranges: readonly [from: string, to: string, clock?: string][]): StoreRecord[] {
+  return ranges.map(([from, to, clock]) => {
+    const range = { lane: 'a', from, to }
+    return {
+      token: `${from}-${to}`,
+      source: 's',
+      range,
+      digest: 'd',
+      rows: 1,
+      ...(clock === undefined ? {} : { clock }),
+    }
+  })
+}
+
+function rebuilt(...histories: StoreRecord[][]) {
+  const { sources, planned, holes } = rebuild(histories, 'now')
+  return {
+    at: sources['s']?.['a']?.at,
+    planned: planned.map(({ from, to, clock }) => `${from} ${to} ${clock}`),
+    holes: holes.map(({ from, to }) => `${from} ${to}`),
+  }
+}
+
+describe('positions from what stores remember', () => {
+  it('pass what every store has', () => {
+    expect(rebuilt(store(['10', '20'], ['0', '10']), store(['0', '10'], ['10', '20']))).toEqual({
+      at: '20',
+      planned: [],
+      holes: [],
+    })
+  })
+
+  it('stop before the first range that some store lacks; all behind it is planned under its own clock', () => {
+    expect(rebuilt(store(['0', '10'], ['10', '20', 'then'], ['20', '30']), store(['0', '10'], ['20', '30']))).toEqual({
+      at: '10',
+      planned: ['10 20 then', '20 30 now'],
+      holes: [],
+    })
+  })
+
+  it('stop before a hole that a batch left which was overtaken by the next, and plan the hole', () => {
+    expect(rebuilt(store(['0', '10'], ['20', '30']))).toEqual({
+      at: '10',
+      planned: ['10 20 now', '20 30 now'],
+      holes: ['10 20'],
+    })
+    expect(rebuilt(store(['20', '30']))).toEqual({ at: undefined, planned: ['0 20 now', '20 30 now'], holes: ['0 20'] })
+  })
+
+  it('need no time that grows with the square of the batches', () => {
+    const many = store(
+      ...Array.from({ length: 50_000 }, (_, i) => [String(i * 10), String(i * 10 + 10)] as [string, string]),
+    )
+    expect(rebuilt(many, many).at).toBe('500000')
+  })
+})

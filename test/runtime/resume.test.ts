@@ -1,0 +1,65 @@
+import { describe, expect, it } from 'vitest'
+import type { StoreRecord } from '../../src/core/contracts.ts'
+import { tokenOf } from '../../src/core/token.ts'
+import { batchesAhead, batchTokens, epochOf } from '../../src/runtime/resume.ts'
+
+const job = { name: 'j' }
+
+function record(
+  from: string,
+  to: string,
+  { epoch = '0', output, clock }: Partial<Record<'epoch' | 'output' | 'clock', string>> = {},
+): StoreRecord {
+  const range = { lane: 'a', from, to }
+  const token = tokenOf({ job: 'j', source: 's', range, epoch, ...(output === undefined ? {} : { output }) })
+  return { token, source: 's', range, digest: 'd', rows: 1, ...(clock === undefined ? {} : { clock }) }
+}
+
+function ahead(at: string | undefined, planned: readonly [string, string][], ...histories: StoreRecord[][]) {
+  const sources = at === undefined ? {} : { s: { a: { at } } }
+  const plans = planned.map(([from, to]) => ({ source: 's', lane: 'a', from, to, sequence: '1', clock: 'c' }))
+  return batchesAhead({ sources, planned: plans }, histories).map(({ from, to, clock }) =>
+    [from, to, clock].filter(Boolean).join(' '),
+  )
+}
+
+describe('batches that stores have past the checkpoint', () => {
+  it.each<[what: string, found: string[], expected: string[]]>([
+    ['nothing past it', ahead('20', [], [record('0', '10'), record('10', '20')]), []],
+    [
+      'ranges that follow on, under the clock that the store keeps',
+      ahead('10', [], [record('10', '20', { clock: 'then' }), record('20', '30')]),
+      ['10 20 then', '20 30'],
+    ],
+    ['of several stores', ahead('10', [], [record('10', '20')], [record('20', '30')]), ['10 20', '20 30']],
+    ['what is planned already', ahead('10', [['10', '20']], [record('10', '20'), record('20', '30')]), ['20 30']],
+    ['a lane without a position', ahead(undefined, [], [record('0', '10')]), ['0 10']],
+    [
+      'a later batch whose forerunner no store has: the hole is cut exactly, too',
+      ahead('10', [], [record('30', '40')]),
+      ['10 30', '30 40'],
+    ],
+    ['a hole before a planned range', ahead('10', [['20', '30']], [record('30', '40')]), ['10 20', '30 40']],
+    [
+      'positions of several digits, as numbers',
+      ahead('9', [], [record('9', '10'), record('10', '100')]),
+      ['9 10', '10 100'],
+    ],
+  ])('%s', (_, found, expected) => {
+    expect(found).toEqual(expected)
+  })
+})
+
+describe('the batch behind a record of a store', () => {
+  it('is found under its epoch, and under the output that the store reads', () => {
+    const main = tokenOf({ job: 'j', source: 's', range: { lane: 'a', from: '0', to: '10' }, epoch: '2' })
+    expect(epochOf(job, 'main', record('0', '10', { epoch: '2' }))).toBe(2n)
+    expect(batchTokens(job, 'main', record('0', '10', { epoch: '2' }), '3')).toEqual([main])
+    expect(batchTokens(job, 'sums', record('0', '10', { epoch: '2', output: 'sums' }), '3')).toEqual([main])
+  })
+
+  it('may be any where the store read another output then', () => {
+    expect(batchTokens(job, 'main', record('0', '10', { output: 'sums' }), '1')).toHaveLength(2)
+    expect(epochOf(job, 'main', record('0', '10', { output: 'sums' }))).toBeUndefined()
+  })
+})
