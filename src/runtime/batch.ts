@@ -37,6 +37,8 @@ export interface Batch {
   readonly source: Source
   readonly chunk: Chunk
   readonly plan: PlannedBatch
+  /** Planned before this run: a store may have it already. */
+  readonly repeated: boolean
   readonly token: string
   /** The plan is on disk: the range will be retried exactly. */
   readonly planned: Promise<void>

@@ -164,6 +164,7 @@ export class Batches {
       source,
       chunk,
       plan,
+      repeated: before !== undefined,
       token,
       planned,
       session,
@@ -198,6 +199,7 @@ export class Batches {
     let refined = await this.#refine(batch, 'streamed')
     this.#ensureGoing(batch)
     await batch.planned
+    if (batch.repeated) await this.#books.checkHeld(batch, refined)
     if (refined.quarantine.length > 0) await this.#quarantine(batch, refined)
     let outcomes: Record<string, StoreOutcome>
     try {
@@ -244,7 +246,7 @@ export class Batches {
       guarded: how === 'guarded',
       ...(this.#evolution.pipeline.stateful ? { turn } : {}),
     }
-    const clean = !this.#unclean.has(id) && chunk.refused.length === 0
+    const clean = !this.#unclean.has(id) && chunk.refused.length === 0 && !batch.repeated
     const direct = how === 'streamed' && this.#direct && clean
     const refined = await (direct ? refineDirect(chunk, options) : refine(chunk, options))
     if (!direct && refined.rows < chunk.records) this.#unclean.add(id)

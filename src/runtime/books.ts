@@ -3,12 +3,14 @@ import type { Gap } from '../core/contracts.ts'
 import { AdflowError } from '../core/errors.ts'
 import type { JobExtractor } from '../core/job/job.ts'
 import { redact } from '../core/job/secrets.ts'
+import { tokenOf } from '../core/token.ts'
 import type { StoreOutcome } from '../lineage/events.ts'
 import { headText } from '../lineage/ledger-line.ts'
 import type { Batch, BatchesOptions } from './batch.ts'
 import type { Budgets } from './budgets.ts'
 import type { Pipeline } from './pipeline.ts'
 import type { Refined } from './refine.ts'
+import type { Store } from './store.ts'
 import { addBatch } from './summary.ts'
 import type { Tracker } from './tracker.ts'
 
@@ -83,20 +85,46 @@ export class Books {
     observer?.batchClosed?.(summary)
   }
 
+  /** A batch that was under way in an earlier run, under the rules of the job as it was then. Where a store has it already it has
+   *  it for good; under other rules its books could not close any more, and the stores would hold different rows of one batch.
+   *  Asked before anything is written: what an earlier run has left of the batch stays as it is. */
+  async checkHeld(batch: Batch, refined: Refined): Promise<void> {
+    const { job, saver, stores } = this.#options
+    const { chunk, source, session, token } = batch
+    for (const store of stores) {
+      if (!this.#countsRows(store)) continue
+      const parts = { job: job.name, source: source.config.id, range: chunk.range, epoch: saver.state.epoch }
+      const own = store.input === 'main' ? token : tokenOf({ ...parts, output: store.input })
+      const rows = await store.held({ token: own }, session)
+      if (rows !== undefined && rows !== refined.rows) throw this.#otherRows(store, batch, rows, refined.rows)
+    }
+  }
+
   /** A store that holds another number of rows than it was given has lost or doubled some. */
-  #checkLoaded({ chunk, token }: Batch, refined: Refined, stores: Record<string, StoreOutcome>): void {
+  #checkLoaded(batch: Batch, refined: Refined, stores: Record<string, StoreOutcome>): void {
     for (const store of this.#options.stores) {
       const outcome = stores[store.id]
-      const output = this.#pipeline().outputs.get(store.input)
-      if (outcome === undefined || output?.kind !== 'row' || outcome.rows === refined.rows) continue
-      throw new AdflowError(
-        'UNACCOUNTED',
-        `store ${store.id} took ${outcome.rows} of ${refined.rows} rows of ${chunk.range.lane} [${chunk.range.from}, ${chunk.range.to})`,
-        {
-          hint: `the batch is not acknowledged; its token in the store is ${token}. Were the rules changed since it was loaded? Run the job once as it was`,
-        },
-      )
+      if (outcome === undefined || !this.#countsRows(store) || outcome.rows === refined.rows) continue
+      throw this.#otherRows(store, batch, outcome.rows, refined.rows)
     }
+  }
+
+  #countsRows({ input }: Store): boolean {
+    return this.#pipeline().outputs.get(input)?.kind === 'row'
+  }
+
+  #otherRows({ id }: Store, { chunk, token, repeated }: Batch, found: number, expected: number): AdflowError {
+    const { lane, from, to } = chunk.range
+    const hint = repeated
+      ? 'the batch was under way when an earlier run ended: put the job file back as it was for one run, which finishes it, or read the range anew with `adflow state rewind --reload`; nothing was changed'
+      : `the batch is not acknowledged; its token in the store is ${token}`
+    return new AdflowError(
+      'UNACCOUNTED',
+      repeated
+        ? `store ${id} has ${found} rows of ${lane} [${from}, ${to}), and the job passes ${expected} now: were its rules changed since?`
+        : `store ${id} took ${found} of ${expected} rows of ${lane} [${from}, ${to})`,
+      { hint },
+    )
   }
 
   /** Where stores that owe batches of the lane stand. */
