@@ -300,15 +300,9 @@ export interface Receipt {
   readonly outputs: readonly string[]
 }
 
-/** A batch that a store remembers. */
-export interface StoreRecord {
-  readonly token: string
-  readonly source: string
-  readonly range: Range
-  readonly digest: string
+/** A batch that a store remembers; with its own clock where the store keeps it: a range that is planned again gets it back. */
+export interface StoreRecord extends Omit<BatchInfo, 'job' | 'clock'>, Partial<Pick<BatchInfo, 'clock'>> {
   readonly rows: number
-  /** ISO 8601 UTC: the batch's own clock, where the store keeps it. A range that is planned again gets it back. */
-  readonly clock?: string
 }
 
 export interface Loader {
