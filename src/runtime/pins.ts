@@ -5,7 +5,7 @@
  */
 import { createHash, createHmac, hash, randomBytes } from 'node:crypto'
 import { createReadStream, existsSync } from 'node:fs'
-import { mkdir, open, readFile, stat } from 'node:fs/promises'
+import { copyFile, mkdir, open, readFile, rm, stat } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { canonicalJson } from '../core/canonical.ts'
 import { publish, temporaryPath, writeDurably } from '../core/durable.ts'
@@ -48,41 +48,60 @@ const LARGEST_COPY_BYTES = 256_000_000
 export class Pins {
   readonly #folder: string
   readonly #files: string
+  readonly #temporary: string
   readonly #references: Record<string, PinnedFile> = {}
+  /** Several steps may read one file. */
+  readonly #kept = new Map<string, Promise<string>>()
+  /** Name in the folder of pinned files → the copy that waits for save(). */
+  readonly #staged = new Map<string, string>()
 
-  constructor(folder: string) {
+  /** `temporary`: on the same file system, emptied between runs. */
+  constructor(folder: string, temporary = folder) {
     this.#folder = folder
     this.#files = join(folder, 'files')
+    this.#temporary = temporary
   }
 
-  /** Keeps the file by its content, and says where to read it: what is loaded is what is pinned. A file that is not there
-   *  is left to whoever reads it. @throws AdflowError LOCAL_IO */
-  async keep(file: string): Promise<string> {
+  /** Copies the file, and says where to read it: what is loaded is what is pinned. A file that is not there is left to
+   *  whoever reads it. @throws AdflowError LOCAL_IO */
+  keep(file: string): Promise<string> {
+    const kept = this.#kept.get(file) ?? this.#keep(file)
+    this.#kept.set(file, kept)
+    return kept
+  }
+
+  async #keep(file: string): Promise<string> {
     if (!existsSync(file)) return file
     try {
-      await mkdir(this.#files, { recursive: true, mode: 0o700 })
       const { size } = await stat(file)
       if (size > LARGEST_COPY_BYTES) {
         this.#references[file] = { sha256: await digestOf(file), bytes: size }
         return file
       }
-      const bytes = await readFile(file)
-      const sha256 = hash('sha256', bytes)
+      const staged = join(this.#temporary, `reference-${process.pid}-${this.#staged.size}${endingOf(file)}`)
+      await mkdir(this.#temporary, { recursive: true, mode: 0o700 })
+      await copyFile(file, staged)
+      const sha256 = await digestOf(staged)
       const copy = `${sha256}${endingOf(file)}`
-      const path = join(this.#files, copy)
-      if (!existsSync(path)) await writeDurably(path, bytes)
-      this.#references[file] = { sha256, bytes: bytes.length, copy }
-      return path
+      this.#references[file] = { sha256, bytes: (await stat(staged)).size, copy }
+      this.#staged.set(copy, staged)
+      return staged
     } catch (error) {
-      throw localIoError(error, `keep the reference data ${file} in ${this.#files}`)
+      throw localIoError(error, `copy the reference data ${file}`)
     }
+  }
+
+  /** A job that does not compile leaves nothing behind. */
+  async discard(): Promise<void> {
+    for (const staged of this.#staged.values()) await rm(staged, { force: true })
   }
 
   /** Writes the pin of a run; returns its id. The same job with the same data has the same pin. */
   async save({ job, adflow, engine, evolved = {} }: PinOptions): Promise<string> {
-    await mkdir(this.#folder, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
-      throw localIoError(error, `make the folder ${this.#folder}`)
+    await mkdir(this.#files, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
+      throw localIoError(error, `make the folder ${this.#files}`)
     })
+    for (const [copy, staged] of this.#staged) await publish(staged, join(this.#files, copy))
     const key = await this.#key()
     const pin: Pin = {
       version: 1,

@@ -81,9 +81,14 @@ async function inLedger(
     summary.warnings.push(redact(text))
     log.warn(text)
   }
-  const pins = new Pins(state.pins)
+  const pins = new Pins(state.pins, state.temp)
   const evolved = evolvedOf(checkpoints)
-  const workshop = await openWorkshop({ ...options, state, ...evolved, locate: (file) => pins.keep(file) })
+  const workshop = await openWorkshop({ ...options, state, ...evolved, locate: (file) => pins.keep(file) }).catch(
+    async (error: unknown) => {
+      await pins.discard()
+      throw error
+    },
+  )
   try {
     const pin = await pins.save({ job, adflow: options.version, engine: workshop.engine.version, ...evolved })
     await ledger.append([

@@ -48,20 +48,28 @@ test('the same job with the same data has the same pin; another variable or othe
 test('reference data is read as it was, whatever the file holds by now', async () => {
   const file = join(folder, 'campaigns.csv')
   const pins = new Pins(join(folder, 'pins'))
-  const kept = await pins.keep(file)
+  expect(readFileSync(await pins.keep(file), 'utf8')).toBe('id,name\n1,Spring\n')
   writeFileSync(file, 'id,name\n1,Autumn\n')
-  expect(readFileSync(kept, 'utf8')).toBe('id,name\n1,Spring\n')
   const pin = await pins.read(await save(pins))
-  expect(await pins.locate(pin, file)).toBe(kept)
+  const kept = await pins.locate(pin, file)
+  expect(readFileSync(kept, 'utf8')).toBe('id,name\n1,Spring\n')
   writeFileSync(kept, 'id,name\n1,Winter\n')
   await expect(pins.locate(pin, file)).rejects.toMatchObject({ code: 'STATE_MISSING' })
+})
+
+test('copies that were not saved are gone', async () => {
+  const pins = new Pins(join(folder, 'pins'))
+  await pins.keep(join(folder, 'campaigns.csv'))
+  await pins.discard()
+  expect(readdirSync(join(folder, 'pins'))).toEqual([])
 })
 
 test('no secret is written anywhere, and a secret that is another by now is named', async () => {
   const pins = new Pins(join(folder, 'pins'))
   const id = await save(pins)
-  for (const name of readdirSync(join(folder, 'pins')))
-    expect(readFileSync(join(folder, 'pins', name)).includes(SECRET)).toBe(false)
+  const written = readdirSync(join(folder, 'pins'), { withFileTypes: true }).filter((entry) => entry.isFile())
+  expect(written.length).toBe(2)
+  for (const { name } of written) expect(readFileSync(join(folder, 'pins', name)).includes(SECRET)).toBe(false)
   const pin = await pins.read(id)
   const job = await jobWith({ MASK_KEY: SECRET })
   expect(await pins.environment(pin, job, { MASK_KEY: SECRET })).toMatchObject({ changed: [] })
