@@ -14,15 +14,17 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   extractors: ['core', 'records', 'engine', 'clients'],
   transforms: ['core', 'records', 'engine', 'clients'],
   loaders: ['core', 'records', 'engine', 'clients'],
+  consumers: ['core', 'records', 'engine', 'clients'],
   // No component: the registry finds them by file name.
   runtime: ['core', 'records', 'engine', 'lineage', 'clients'],
-  cli: ['core', 'runtime'],
+  distribute: ['core', 'engine', 'lineage', 'runtime'],
+  cli: ['core', 'runtime', 'distribute'],
   sample: ['core', 'engine', 'cli'],
   init: ['core', 'records', 'engine', 'clients', 'sample'],
-  commands: ['core', 'runtime', 'cli', 'sample', 'init'],
+  commands: ['core', 'runtime', 'distribute', 'cli', 'sample', 'init'],
 }
 
-const COMPONENTS = { extractors: 'extractor', transforms: 'step', loaders: 'loader' } as const
+const COMPONENTS = { extractors: 'extractor', transforms: 'step', loaders: 'loader', consumers: 'consumer' } as const
 const LONGEST_FILE = 400
 const MOST_DEPENDENCIES = 15
 

@@ -1,5 +1,6 @@
 /** The summary of a run, for people: rows in, where each went, and that it balances. */
 import type { RunSummary } from '../runtime/summary.ts'
+import { consumersTable, owedLines } from './consumers-text.ts'
 import { bytes, integer, table } from './table.ts'
 
 export function summaryText(summary: RunSummary): string {
@@ -30,6 +31,7 @@ export function summaryText(summary: RunSummary): string {
       ],
       Object.entries(summary.stores).map(([id, store]) => [id, store.loaded, store.repeated, store.owed]),
     ),
+    ...(Object.keys(summary.consumers).length === 0 ? [] : ['', consumersTable(summary.consumers)]),
     '',
     summary.unaccounted === 0
       ? `balanced: ${integer(summary.read)} read = ${integer(summary.passed)} passed + ${integer(summary.quarantined)} quarantined + ${integer(summary.filtered)} filtered + ${integer(summary.deduplicated)} deduplicated`
@@ -42,6 +44,7 @@ export function summaryText(summary: RunSummary): string {
   for (const [id, store] of Object.entries(summary.stores))
     if (store.owed > 0 || store.reason !== undefined)
       lines.push(`owed: ${integer(store.owed)} rows to ${id}: ${store.reason ?? 'the store was down'}`)
+  lines.push(...owedLines(summary.consumers))
   return lines.join('\n')
 }
 

@@ -5,6 +5,7 @@ import { runProgress } from '../cli/progress.ts'
 import { catchSignals } from '../cli/signals.ts'
 import { summaryText } from '../cli/summary-text.ts'
 import { AdflowError, EXIT } from '../core/errors.ts'
+import { distribution } from '../distribute/distributor.ts'
 import { runJob } from '../runtime/run.ts'
 import type { RunSummary } from '../runtime/summary.ts'
 
@@ -72,6 +73,7 @@ way and saves the checkpoint; the second ends at once (exit 75).`
       version: this.config.version,
       drain: signals.drain,
       observer: progress,
+      distribution: distribution(),
       ...(flags.only === undefined ? {} : { only: flags.only }),
       ...parseModified(flags.from, flags.to),
     }).finally(() => {

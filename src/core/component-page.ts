@@ -2,7 +2,7 @@
 import { stringify } from 'yaml'
 import { AdflowError } from './errors.ts'
 import { alternatives, type JsonSchema, jsonShape, strict } from './job/json-shape.ts'
-import { extractBase, loadBase } from './job/schema.ts'
+import { distributeBase, extractBase, loadBase } from './job/schema.ts'
 import { COMPONENT_KINDS, type ComponentKind, type ComponentKinds, type Registry } from './registry.ts'
 
 type Definition = ComponentKinds[ComponentKind]
@@ -21,6 +21,7 @@ const BASE_KEYS: Readonly<Record<ComponentKind, readonly string[]>> = {
   extractor: ['type', ...Object.keys(extractBase)],
   loader: ['type', ...Object.keys(loadBase)],
   step: [],
+  consumer: ['type', ...Object.keys(distributeBase)],
 }
 
 /** The options as a table. Throws UNEXPECTED with everything that its author has forgotten. */
@@ -99,7 +100,12 @@ function inline(value: unknown): string {
   return typeof value === 'string' ? value : JSON.stringify(value)
 }
 
-const SECTION: Readonly<Record<ComponentKind, string>> = { extractor: 'extract', step: 'transform', loader: 'load' }
+const SECTION: Readonly<Record<ComponentKind, string>> = {
+  extractor: 'extract',
+  step: 'transform',
+  loader: 'load',
+  consumer: 'distribute',
+}
 
 /** The example as it stands in a job file. */
 export function exampleYaml(kind: ComponentKind, type: string, definition: Definition): string {

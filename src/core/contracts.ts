@@ -340,7 +340,7 @@ export interface ExtractorEnv extends ComponentEnv {
   readonly chunkDir: string
 }
 
-interface Definition<Kind extends string, Options> {
+export interface Definition<Kind extends string, Options> {
   readonly kind: Kind
   /** One sentence, for lists. */
   readonly summary: string

@@ -1,5 +1,6 @@
 /** Constructors of component definitions. They only give the options their inferred type; discovery is by file name. */
 import type { z } from 'zod'
+import type { ConsumerDefinition } from './consumer.ts'
 import type { ExtractorDefinition, LoaderDefinition, StepDefinition } from './contracts.ts'
 
 type Spec<D, Schema extends z.ZodType> = Omit<D, 'kind' | 'options'> & { readonly options: Schema }
@@ -20,4 +21,10 @@ export function defineLoader<Schema extends z.ZodType>(
   spec: Spec<LoaderDefinition<z.infer<Schema>>, Schema>,
 ): LoaderDefinition<z.infer<Schema>> {
   return { kind: 'loader', ...spec } as LoaderDefinition<z.infer<Schema>>
+}
+
+export function defineConsumer<Schema extends z.ZodType>(
+  spec: Spec<ConsumerDefinition<z.infer<Schema>>, Schema>,
+): ConsumerDefinition<z.infer<Schema>> {
+  return { kind: 'consumer', ...spec } as ConsumerDefinition<z.infer<Schema>>
 }

@@ -109,6 +109,16 @@ export const ERROR_CODES = {
     EXIT.rejected,
     'A store holds this token with other bytes, or its table does not fit the columns.',
   ),
+  CONSUMER_OWED: spec(
+    EXIT.unavailable,
+    'The run ended while rows wait for a consumer. The next run, or `adflow distribute`, hands them over.',
+    true,
+  ),
+  CONSUMER_UNAVAILABLE: spec(
+    EXIT.unavailable,
+    'A consumer cannot be reached, or does not take what it is given.',
+    true,
+  ),
   SPOOL_FULL: spec(EXIT.unavailable, 'The spool has reached `max_bytes`.', true),
   DISK_FULL: spec(EXIT.localIo, 'No space left on a local disk. Free some and run again; nothing was acknowledged.'),
   LOCAL_IO: spec(EXIT.localIo, 'A local file cannot be written or synced. Nothing was acknowledged.'),

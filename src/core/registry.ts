@@ -2,6 +2,7 @@
 import { readdir } from 'node:fs/promises'
 import { basename, extname, join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
+import type { ConsumerDefinition } from './consumer.ts'
 import type { ExtractorDefinition, LoaderDefinition, StepDefinition } from './contracts.ts'
 import { AdflowError } from './errors.ts'
 import { didYouMean } from './job/suggest.ts'
@@ -10,6 +11,7 @@ export interface ComponentKinds {
   extractor: ExtractorDefinition
   step: StepDefinition
   loader: LoaderDefinition
+  consumer: ConsumerDefinition
 }
 
 export type ComponentKind = keyof ComponentKinds
@@ -19,6 +21,7 @@ const FOLDERS: Readonly<Record<ComponentKind, string>> = {
   extractor: 'extractors',
   step: 'transforms',
   loader: 'loaders',
+  consumer: 'consumers',
 }
 
 export const COMPONENT_KINDS = Object.keys(FOLDERS) as readonly ComponentKind[]
@@ -34,7 +37,7 @@ export interface Registry {
 type ComponentMap = { readonly [Kind in ComponentKind]?: Readonly<Record<string, ComponentKinds[Kind]>> }
 
 export interface RegistryOptions {
-  /** Folder that holds extractors/, transforms/ and loaders/. Default: the one that holds core/. */
+  /** Folder that holds extractors/, transforms/, loaders/ and consumers/. Default: the one that holds core/. */
   readonly root?: string
   /** Components from elsewhere; they win over discovered ones of the same type. */
   readonly extra?: ComponentMap

@@ -157,6 +157,40 @@ export interface RuleFailed extends Partial<RangeFields> {
   readonly message: string
 }
 
+/** One file of the outbox on its way to one consumer: a move of the table in runtime/states.ts. */
+export interface DistributionMoved {
+  readonly type: 'distribution_moved'
+  /** Of the output's batch. */
+  readonly token: string
+  readonly consumer: string
+  readonly state: string
+  readonly before_state: string
+  /** Rows so far. */
+  readonly delivered: number
+  readonly dead: number
+  readonly reason?: string
+}
+
+/** Somebody sent dead letters to their consumer again, or gave them up. */
+export interface DeadLettersChanged {
+  readonly type: 'dead_letters_changed'
+  readonly who: string
+  readonly consumer: string
+  readonly what: 'replayed' | 'discarded'
+  /** Ids of the messages. */
+  readonly ids: readonly string[]
+  readonly reason?: string
+}
+
+/** A consumer said that it wants nothing any more, or somebody switched it on again. */
+export interface ConsumerSwitched {
+  readonly type: 'consumer_switched'
+  readonly consumer: string
+  readonly state: 'on' | 'off'
+  readonly who?: string
+  readonly reason?: string
+}
+
 export type LedgerEvent =
   | RunStarted
   | RunEnded
@@ -169,3 +203,6 @@ export type LedgerEvent =
   | StateChanged
   | Recovered
   | RuleFailed
+  | DistributionMoved
+  | DeadLettersChanged
+  | ConsumerSwitched

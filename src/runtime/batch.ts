@@ -8,6 +8,7 @@ import type { Session } from '../engine/session.ts'
 import type { Ledger } from '../lineage/ledger.ts'
 import type { PlannedBatch } from './checkpoint-slot.ts'
 import type { GroupSaver } from './group-saver.ts'
+import type { Outbox } from './outbox.ts'
 import type { RunObserver } from './run.ts'
 import type { StateDir } from './state-dir.ts'
 import type { BatchState, State } from './states.ts'
@@ -23,6 +24,10 @@ export interface BatchesOptions {
   readonly saver: GroupSaver
   readonly stores: readonly Store[]
   readonly workshop: Workshop
+  /** Where the job distributes something. */
+  readonly outbox: Outbox | undefined
+  /** Hands over what waits in the outbox, because it is full. */
+  readonly makeRoom: () => Promise<void>
   readonly summary: RunSummary
   readonly log: Logger
   readonly modified?: { readonly from?: number; readonly to?: number }

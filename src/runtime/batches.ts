@@ -17,6 +17,7 @@ import { Budgets } from './budgets.ts'
 import { isDataError } from './chain.ts'
 import type { PlannedBatch } from './checkpoint-slot.ts'
 import { deliver } from './deliver.ts'
+import { shelve } from './distribution.ts'
 import { Evolution } from './evolve.ts'
 import { forgetMarks, removeQuarantine } from './orphans.ts'
 import { writeQuarantine } from './quarantine.ts'
@@ -45,11 +46,13 @@ export class Batches {
   constructor(options: BatchesOptions) {
     this.#options = options
     const consumers = new Map<string, number>()
-    for (const { input } of options.stores) consumers.set(input, (consumers.get(input) ?? 0) + 1)
+    const readers = [...options.stores.map(({ input }) => input), ...(options.outbox?.outputs ?? [])]
+    for (const output of readers) consumers.set(output, (consumers.get(output) ?? 0) + 1)
     this.#consumers = consumers
     const [only, ...others] = options.stores
     this.#direct =
       others.length === 0 &&
+      options.outbox === undefined &&
       only?.loader.streams === true &&
       only.input === 'main' &&
       canStream(options.workshop.pipeline)
@@ -211,12 +214,15 @@ export class Batches {
       if (refined.quarantine.length > 0) await this.#quarantine(batch, refined)
       outcomes = await this.#deliver(batch, refined)
     }
+    const waits = await shelve(batch, refined, this.#options, this.#evolution.pipeline)
     batch.state.move(refined.quarantine.length > 0 ? 'validation.partial' : 'validation.passed')
     batch.state.move('transformation.pending', 'transformation.running', 'transformation.completed')
     batch.state.move('storage.pending', 'storage.running')
     const owed = Object.values(outcomes).some((outcome) => outcome.status === 'owed')
     batch.state.move(
-      ...(owed ? (['storage.failed', 'storage.retry'] as const) : (['storage.completed', 'done'] as const)),
+      ...(owed
+        ? (['storage.failed', 'storage.retry'] as const)
+        : (['storage.completed', waits ? 'distribution.pending' : 'done'] as const)),
     )
     await this.#books.close(batch, refined, outcomes)
     for (const text of refined.warnings) this.#options.warn(text)

@@ -11,6 +11,7 @@ import { tokenNumber, tokenOf } from '../core/token.ts'
 import { withoutRow } from '../engine/relation.ts'
 import { bindSequence } from '../engine/sequence.ts'
 import { ident } from '../engine/sql-text.ts'
+import { rowsFor } from './consumer-rows.ts'
 import { MAIN } from './pipeline.ts'
 import { compareQuarantine, type RefusedRow } from './quarantine-diff.ts'
 import type { Refined } from './refine.ts'
@@ -119,7 +120,8 @@ class TestRun {
     const token = tokenOf({ job: this.#options.job.name, source, range, epoch: '0' })
     const refined = await this.#bench.refine(chunk, { token, clock })
     this.#refused.push(...refined.quarantine.map((record) => ({ ...record, source })))
-    for (const { output } of this.#test.expect) await this.#keep(output, this.#relationOf(output, refined, token).sql)
+    for (const { output } of this.#test.expect)
+      await this.#keep(output, (await this.#arrivingAt(output, refined, token)).sql)
   }
 
   async #keep(output: string, select: string): Promise<void> {
@@ -129,6 +131,20 @@ class TestRun {
     const all = before === undefined ? select : `SELECT * FROM ${before} UNION ALL BY NAME ${select}`
     await session.run(`CREATE OR REPLACE TEMP TABLE ${table} AS ${all}`)
     this.#tables.set(output, table)
+  }
+
+  /** The same for a consumer, after its `where` and `select`. */
+  async #arrivingAt(
+    output: string,
+    refined?: Refined,
+    token = '',
+  ): Promise<{ sql: string; columns: readonly Column[] }> {
+    const consumer = this.#options.job.distribute.find(({ id }) => id === output)
+    if (consumer === undefined) return this.#relationOf(output, refined, token)
+    const { sql, columns } = this.#relationOf(consumer.input, refined, token)
+    const kept = rowsFor(consumer, columns, `(${sql})`)
+    const described = await this.#bench.session.describe(kept)
+    return { sql: kept, columns: described.map((column) => ({ ...column, from: [] })) }
   }
 
   /** Rows of a loader, of an output, or behind a step in the middle of the chain; without a batch, none of them. */
@@ -156,7 +172,7 @@ class TestRun {
 
   async #compare(output: string, rows: JobTest['expect'][number]['rows']): Promise<string[]> {
     const { session, state } = this.#bench
-    const { sql, columns } = this.#relationOf(output)
+    const { sql, columns } = await this.#arrivingAt(output)
     if (!this.#tables.has(output)) await this.#keep(output, sql)
     const table = this.#tables.get(output) ?? ''
     const { maxRecordBytes } = this.#options.job.resources

@@ -10,6 +10,7 @@ import type { Problem } from '../core/job/problems.ts'
 import { redact } from '../core/job/secrets.ts'
 import type { Registry } from '../core/registry.ts'
 import { Engine, type Session } from '../engine/session.ts'
+import { checkConsumers } from './consumer-checks.ts'
 import { checkLoaders } from './loader-checks.ts'
 import { personalColumns } from './personal.ts'
 import { compilePipeline, MAIN, type Pipeline } from './pipeline.ts'
@@ -23,7 +24,7 @@ export interface LintOptions {
   readonly env?: Environment
 }
 
-export const LINT_RULES = ['personal_data', 'unbounded_state', 'duplicates', 'loader'] as const
+export const LINT_RULES = ['personal_data', 'unbounded_state', 'duplicates', 'loader', 'consumer'] as const
 
 export interface LintWarning extends Problem {
   readonly rule: (typeof LINT_RULES)[number]
@@ -79,8 +80,16 @@ async function lintFile(file: string, engine: Engine, options: LintOptions): Pro
     const job = await loadJob(file, { registry, ...(env === undefined ? {} : { env }) })
     const pipeline = await compilePipeline({ job, registry, session })
     const loaders = await loaderWarnings(pipeline, session, options)
+    const consumers = (await checkConsumers(pipeline, session, registry)).map(({ message, hint, path }) =>
+      warning(job, 'consumer', path, message, hint),
+    )
     const state = estimates(pipeline, options.rate)
-    const warnings = [...personalWarnings(pipeline), ...stateWarnings(pipeline, state, options.rate), ...loaders]
+    const warnings = [
+      ...personalWarnings(pipeline),
+      ...stateWarnings(pipeline, state, options.rate),
+      ...loaders,
+      ...consumers,
+    ]
     return { file, job: job.name, problems: [], warnings, state }
   } catch (error) {
     if (!(error instanceof AdflowError)) throw error
@@ -111,14 +120,28 @@ function warning(
 function personalWarnings(pipeline: Pipeline): LintWarning[] {
   const { job } = pipeline
   const shown = personalColumns(pipeline)
-  return job.load.flatMap((loader) =>
-    [...(shown.get(loader.input ?? MAIN) ?? [])].map(([column, sources]) => {
+  const stores = job.load.map((loader) => ({
+    what: `the store ${loader.id}`,
+    path: loader.path,
+    columns: [...(shown.get(loader.input ?? MAIN) ?? [])],
+  }))
+  const consumers = job.distribute.map((consumer) => ({
+    what: `the consumer ${consumer.id}`,
+    path: consumer.path,
+    // A selected expression may show a column whatever it does with it; a bare name does so for certain.
+    columns: [...(shown.get(consumer.input) ?? [])].filter(
+      ([column]) =>
+        consumer.select?.some(({ expression }) => expression.sql.toLowerCase() === column.toLowerCase()) ?? true,
+    ),
+  }))
+  return [...stores, ...consumers].flatMap(({ what, path, columns }) =>
+    columns.map(([column, sources]) => {
       const of = sources.length === 1 && sources[0] === column ? '' : ` (from ${sources.join(', ')})`
       return warning(
         job,
         'personal_data',
-        job.columns.find(({ name }) => name === sources[0])?.path ?? loader.path,
-        `personal data reach the store ${loader.id} as they are: column ${column}${of}`,
+        job.columns.find(({ name }) => name === sources[0])?.path ?? path,
+        `personal data reach ${what} as they are: column ${column}${of}`,
         `mask it before: \`- mask: { ${column}: hmac, key: … }\``,
       )
     }),

@@ -33,6 +33,6 @@ export async function checkLoaders(
   return warnings
 }
 
-function mistakeOf({ message, hint, path }: LoaderRemark): AdflowError {
+export function mistakeOf({ message, hint, path }: LoaderRemark): AdflowError {
   return new AdflowError('JOB_INVALID', message, { ...(hint === undefined ? {} : { hint }), details: { path } })
 }

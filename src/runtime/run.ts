@@ -9,8 +9,10 @@ import type { Registry } from '../core/registry.ts'
 import { type Ledger, openLedger } from '../lineage/ledger.ts'
 import { Batches } from './batches.ts'
 import { type Checkpoints, openCheckpoints } from './checkpoints.ts'
+import { addConsumers, consumersOwed, type Distribution } from './distribution.ts'
 import { GroupSaver } from './group-saver.ts'
 import { lockJob } from './lock.ts'
+import { Outbox } from './outbox.ts'
 import { Pins } from './pins.ts'
 import { resume } from './resume.ts'
 import { Spool } from './spool.ts'
@@ -34,6 +36,8 @@ export interface RunOptions {
   /** Aborted by the first signal: nothing new is read, what is under way is finished. */
   readonly drain?: AbortSignal
   readonly observer?: RunObserver
+  /** Hands over what waits for consumers. Without it all of it is owed. */
+  readonly distribution?: Distribution
 }
 
 export interface RunObserver {
@@ -147,6 +151,15 @@ interface RunParts {
 }
 
 async function work(options: RunOptions, parts: RunParts): Promise<void> {
+  const outbox = await Outbox.open(parts.state, options.job)
+  try {
+    await loadAndDistribute(options, parts, outbox)
+  } finally {
+    await outbox?.close()
+  }
+}
+
+async function loadAndDistribute(options: RunOptions, parts: RunParts, outbox: Outbox | undefined): Promise<void> {
   const { job } = options
   const { state, checkpoints, ledger, summary, workshop, warn } = parts
   const saver = new GroupSaver(checkpoints)
@@ -154,7 +167,27 @@ async function work(options: RunOptions, parts: RunParts): Promise<void> {
   await resume({ state, stores, checkpoints, saver, workshop, warn })
   for (const store of stores) await store.pay(workshop.session)
 
-  const batches = new Batches({ ...options, state, ledger, saver, stores, workshop, summary, warn })
+  const distribute = async () => {
+    if (outbox === undefined || options.distribution === undefined) return
+    const { planned } = saver.state
+    const signal = options.drain ?? new AbortController().signal
+    const after = await options.distribution.workOff({ ...options, state, outbox, ledger, planned, signal })
+    summary.consumers = addConsumers(summary.consumers, after)
+    for (const [id, { dead }] of Object.entries(after))
+      if (dead > 0) summary.warnings.push(`${dead} rows for ${id} became dead letters: see \`adflow dlq list\``)
+  }
+  const batches = new Batches({
+    ...options,
+    state,
+    ledger,
+    saver,
+    stores,
+    workshop,
+    summary,
+    warn,
+    outbox,
+    makeRoom: distribute,
+  })
   await batches.survey()
   let failure: unknown
   try {
@@ -181,6 +214,7 @@ async function work(options: RunOptions, parts: RunParts): Promise<void> {
         summary.gaps.every(({ optional }) => optional),
     })
   }
+  await distribute()
   if (failure !== undefined) throw failure
   conclude(options, summary, stores, job)
 }
@@ -215,6 +249,7 @@ const STATUS_OF: Partial<Record<ErrorCode, string>> = {
   DATA_REJECTED: 'rejected',
   NOTHING_ACCEPTED: 'rejected',
   STORE_OWED: 'owed',
+  CONSUMER_OWED: 'owed',
 }
 
 function failed(summary: RunSummary, error: unknown): void {
@@ -254,14 +289,21 @@ function conclude(options: RunOptions, summary: RunSummary, stores: readonly Sto
       },
     )
   if (owing.some((store) => !store.optional)) throw storesOwed(owing)
+  const waiting = Object.entries(summary.consumers).filter(([, { owed }]) => owed > 0)
+  const drained = options.drain?.aborted === true
+  if (!drained && waiting.some(([id]) => job.distribute.some((consumer) => consumer.id === id && !consumer.optional)))
+    throw consumersOwed(waiting)
   if (grave !== undefined) {
     summary.status = 'gaps'
     summary.exit = ERROR_CODES[grave.code as keyof typeof ERROR_CODES]?.exit ?? EXIT.rejected
     summary.error = { code: grave.code as keyof typeof ERROR_CODES, message: grave.message }
     return
   }
-  if (options.drain?.aborted === true) summary.status = 'interrupted'
-  else if (owing.length > 0) {
+  if (drained) summary.status = 'interrupted'
+  else if (waiting.length > 0) {
+    summary.status = 'owed'
+    summary.warnings.push(consumersOwed(waiting).message)
+  } else if (owing.length > 0) {
     summary.status = 'owed'
     summary.warnings.push(redact(storesOwed(owing).message))
   }

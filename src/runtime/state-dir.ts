@@ -34,9 +34,15 @@ export interface StateDir {
   readonly quarantine: string
   /** What runs were made of. */
   readonly pins: string
+  /** Batches on their way to consumers. */
+  readonly outbox: string
+  /** What each consumer has had, has coming, and has refused. */
+  readonly consumers: string
   /** State tables of steps. */
   readonly database: string
   spoolOf(loader: string): string
+  outboxOf(output: string): string
+  consumerOf(consumer: string): string
 }
 
 /** The folders of a job, whether they exist or not. */
@@ -50,8 +56,12 @@ export function stateDirOf(directory: string, job: string): StateDir {
     temp: join(path, 'temp'),
     quarantine: join(path, 'quarantine'),
     pins: join(path, 'pins'),
+    outbox: join(path, 'outbox'),
+    consumers: join(path, 'consumers'),
     database: join(path, 'state.duckdb'),
     spoolOf: (loader) => join(path, 'spool', loader),
+    outboxOf: (output) => join(path, 'outbox', output),
+    consumerOf: (consumer) => join(path, 'consumers', consumer),
   }
 }
 
@@ -85,15 +95,17 @@ export async function emptyStateFolders(state: StateDir): Promise<void> {
       throw localIoError(error, `empty ${folder}`)
     }
   }
-  for (const folder of [state.path, state.ledger, state.quarantine, ...(await spoolFolders(state))])
+  const inner = [state.spool, state.outbox, state.consumers].map(foldersIn)
+  for (const folder of [state.path, state.ledger, state.quarantine, ...(await Promise.all(inner)).flat()])
     await sweepTemporaries(folder)
 }
 
-async function spoolFolders(state: StateDir): Promise<readonly string[]> {
+async function foldersIn(folder: string): Promise<readonly string[]> {
   try {
-    const entries = await readdir(state.spool, { withFileTypes: true })
-    return entries.filter((entry) => entry.isDirectory()).map(({ name }) => state.spoolOf(name))
+    const entries = await readdir(folder, { withFileTypes: true })
+    return entries.filter((entry) => entry.isDirectory()).map(({ name }) => join(folder, name))
   } catch (error) {
-    throw localIoError(error, `list the spool ${state.spool}`)
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
+    throw localIoError(error, `list ${folder}`)
   }
 }

@@ -1,6 +1,7 @@
 /** The result of a run: what `adflow run --json` prints, and what the totals of the ledger must agree with. */
 import { type ErrorCode, EXIT } from '../core/errors.ts'
 import type { BatchCounts, StoreOutcome } from '../lineage/events.ts'
+import type { ConsumerSummary } from './distribution.ts'
 
 export interface StoreSummary {
   /** Rows written in this run, those owed by earlier runs included. */
@@ -45,6 +46,8 @@ export interface RunSummary {
   passed: number
   unaccounted: number
   stores: Record<string, StoreSummary>
+  /** Rows, by id of the consumer. */
+  consumers: Readonly<Record<string, ConsumerSummary>>
   gaps: GapSummary[]
   warnings: string[]
   error?: { code: ErrorCode; message: string; hint?: string }
@@ -71,6 +74,7 @@ export function emptySummary(run: string, job: string, stores: readonly string[]
     passed: 0,
     unaccounted: 0,
     stores: Object.fromEntries(stores.map((id) => [id, { loaded: 0, repeated: 0, owed: 0 }])),
+    consumers: {},
     gaps: [],
     warnings: [],
   }

@@ -11,6 +11,7 @@ import type { Job, JobExtractor, JobLoader } from '../core/job/job.ts'
 import type { Registry } from '../core/registry.ts'
 import { Engine, type Session } from '../engine/session.ts'
 import { ident } from '../engine/sql-text.ts'
+import { checkConsumers } from './consumer-checks.ts'
 import { problemsError } from './job-problems.ts'
 import { checkLoaders } from './loader-checks.ts'
 import { compilePipeline, type Pipeline } from './pipeline.ts'
@@ -57,7 +58,7 @@ export async function openWorkshop(options: WorkshopOptions): Promise<Workshop> 
   const session = await engine.connect()
   try {
     const extractors = job.extract.filter((config) => only === undefined || only.includes(config.id))
-    const access: EngineAccess[] = [{ folders: [state.chunks, state.spool] }]
+    const access: EngineAccess[] = [{ folders: [state.chunks, state.spool, state.outbox] }]
     const environment = (id: string) => ({
       id,
       job: job.name,
@@ -81,6 +82,7 @@ export async function openWorkshop(options: WorkshopOptions): Promise<Workshop> 
       ...(locate === undefined ? {} : { locate }),
     })
     await checkLoaders(pipeline, session, registry)
+    await checkConsumers(pipeline, session, registry)
     await loadReferences(session, pipeline)
 
     const loaders: { config: JobLoader; loader: Loader; unavailable?: AdflowError }[] = []

@@ -9,7 +9,7 @@ interface ComponentList {
 }
 
 export default class Components extends BaseCommand {
-  static override summary = 'What jobs are made of: extractors, steps and loaders.'
+  static override summary = 'What jobs are made of: extractors, steps, loaders and consumers.'
   static override description =
     'Components are found by file name. `components describe` shows the options of one, `components example` how it stands in a job file.'
   static override examples = [

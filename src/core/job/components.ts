@@ -1,11 +1,11 @@
-/** The sections extract, transform and load: each entry against the schema of its component. */
+/** The sections extract, transform, load and distribute: each entry against the schema of its component. */
 import { z } from 'zod'
 import type { ComponentKind, Registry } from '../registry.ts'
 import { type Checker, isMap } from './checker.ts'
-import type { JobExtractor, JobLoader, JobStep } from './job.ts'
+import type { JobConsumer, JobExtractor, JobLoader, JobStep } from './job.ts'
 import { strict } from './json-shape.ts'
 import type { Path } from './places.ts'
-import { extractBase, identifier, loadBase } from './schema.ts'
+import { distributeBase, extractBase, identifier, loadBase } from './schema.ts'
 import { didYouMean, orList } from './suggest.ts'
 
 /** The end of the chain, as an input and in tests. */
@@ -13,6 +13,7 @@ export const MAIN = 'main'
 
 const extractKeys = z.object(extractBase)
 const loadKeys = z.object(loadBase)
+const distributeKeys = z.looseObject(distributeBase)
 
 /** Sources, highest priority first. */
 export async function readExtract(checker: Checker, registry: Registry): Promise<JobExtractor[]> {
@@ -26,18 +27,56 @@ export async function readExtract(checker: Checker, registry: Registry): Promise
 
 /** Loaders; their inputs must be outputs of steps. */
 export async function readLoad(checker: Checker, registry: Registry, steps: readonly JobStep[]): Promise<JobLoader[]> {
-  const outputs = [MAIN, ...steps.map((step) => step.id)]
-  for (const id of Object.keys(checker.rawMap(['load']))) {
-    const input = checker.raw(['load', id, 'input'])
-    if (typeof input !== 'string' || outputs.includes(input)) continue
-    const known = didYouMean(input, outputs) ?? `there are: ${orList(outputs)}`
-    checker.add(['load', id, 'input'], `no step has the id \`${input}\``, known)
-  }
+  checkInputs(checker, 'load', steps)
   const found = await readComponents(checker, registry, 'loader', 'load', Object.keys(loadBase))
   return found.flatMap((component) => {
     const base = loadKeys.safeParse(pick(checker, component.path, loadBase))
     return base.success ? [{ ...component, input: base.data.input, optional: base.data.optional }] : []
   })
+}
+
+/** Consumers; their inputs must be outputs of steps. */
+export async function readDistribute(
+  checker: Checker,
+  registry: Registry,
+  steps: readonly JobStep[],
+): Promise<JobConsumer[]> {
+  checkInputs(checker, 'distribute', steps)
+  const found = await readComponents(checker, registry, 'consumer', 'distribute', Object.keys(distributeBase))
+  return found.flatMap(({ path, ...component }) => {
+    const base = checker.check(distributeKeys, path)
+    if (base === undefined) return []
+    const { input = MAIN, optional, concurrency, where, select, key, retry, breaker, patience } = base
+    const at = (sql: string, ...inner: string[]) => ({ sql, path: [...path, ...inner] })
+    return [
+      {
+        ...component,
+        optional,
+        concurrency,
+        path,
+        input,
+        where: where === undefined ? undefined : at(where, 'where'),
+        select:
+          select === undefined
+            ? undefined
+            : Object.entries(select).map(([name, sql]) => ({ name, expression: at(sql, 'select', name) })),
+        key: key === undefined ? undefined : at(key, 'key'),
+        retry: { initialMs: retry.initial, maxMs: retry.max, deadlineMs: retry.deadline },
+        breaker: { failures: breaker.failures, pauseMs: breaker.pause },
+        patienceMs: patience,
+      },
+    ]
+  })
+}
+
+function checkInputs(checker: Checker, section: 'load' | 'distribute', steps: readonly JobStep[]): void {
+  const outputs = [MAIN, ...steps.map((step) => step.id)]
+  for (const id of Object.keys(checker.rawMap([section]))) {
+    const input = checker.raw([section, id, 'input'])
+    if (typeof input !== 'string' || outputs.includes(input)) continue
+    const known = didYouMean(input, outputs) ?? `there are: ${orList(outputs)}`
+    checker.add([section, id, 'input'], `no step has the id \`${input}\``, known)
+  }
 }
 
 function pick(checker: Checker, path: Path, base: z.core.$ZodShape): unknown {
@@ -56,7 +95,7 @@ async function readComponents(
   checker: Checker,
   registry: Registry,
   kind: ComponentKind,
-  section: 'extract' | 'load',
+  section: 'extract' | 'load' | 'distribute',
   baseKeys: readonly string[],
 ): Promise<Found[]> {
   const types = registry.types(kind)

@@ -27,6 +27,7 @@ export interface Job {
   readonly budgets: readonly Budget[]
   readonly steps: readonly JobStep[]
   readonly load: readonly JobLoader[]
+  readonly distribute: readonly JobConsumer[]
   readonly resources: Resources
   readonly spool: { readonly maxBytes: number; readonly whenFull: 'block' | 'fail' }
   readonly retry: { readonly attempts: number; readonly initialMs: number; readonly maxMs: number }
@@ -53,6 +54,19 @@ export interface JobExtractor extends JobComponent {
 export interface JobLoader extends JobComponent {
   /** Id of the step whose output is loaded; undefined or `main`: the end of the chain. */
   readonly input: string | undefined
+}
+
+export interface JobConsumer extends JobComponent {
+  /** Id of the step whose output is distributed; `main`: the end of the chain. */
+  readonly input: string
+  readonly where: Expression | undefined
+  /** In the order of the file; undefined: all columns. */
+  readonly select: readonly { readonly name: string; readonly expression: Expression }[] | undefined
+  readonly key: Expression | undefined
+  readonly concurrency: number
+  readonly retry: { readonly initialMs: number; readonly maxMs: number; readonly deadlineMs: number }
+  readonly breaker: { readonly failures: number; readonly pauseMs: number }
+  readonly patienceMs: number
 }
 
 export interface JobStep {

@@ -3,7 +3,7 @@ import { z } from 'zod'
 import type { ComponentKind, Registry } from '../registry.ts'
 import { takesId } from './components.ts'
 import { type JsonSchema, jsonShape, strict } from './json-shape.ts'
-import { extractBase, identifier, jobDocument, loadBase, ruleKinds } from './schema.ts'
+import { distributeBase, extractBase, identifier, jobDocument, loadBase, ruleKinds } from './schema.ts'
 
 /** A variable may stand where a number, a boolean or one of a few words is wanted. */
 const SUBSTITUTION: JsonSchema = { $ref: '#/definitions/substitution' }
@@ -18,6 +18,10 @@ export async function jobJsonSchema(registry: Registry): Promise<JsonSchema> {
     validate: { ...properties['validate'], items: { anyOf: rules } },
     transform: { ...properties['transform'], items: await steps(registry) },
     load: { ...properties['load'], additionalProperties: await components(registry, 'loader', loadBase) },
+    distribute: {
+      ...properties['distribute'],
+      additionalProperties: await components(registry, 'consumer', distributeBase),
+    },
   }
   const { version, ...variable } = sections
   return {
@@ -29,7 +33,7 @@ export async function jobJsonSchema(registry: Registry): Promise<JsonSchema> {
   }
 }
 
-/** An entry of extract or load: its type decides on the other keys. */
+/** An entry of extract, load or distribute: its type decides on the other keys. */
 async function components(registry: Registry, kind: ComponentKind, base: z.core.$ZodShape): Promise<JsonSchema> {
   const types = registry.types(kind)
   const baseKeys = jsonShape(z.strictObject(base)).properties ?? {}

@@ -7,7 +7,7 @@ import { z } from 'zod'
 import { AdflowError } from '../errors.ts'
 import type { Registry } from '../registry.ts'
 import { Checker } from './checker.ts'
-import { MAIN, readExtract, readLoad, readTransform } from './components.ts'
+import { MAIN, readDistribute, readExtract, readLoad, readTransform } from './components.ts'
 import { parseYaml, type YamlDocument } from './document.ts'
 import { type Environment, interpolate } from './interpolate.ts'
 import type { Job, JobStep } from './job.ts'
@@ -71,6 +71,7 @@ async function readDocument(
   const extract = await readExtract(checker, registry)
   const steps = await readTransform(checker, registry)
   const load = await readLoad(checker, registry, steps)
+  const distribute = await readDistribute(checker, registry, steps)
   uniqueIds(checker, steps)
   // With a mistake elsewhere in the file these sections are still looked at.
   const fields = whole?.contract ?? section(checker, contract, 'contract')
@@ -78,7 +79,8 @@ async function readDocument(
   const closed = fields !== undefined && fields.unknown !== 'evolve'
   const rules = readRules(checker, closed ? columns.map((column) => column.name) : undefined)
   const sources = Object.keys(checker.rawMap(['extract']))
-  const outputs = [MAIN, ...Object.keys(checker.rawMap(['load'])), ...steps.map((step) => step.id)]
+  const ends = [...Object.keys(checker.rawMap(['load'])), ...Object.keys(checker.rawMap(['distribute']))]
+  const outputs = [MAIN, ...ends, ...steps.map((step) => step.id)]
   const tests = readTests(checker, whole?.tests ?? section(checker, z.array(test), 'tests') ?? [], { sources, outputs })
   problems.throwIfAny()
   if (whole === undefined) throw new AdflowError('UNEXPECTED', `${file} gave neither a job nor a mistake`)
@@ -96,6 +98,7 @@ async function readDocument(
     ...rules,
     steps,
     load,
+    distribute,
     ...limits(whole),
     tests,
     at: (path) => {
@@ -114,7 +117,7 @@ function section<Schema extends z.ZodType>(
   return checker.raw([key]) === undefined ? undefined : checker.check(schema, [key])
 }
 
-/** Sources, steps and loaders share one space of names: lineage and tests name them without saying which they are. */
+/** Sources, steps, loaders and consumers share one space of names: lineage and tests name them without saying which they are. */
 function uniqueIds(checker: Checker, steps: readonly JobStep[]): void {
   const taken = new Map([
     ['quarantine', 'the quarantine of rejected records'],
@@ -131,6 +134,7 @@ function uniqueIds(checker: Checker, steps: readonly JobStep[]): void {
     claim(id, 'a step', checker.raw(inner) === id ? inner : [...path.slice(0, -1), 'id'], 'value')
   }
   for (const id of Object.keys(checker.rawMap(['load']))) claim(id, 'a loader', ['load', id], 'key')
+  for (const id of Object.keys(checker.rawMap(['distribute']))) claim(id, 'a consumer', ['distribute', id], 'key')
 }
 
 function limits({ resources, spool, retry }: z.output<typeof jobDocument>): Pick<Job, 'resources' | 'spool' | 'retry'> {

@@ -44,6 +44,60 @@ export const loadBase = {
     .describe('true: when the store is down its batches are owed, and the run still ends with 0.'),
 }
 
+/** What every entry of `distribute` may say besides its component's options. */
+export const distributeBase = {
+  input: identifier
+    .optional()
+    .describe('Id of the step whose output is distributed. Default: `main`, the end of the chain of steps.'),
+  optional: z.boolean().default(false).describe('true: what is owed to the consumer does not fail a run.'),
+  where: sql.optional().describe('SQL over one row: only rows for which it is true are distributed.'),
+  select: z
+    .record(columnName, sql)
+    .refine((columns) => Object.keys(columns).length > 0, 'needs at least one column')
+    .optional()
+    .describe('What is distributed of a row: name → SQL expression. Default: all columns.'),
+  key: sql
+    .optional()
+    .describe(
+      'SQL over one row: messages with the same key arrive in order. Without it, and where it is NULL, any order.',
+    ),
+  concurrency: z
+    .int()
+    .min(1)
+    .max(256)
+    .default(4)
+    .describe('Messages that are under way to the consumer at the same time.'),
+  retry: z
+    .strictObject({
+      initial: duration
+        .prefault('1s')
+        .describe('Longest pause before the second attempt; it doubles each time. The pause is a random part of it.'),
+      max: duration
+        .prefault('5m')
+        .describe('Longest pause, also where the consumer asks for a longer one (Retry-After).'),
+      deadline: duration
+        .prefault('1d')
+        .describe('From the first attempt: what is not delivered by then is a dead letter.'),
+    })
+    .prefault({})
+    .describe('How a message is tried again.'),
+  breaker: z
+    .strictObject({
+      failures: z
+        .int()
+        .min(1)
+        .max(1000)
+        .default(5)
+        .describe('Failures in a row after which an endpoint is left alone.'),
+      pause: duration.prefault('10s').describe('How long; then one message probes it.'),
+    })
+    .prefault({})
+    .describe('Circuit breaker of each endpoint.'),
+  patience: duration
+    .prefault('30s')
+    .describe('A run that has delivered nothing to the consumer for so long goes on without it; what is left is owed.'),
+}
+
 const columnObject = z.strictObject({
   type: z.string().min(1).describe('Type in the engine: `varchar`, `bigint`, `decimal(18,6)`, `struct(os varchar)` …'),
   required: z.boolean().default(false).describe('true: a record without a value is rejected.'),
@@ -214,7 +268,7 @@ export const test = z.strictObject({
         .optional()
         .describe('Rejected records: at least the given keys must match.'),
     })
-    .describe('Id of a loader or a step → the rows that arrive there.'),
+    .describe('Id of a loader, a consumer or a step → the rows that arrive there.'),
 })
 
 /** Rows that a test expects at one loader or step. */
@@ -239,6 +293,10 @@ export const jobDocument = z.strictObject({
         .record(z.string(), options)
         .optional()
         .describe('Type → options that every loader of the type starts from.'),
+      distribute: z
+        .record(z.string(), options)
+        .optional()
+        .describe('Type → options that every consumer of the type starts from.'),
     })
     .optional()
     .describe('Options that several components share; what a component says itself wins.'),
@@ -253,6 +311,11 @@ export const jobDocument = z.strictObject({
     .record(identifier, z.looseObject({ type: typeName, ...loadBase }))
     .superRefine(atLeastOne('loader'))
     .describe('Stores: id → type and options.'),
+  distribute: z
+    .record(identifier, z.looseObject({ type: typeName, ...distributeBase }))
+    .superRefine(atLeastOne('consumer'))
+    .optional()
+    .describe('Consumers: id → type and options.'),
   resources: resources.prefault({}).describe('What the job may use of the machine.'),
   spool: spool.prefault({}).describe('Where batches wait for a store that is down.'),
   retry: retry.prefault({}).describe('How often a write is tried again before its batch is owed.'),
@@ -260,4 +323,4 @@ export const jobDocument = z.strictObject({
 })
 
 /** Top-level keys that a later version reads. Refused by name: a schedule that is ignored would be worse than an error. */
-export const LATER: readonly string[] = ['distribute', 'reconcile', 'schedule']
+export const LATER: readonly string[] = ['reconcile', 'schedule']

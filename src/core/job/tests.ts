@@ -8,7 +8,7 @@ import { didYouMean, orList } from './suggest.ts'
 /** Names that a test may give to and expect from. */
 export interface TestNames {
   readonly sources: readonly string[]
-  /** Ids of loaders and steps. */
+  /** Ids of loaders, consumers and steps. */
   readonly outputs: readonly string[]
 }
 
@@ -27,7 +27,7 @@ export function readTests(checker: Checker, tests: readonly z.output<typeof test
     const { quarantine, ...outputs } = each.expect
     const expect = Object.keys(outputs).map((output) => {
       const at = [...path, 'expect', output]
-      known(checker, at, 'loader or step', output, names.outputs)
+      known(checker, at, 'loader, consumer or step', output, names.outputs)
       return { output, rows: checker.check(expectedRows, at) ?? [], path: at }
     })
     const clock = each.clock === undefined ? undefined : new Date(each.clock).toISOString()

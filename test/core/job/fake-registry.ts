@@ -1,6 +1,6 @@
 /** Components that do nothing, with options of every shape that job files must check. */
 import { z } from 'zod'
-import { defineExtractor, defineLoader, defineStep } from '../../../src/core/define.ts'
+import { defineConsumer, defineExtractor, defineLoader, defineStep } from '../../../src/core/define.ts'
 import { byteSize, duration } from '../../../src/core/job/units.ts'
 import { loadRegistry, type Registry } from '../../../src/core/registry.ts'
 
@@ -34,6 +34,16 @@ export const duckdb = defineLoader({
     write: z.enum(['append', 'merge']).default('append').describe('Disposition.'),
   }),
   example: { table: 'events' },
+  create: unused,
+})
+
+const webhook = defineConsumer({
+  summary: 'Sends requests.',
+  options: z.strictObject({
+    url: z.string().min(1).describe('Where.'),
+    secret: z.string().optional().describe('Secret.'),
+  }),
+  example: { url: 'https://x.example' },
   create: unused,
 })
 
@@ -77,7 +87,10 @@ export const aggregate = defineStep({
 
 export function fakeRegistry(): Promise<Registry> {
   const step = { derive, filter, dedupe, aggregate }
-  return loadRegistry({ root: import.meta.dirname, extra: { extractor: { files }, loader: { duckdb }, step } })
+  return loadRegistry({
+    root: import.meta.dirname,
+    extra: { extractor: { files }, loader: { duckdb }, step, consumer: { webhook } },
+  })
 }
 
 /** A job with all that is needed and no more; `parts` replaces or adds sections by their text. */

@@ -204,7 +204,35 @@ describe('a mistake', () => {
     ['bad id', { extract: 'extract:\n  ▸My: { type: files, paths: [a] }' }, /`My`: must be lower_snake/],
     ['not there yet: schedule', { x: '▸schedule: { cron: x }' }, '`schedule` is not available yet'],
     ['not there yet: reconcile', { x: '▸reconcile: {}' }, '`reconcile` is not available yet'],
-    ['not there yet: distribute', { x: '▸distribute: {}' }, '`distribute` is not available yet'],
+    ['no consumer', { x: 'distribute: ▸{}' }, '`distribute`: needs at least one consumer'],
+    [
+      'unknown type of consumer',
+      { x: 'distribute:\n  hook: { type: ▸webhok, url: a }' },
+      /no consumer of the type `webhok`/,
+      /`webhook`/,
+    ],
+    [
+      'unknown option of a consumer',
+      { x: 'distribute:\n  hook: { type: webhook, url: a, ▸secrt: b }' },
+      /unknown key `secrt`/,
+      /`secret`/,
+    ],
+    [
+      'unknown input of a consumer',
+      { x: 'distribute:\n  hook: { type: webhook, url: a, input: ▸mian }' },
+      'no step has the id `mian`',
+      /`main`/,
+    ],
+    [
+      'pause without a unit',
+      { x: 'distribute:\n  hook: { type: webhook, url: a, retry: { max: ▸5 } }' },
+      /`max`: expected a duration with its unit/,
+    ],
+    [
+      'consumer with the id of a loader',
+      { x: 'distribute:\n  ▸warehouse: { type: webhook, url: a }' },
+      'the id `warehouse` is already taken by a loader',
+    ],
     [
       'unknown type',
       { extract: 'extract:\n  ads: { type: files, paths: [a] }\n  more: { type: ▸flies, paths: [a] }' },
@@ -438,7 +466,7 @@ describe('a mistake', () => {
     [
       'test of an unknown loader',
       { tests: 'tests:\n  - { name: t, given: {}, expect: { ▸warehose: [] } }' },
-      'there is no loader or step `warehose`',
+      'there is no loader, consumer or step `warehose`',
       /`warehouse`/,
     ],
     [

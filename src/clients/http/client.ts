@@ -1,0 +1,108 @@
+/**
+ * HTTP to hosts that a job file names: with a limit for everything, no redirect followed, and no private address reached
+ * unless the job allows it. undici is imported on the first request.
+ */
+import type { Agent, Dispatcher } from 'undici'
+import { guardedLookup, refusePrivateHost } from './address-guard.ts'
+
+export interface HttpLimits {
+  readonly connectMs: number
+  /** From the request to the last header of the response. */
+  readonly headersMs: number
+  /** Between two pieces of the body. */
+  readonly bodyMs: number
+  /** All of it. */
+  readonly totalMs: number
+  /** Of the response's body; what comes after is not read. */
+  readonly maxResponseBytes: number
+  readonly allowPrivate: boolean
+}
+
+export interface HttpResponse {
+  readonly status: number
+  /** Names in lower case; repeated ones joined by a comma. */
+  readonly headers: Readonly<Record<string, string>>
+  /** The beginning of the body, up to `maxResponseBytes`; empty where it broke off. */
+  readonly body: Buffer
+}
+
+export interface HttpRequest {
+  readonly method: Dispatcher.HttpMethod
+  readonly url: string
+  readonly headers: Readonly<Record<string, string>>
+  readonly body?: string | Buffer
+  readonly signal?: AbortSignal
+}
+
+export class HttpClient {
+  readonly #limits: HttpLimits
+  #agent: Promise<Agent> | undefined
+
+  constructor(limits: HttpLimits) {
+    this.#limits = limits
+  }
+
+  /** Resolves for every status. Rejects where there is no response: refused, cut off, too slow, PrivateAddressError. */
+  async request({ method, url, headers, body, signal }: HttpRequest): Promise<HttpResponse> {
+    const { allowPrivate, totalMs, headersMs, bodyMs } = this.#limits
+    const { hostname, protocol } = new URL(url)
+    if (protocol !== 'https:' && protocol !== 'http:') throw new Error(`cannot speak ${protocol} to ${hostname}`)
+    if (!allowPrivate) refusePrivateHost(hostname)
+    const { request } = await import('undici')
+    this.#agent ??= this.#connect()
+    const time = AbortSignal.timeout(totalMs)
+    const response = await request(url, {
+      method,
+      headers: { ...headers },
+      ...(body === undefined ? {} : { body }),
+      dispatcher: await this.#agent,
+      headersTimeout: headersMs,
+      bodyTimeout: bodyMs,
+      signal: signal === undefined ? time : AbortSignal.any([signal, time]),
+    }).catch((error: unknown) => {
+      throw time.aborted ? new Error(`no answer within ${totalMs / 1000} s`, { cause: error }) : error
+    })
+    return {
+      status: response.statusCode,
+      headers: Object.fromEntries(
+        Object.entries(response.headers).map(([name, value]) => [name, [value ?? ''].flat().join(', ')]),
+      ),
+      body: await this.#begin(response.body),
+    }
+  }
+
+  /** Ends its connections. */
+  async close(): Promise<void> {
+    await (await this.#agent)?.destroy()
+  }
+
+  async #connect(): Promise<Agent> {
+    const { Agent } = await import('undici')
+    const { allowPrivate, connectMs } = this.#limits
+    return new Agent({ connect: { timeout: connectMs, ...(allowPrivate ? {} : { lookup: guardedLookup }) } })
+  }
+
+  /** The status has been said by now: a body that breaks off takes nothing back. */
+  async #begin(body: Dispatcher.ResponseData['body']): Promise<Buffer> {
+    const parts: Buffer[] = []
+    let bytes = 0
+    try {
+      for await (const part of body) {
+        parts.push(part as Buffer)
+        bytes += (part as Buffer).length
+        if (bytes >= this.#limits.maxResponseBytes) break
+      }
+    } catch {
+      return Buffer.alloc(0)
+    }
+    return Buffer.concat(parts).subarray(0, this.#limits.maxResponseBytes)
+  }
+}
+
+/** Milliseconds that a `Retry-After` header asks for: seconds, or a date. undefined where there is none that can be read. */
+export function retryAfterMs(value: string | undefined, nowMs = Date.now()): number | undefined {
+  if (value === undefined) return undefined
+  if (/^\s*\d+\s*$/.test(value)) return Number(value) * 1000
+  const at = Date.parse(value)
+  return Number.isNaN(at) ? undefined : Math.max(0, at - nowMs)
+}
