@@ -87,7 +87,7 @@ function messagesFolder(folder: string): string {
 }
 
 /** undefined where it is not switched off. */
-export async function readOff(folder: string): Promise<SwitchedOff | undefined> {
+async function readOff(folder: string): Promise<SwitchedOff | undefined> {
   const file = join(folder, OFF)
   try {
     return JSON.parse(await readFile(file, 'utf8')) as SwitchedOff

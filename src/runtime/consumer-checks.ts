@@ -39,7 +39,7 @@ export async function checkConsumers(
 }
 
 /** What reaches the consumer. @throws AdflowError at the expression that is wrong. */
-export async function consumerColumns(
+async function consumerColumns(
   { input, select, where, key, path }: JobConsumer,
   { outputs }: Pipeline,
   analysis: Analysis,

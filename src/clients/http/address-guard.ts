@@ -39,7 +39,7 @@ const publicV6 = new BlockList()
 publicV6.addSubnet('2000::', 3, 'ipv6')
 
 /** An address is refused; the name that led to it is in the message. */
-export class PrivateAddressError extends Error {
+class PrivateAddressError extends Error {
   override readonly name = 'PrivateAddressError'
   readonly code = 'ADFLOW_PRIVATE_ADDRESS'
 }
