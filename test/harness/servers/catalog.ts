@@ -1,6 +1,8 @@
 /** All kinds of servers, by name. */
 import clickhouse from './clickhouse.ts'
+import kafka from './kafka.ts'
 import minio from './minio.ts'
+import opensearch from './opensearch.ts'
 import postgres from './postgres.ts'
 import redis from './redis.ts'
 import redisCluster from './redis-cluster.ts'
@@ -17,6 +19,8 @@ export const CATALOG = {
   s3,
   minio,
   sftp,
+  kafka,
+  opensearch,
   toxiproxy,
 } as const
 
@@ -24,10 +28,10 @@ export type ServerName = keyof typeof CATALOG
 export type EndpointOf<N extends ServerName> = Awaited<ReturnType<(typeof CATALOG)[N]['start']>>
 export type OptionsOf<N extends ServerName> = Parameters<(typeof CATALOG)[N]['start']>[1]
 
-const SERVER_NAMES = Object.keys(CATALOG) as readonly ServerName[]
+export const SERVER_NAMES = Object.keys(CATALOG) as readonly ServerName[]
 
 /** MinIO takes minutes to build and repeats what versitygw shows: only who names it gets it. */
-export const USUAL_SERVERS = SERVER_NAMES.filter((name) => name !== 'minio')
+export const USUAL_SERVERS: readonly ServerName[] = SERVER_NAMES.filter((name) => name !== 'minio')
 
 export function isServerName(name: string): name is ServerName {
   return name in CATALOG

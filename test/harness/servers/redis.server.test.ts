@@ -1,15 +1,16 @@
 import { Cluster, Redis } from 'ioredis'
 import { expect, it } from 'vitest'
-import { freshName } from './fresh.ts'
+import { freshKeys } from './fresh.ts'
 import { serverSuite } from './suite.ts'
 
 await serverSuite('Redis of the harness', ['redis', 'redis-cluster'], (servers) => {
   it('keeps what it is given, under a prefix of the test', async () => {
     const redis = new Redis(servers.redis.url)
-    const key = `${freshName()}:n`
     try {
-      expect(await redis.incrby(key, 7)).toBe(7)
-      expect(await redis.del(key)).toBe(1)
+      const keys = await freshKeys(servers.redis)
+      expect(await redis.incrby(`${keys.prefix}n`, 7)).toBe(7)
+      await keys.remove()
+      expect(await redis.exists(`${keys.prefix}n`)).toBe(0)
     } finally {
       redis.disconnect()
     }
@@ -21,11 +22,14 @@ await serverSuite('Redis of the harness', ['redis', 'redis-cluster'], (servers) 
       nodes.map((node) => ({ host: node.hostname, port: Number(node.port) })),
       { redisOptions: { password: nodes[0]?.password ?? '' } },
     )
-    const prefix = freshName()
+    const numbers = Array.from({ length: 50 }, (_, i) => String(i))
     try {
-      for (let i = 0; i < 50; i += 1) await cluster.set(`${prefix}:${i}`, String(i))
-      const read = await Promise.all(Array.from({ length: 50 }, (_, i) => cluster.get(`${prefix}:${i}`)))
-      expect(read).toEqual(Array.from({ length: 50 }, (_, i) => String(i)))
+      const { prefix, remove } = await freshKeys(servers['redis-cluster'])
+      const read = () => Promise.all(numbers.map((n) => cluster.get(prefix + n)))
+      for (const n of numbers) await cluster.set(prefix + n, n)
+      expect(await read()).toEqual(numbers)
+      await remove()
+      expect(await read()).toEqual(numbers.map(() => null))
       expect([cluster.nodes('master').length, cluster.nodes('slave').length]).toEqual([3, 3])
     } finally {
       cluster.disconnect()

@@ -1,32 +1,37 @@
 import { GetObjectCommand, ListBucketsCommand, PutObjectCommand } from '@aws-sdk/client-s3'
 import { expect, it } from 'vitest'
-import { freshBucket, s3Client } from './fresh.ts'
+import { S3_SERVERS, type S3Endpoint } from './core/s3.ts'
+import { freshBucket } from './fresh.ts'
+import { s3Client } from './s3-client.ts'
 import { serverSuite } from './suite.ts'
 
-await serverSuite('the S3 server of the harness', ['s3'], ({ s3 }) => {
-  it('keeps an object, and refuses to overwrite it under If-None-Match', async () => {
-    await using bucket = await freshBucket(s3)
-    const client = s3Client(s3)
-    const put = (body: string) =>
-      client.send(new PutObjectCommand({ Bucket: bucket.name, Key: 'a/b', Body: body, IfNoneMatch: '*' }))
-    try {
-      await put('first')
-      await expect(put('second')).rejects.toMatchObject({ $metadata: { httpStatusCode: 412 } })
-      const { Body } = await client.send(new GetObjectCommand({ Bucket: bucket.name, Key: 'a/b' }))
-      expect(await Body?.transformToString()).toBe('first')
-    } finally {
-      client.destroy()
-    }
-  })
+for (const server of S3_SERVERS)
+  await serverSuite(`S3 of the harness, by ${server}`, [server], (servers) => {
+    const endpoint: S3Endpoint = servers[server]
 
-  it('refuses a wrong secret', async () => {
-    const client = s3Client({ ...s3, secretAccessKey: 'wrong' })
-    try {
-      await expect(client.send(new ListBucketsCommand({}))).rejects.toMatchObject({
-        name: 'SignatureDoesNotMatch',
-      })
-    } finally {
-      client.destroy()
-    }
+    it('keeps an object, and refuses to overwrite it under If-None-Match', async () => {
+      await using bucket = await freshBucket(endpoint)
+      const client = s3Client(endpoint)
+      const put = (body: string) =>
+        client.send(new PutObjectCommand({ Bucket: bucket.name, Key: 'a/b', Body: body, IfNoneMatch: '*' }))
+      try {
+        await put('first')
+        await expect(put('second')).rejects.toMatchObject({ $metadata: { httpStatusCode: 412 } })
+        const { Body } = await client.send(new GetObjectCommand({ Bucket: bucket.name, Key: 'a/b' }))
+        expect(await Body?.transformToString()).toBe('first')
+      } finally {
+        client.destroy()
+      }
+    })
+
+    it('refuses a wrong secret', async () => {
+      const client = s3Client({ ...endpoint, secretAccessKey: 'wrong' })
+      try {
+        await expect(client.send(new ListBucketsCommand({}))).rejects.toMatchObject({
+          name: 'SignatureDoesNotMatch',
+        })
+      } finally {
+        client.destroy()
+      }
+    })
   })
-})

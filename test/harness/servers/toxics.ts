@@ -53,16 +53,19 @@ export class ProxyForServer implements AsyncDisposable {
   }
 }
 
-/** A proxy of the test's own to the server at a URL (or `host:port`). */
-export async function proxyFor(toxiproxy: ToxiproxyEndpoint, server: string): Promise<ProxyForServer> {
+/** A proxy of the test's own to the server at a URL (or `host:port`). `port`: where it listens; default: any free one. */
+export async function proxyFor(
+  toxiproxy: ToxiproxyEndpoint,
+  server: string,
+  { port = 0 } = {},
+): Promise<ProxyForServer> {
   const withScheme = server.includes('://')
   const url = new URL(withScheme ? server : `tcp://${server}`)
   const name = freshName('proxy')
-  // Port 0: toxiproxy takes a free one and says which.
   const host = new URL(toxiproxy.url).hostname
   const answer = await send(`${toxiproxy.url}/proxies`, 'POST', {
     name,
-    listen: `${host}:0`,
+    listen: `${host}:${port}`,
     upstream: url.host,
     enabled: true,
   })

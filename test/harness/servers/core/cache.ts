@@ -14,7 +14,7 @@ function cacheFolder(): string {
 }
 
 /** The folder of an entry, made by `install` in an empty folder if it is not there. `entry` carries the version. */
-async function cached(entry: string, install: (folder: string) => Promise<void>): Promise<string> {
+export async function cached(entry: string, install: (folder: string) => Promise<void>): Promise<string> {
   const place = join(cacheFolder(), entry)
   if (existsSync(place)) return place
   return holding(`install-${entry}`, async () => {
@@ -51,7 +51,7 @@ export async function npmPackages(name: string, packages: readonly string[]): Pr
 }
 
 /** At low priority: tests run beside the installation. */
-async function politely(
+export async function politely(
   program: string,
   args: readonly string[],
   options: Parameters<typeof command>[2],

@@ -81,7 +81,7 @@ export class ServerProcess {
   /** The process and its children die at once, as when the machine loses power. */
   async kill9(): Promise<void> {
     const pids = this.#signal('SIGKILL')
-    await this.#gone(pids, STOP_MS)
+    if (!(await this.#gone(pids, STOP_MS))) throw new Error(`${basename(this.spec.command)} survives SIGKILL`)
   }
 
   /** Like `kill9`, for a process that exits and cannot wait. */
@@ -117,10 +117,10 @@ export class ServerProcess {
     if (!this.running) return
     this.cont() // a process that is held still takes no other signal
     const pids = this.#tree()
-    if (name === 'SIGKILL') this.#signal(name)
-    else this.#child?.kill(name)
-    if (await this.#gone(pids, STOP_MS)) return
-    this.#signal('SIGKILL')
+    this.#child?.kill(name)
+    await this.#gone([], name === 'SIGKILL' ? 0 : STOP_MS)
+    // What did not follow, and what the process left behind.
+    for (const pid of pids) signal(pid, 'SIGKILL')
     if (!(await this.#gone(pids, STOP_MS))) throw new Error(`${basename(this.spec.command)} survives SIGKILL`)
   }
 
@@ -136,6 +136,7 @@ export class ServerProcess {
     return pid === undefined || !this.running ? [] : [pid, ...descendants(pid)]
   }
 
+  /** Waits for the process, and for those of `pids`. */
   async #gone(pids: readonly number[], limitMs: number): Promise<boolean> {
     const deadline = Date.now() + limitMs
     while (this.running || pids.some(isAlive)) {
