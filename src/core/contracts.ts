@@ -119,8 +119,9 @@ export interface Extractor {
   /** Chunks of a lane come in order; lanes may interleave. Ends when `until` is reached. Memory is bounded by
    *  parallel × chunkBytes: the next chunk of a lane is cut only when the consumer asks for more. */
   read(context: ReadContext): AsyncIterable<Chunk | Gap>
-  /** What is there to read, without reading it: for `plan`, progress and `status`. */
-  survey(from: Positions): Promise<readonly LaneSurvey[]>
+  /** What is there to read, without reading it: for `plan`, progress and `status`. With `modified` only lanes whose source was
+   *  modified then, however old. */
+  survey(from: Positions, modified?: ReadContext['modified']): Promise<readonly LaneSurvey[]>
   /** Called only after the checkpoint with these positions is durable. */
   commit?(positions: Positions): Promise<void>
   close(): Promise<void>
@@ -305,6 +306,14 @@ export interface StoreRecord extends Omit<BatchInfo, 'job' | 'clock'>, Partial<P
   readonly rows: number
 }
 
+/** What a store has now of a batch that it was given once. */
+export interface Holding {
+  /** A write of the token would be refused. */
+  readonly remembered: boolean
+  /** Rows that are there; undefined where the store cannot tell them from those of other batches. */
+  readonly rows: number | undefined
+}
+
 export interface Loader {
   readonly replay: ReplayGuarantee
   /** `lane`: batches must arrive in order. `none`: any order, several at once. */
@@ -323,6 +332,24 @@ export interface Loader {
   probe?(token: string, context: { readonly engine: EngineConnection }): Promise<Receipt | undefined>
   /** Every batch of the job that the store remembers: for recover and for noticing stale checkpoints. */
   history?(job: string, context: { readonly engine: EngineConnection }): Promise<readonly StoreRecord[]>
+  /** What the store has now of each of these tokens, also where rows were deleted by hand. Changes nothing, and needs no open().
+   *  undefined: batches of the past have no place in it. */
+  holdings?(
+    tokens: readonly string[],
+    context: { readonly engine: EngineConnection },
+  ): Promise<ReadonlyMap<string, Holding> | undefined>
+  /** Writes a batch of the past anew: what is left of it goes and all of it comes, in one step. Rows that batches in `newer`
+   *  have put in the place of its rows stay. Written again it changes nothing. */
+  restore?(
+    batch: LoadBatch,
+    context: { readonly signal: AbortSignal; readonly newer: readonly string[] },
+  ): Promise<Receipt>
+  /** SELECTs of the rows that only the batch, or only the store, has of it; what later batches have replaced is no difference.
+   *  Changes nothing; unfinished files go to `scratch`. */
+  compare?(
+    batch: LoadBatch,
+    context: { readonly scratch: string },
+  ): Promise<{ readonly missing: string; readonly extra: string }>
   close(): Promise<void>
 }
 

@@ -147,13 +147,15 @@ class FilesExtractor implements Extractor {
     }
   }
 
-  async survey(from: Positions): Promise<readonly LaneSurvey[]> {
+  async survey(from: Positions, modified?: ReadContext['modified']): Promise<readonly LaneSurvey[]> {
     const { files } = await this.#discover()
     const { lanes, missing } = await resolveLanes(this.#env.baseDir, files, knownLanes(from, []))
     const gone = missing.filter((lane) => lane.mark?.ended !== true)
     return [
-      ...lanes.filter((lane) => this.#isWanted(lane, undefined)).map(surveyed),
-      ...gone.map(({ lane, at, mark }) => {
+      ...lanes
+        .filter((lane) => (modified === undefined ? this.#isWanted(lane, modified) : wasModified(lane, modified)))
+        .map(surveyed),
+      ...(modified === undefined ? gone : []).map(({ lane, at, mark }) => {
         const origin = resolve(this.#env.baseDir, mark?.path ?? lane)
         return { lane, origin, at: String(at), bytesLeft: 0, state: 'missing' }
       }),
@@ -204,12 +206,11 @@ class FilesExtractor implements Extractor {
     })
   }
 
-  #isWanted({ file, at, state }: FileLane, modified: ReadContext['modified']): boolean {
-    const { modifiedMs } = file.facts
-    if (modified?.from !== undefined && modifiedMs < modified.from) return false
-    if (modified?.to !== undefined && modifiedMs >= modified.to) return false
+  #isWanted(lane: FileLane, modified: ReadContext['modified']): boolean {
+    const { file, at, state } = lane
+    if (!wasModified(lane, modified)) return false
     const oldest = this.#options.ignore_older_than
-    return oldest === undefined || at > 0 || state === 'continue' || modifiedMs >= Date.now() - oldest
+    return oldest === undefined || at > 0 || state === 'continue' || file.facts.modifiedMs >= Date.now() - oldest
   }
 
   #warnOfNewBytes(lanes: readonly FileLane[]): void {
@@ -246,6 +247,10 @@ class FilesExtractor implements Extractor {
     this.#toldGaps.add(key)
     return true
   }
+}
+
+function wasModified({ file: { facts } }: FileLane, { from, to }: NonNullable<ReadContext['modified']> = {}): boolean {
+  return (from === undefined || facts.modifiedMs >= from) && (to === undefined || facts.modifiedMs < to)
 }
 
 function list(one: string | readonly string[]): readonly string[] {

@@ -4,13 +4,22 @@
  */
 import { z } from 'zod'
 import { aliasOf, makeFolderOf, warehouseFile } from '../clients/duckdb/attach.ts'
-import { batchesOf, createLedger, findBatch, type LedgerPlace, recordBatch } from '../clients/duckdb/batch-ledger.ts'
+import {
+  batchesOf,
+  createLedger,
+  findBatch,
+  type LedgerPlace,
+  recordBatch,
+  remembered,
+} from '../clients/duckdb/batch-ledger.ts'
 import { mergeBatch } from '../clients/duckdb/merge.ts'
+import { countRows, differences, type NumberedTable, replaceRows } from '../clients/duckdb/past-rows.ts'
 import { columnsOf, fitTable, type TableName, tableColumns, tableSql } from '../clients/duckdb/table.ts'
 import { transaction, turnsOf } from '../clients/duckdb/transaction.ts'
 import type {
   ComponentEnv,
   EngineConnection,
+  Holding,
   LoadBatch,
   Loader,
   LoaderRemark,
@@ -159,15 +168,40 @@ class DuckdbLoader implements Loader {
     return batchesOf(engine, this.#place, job)
   }
 
+  async holdings(
+    tokens: readonly string[],
+    { engine }: { engine: EngineConnection },
+  ): Promise<ReadonlyMap<string, Holding> | undefined> {
+    if (this.#options.write === 'replace') return undefined
+    const known = await remembered(engine, this.#place, tokens)
+    const counted = this.#options.write === 'merge' ? undefined : await this.#count(engine, tokens)
+    return new Map(tokens.map((token) => [token, { remembered: known.has(token), rows: counted?.get(token) }]))
+  }
+
+  restore(batch: LoadBatch, { newer }: { newer: readonly string[] }): Promise<Receipt> {
+    return this.#turn(`restore batch ${batch.token.slice(0, 12)} in ${this.#label}`, async () => {
+      const numbered = this.#numberedTable()
+      const relation = this.#numbered(batch)
+      await this.#fitOnce(batch.engine, await columnsOf(batch.engine, relation))
+      const put = (from: string) => replaceRows(batch, numbered, from, newer)
+      if (numbered.key === undefined) return this.#commit(batch, () => put(relation), true)
+      return readSeveralTimes(batch.engine, relation, (table) => this.#commit(batch, () => put(table), true))
+    })
+  }
+
+  async compare(batch: LoadBatch): Promise<{ readonly missing: string; readonly extra: string }> {
+    return differences(batch, this.#numberedTable())
+  }
+
   async close(): Promise<void> {
     // The file is attached to the engine, and the runtime closes that.
   }
 
   /** The rows and the batch's own entry, or neither. */
-  #commit(batch: LoadBatch, put: () => Promise<number>): Promise<Receipt> {
+  #commit(batch: LoadBatch, put: () => Promise<number>, again = false): Promise<Receipt> {
     return transaction(batch.engine, async () => {
       const rows = await put()
-      await recordBatch(batch.engine, this.#place, batch, rows)
+      await recordBatch(batch.engine, this.#place, batch, rows, { again })
       return this.#receipt(rows, false)
     })
   }
@@ -180,6 +214,24 @@ class DuckdbLoader implements Loader {
     this.#batchColumn = false
     this.#log.warn(
       `${this.#label} has no column ${wanted}, and evolve: false keeps it so: nobody can trace its rows; add ${wanted} BIGINT, or set batch_column: false`,
+    )
+  }
+
+  async #count(engine: EngineConnection, tokens: readonly string[]): ReturnType<typeof countRows> {
+    return this.#batchColumn === false ? undefined : countRows(engine, this.#numberedTable(), tokens)
+  }
+
+  #numberedTable(): NumberedTable {
+    const { key, write } = this.#options
+    if (this.#batchColumn !== false && write !== 'replace')
+      return { target: this.#target, label: this.#label, batchColumn: this.#batchColumn, key }
+    const why = write === 'replace' ? 'is replaced by each run' : 'does not number its batches (`batch_column: false`)'
+    throw new AdflowError(
+      'STORE_MISMATCH',
+      `the table ${this.#label} ${why}: what it has of one batch cannot be told`,
+      {
+        hint: 'compare it by key with `adflow reconcile`',
+      },
     )
   }
 

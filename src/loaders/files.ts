@@ -13,10 +13,12 @@ import {
   readManifests,
   verifyFiles,
 } from '../clients/objects/publish-manifest.ts'
-import { discardStaged, stageBatch } from '../clients/objects/publish-stage.ts'
+import { discardStaged, type StageOptions, stageBatch } from '../clients/objects/publish-stage.ts'
+import { differingRows, filesThere, retract, rowsThere } from '../clients/objects/published-rows.ts'
 import type {
   ComponentEnv,
   EncodedFormat,
+  Holding,
   LoadBatch,
   Loader,
   LoaderRemark,
@@ -144,15 +146,7 @@ class FilesLoader implements Loader {
     attempts += 1
     const temporary = join(this.#temporary, `${token.slice(0, NAME_DIGITS)}.${process.pid}.${attempts}`)
     try {
-      const { files, rows } = await stageBatch(batch, {
-        format: this.#options.format,
-        compression: this.#compression,
-        partition: this.#options.partition,
-        maxPartitions: this.#options.max_partitions,
-        temporary,
-        name: `${this.#options.name}${token.slice(0, NAME_DIGITS)}`,
-        ending: this.#ending,
-      })
+      const { files, rows } = await stageBatch(batch, this.#staging(token, temporary))
       const manifest = await publishBatch(
         this.#place,
         { job, source, loader: this.#id, range, token, digest, clock, rows },
@@ -180,8 +174,52 @@ class FilesLoader implements Loader {
       .map(({ digest, range, rows, source, token, clock }) => ({ token, source, range, digest, rows, clock }))
   }
 
+  async holdings(tokens: readonly string[]): Promise<ReadonlyMap<string, Holding>> {
+    const wanted = new Set(tokens)
+    const found = new Map<string, Holding>(tokens.map((token) => [token, { remembered: false, rows: 0 }]))
+    for (const manifest of await readManifests(this.#place))
+      if (wanted.has(manifest.token))
+        found.set(manifest.token, { remembered: true, rows: await rowsThere(this.#place, manifest) })
+    return found
+  }
+
+  async restore(batch: LoadBatch): Promise<Receipt> {
+    await retract(this.#place, batch.token)
+    return this.write(batch)
+  }
+
+  async compare(
+    batch: LoadBatch,
+    { scratch }: { readonly scratch: string },
+  ): Promise<{ missing: string; extra: string }> {
+    const temporary = join(scratch, `compare.${batch.token.slice(0, NAME_DIGITS)}`)
+    const staging = this.#staging(batch.token, temporary)
+    const { format } = this.#options
+    // Text is compared uncompressed: the engine tells compression by the ending, and these files have none.
+    const { files } = await stageBatch(batch, format === 'parquet' ? staging : { ...staging, compression: undefined })
+    const manifest = await readManifest(this.#place, batch.token)
+    const there = manifest === undefined ? [] : await filesThere(this.#place, manifest)
+    return differingRows(
+      files.map((file) => file.temporary),
+      there.map(({ path }) => join(this.#folder, path)),
+      format,
+    )
+  }
+
   async close(): Promise<void> {
     // Nothing is held open between batches.
+  }
+
+  #staging(token: string, temporary: string): StageOptions {
+    return {
+      format: this.#options.format,
+      compression: this.#compression,
+      partition: this.#options.partition,
+      maxPartitions: this.#options.max_partitions,
+      temporary,
+      name: `${this.#options.name}${token.slice(0, NAME_DIGITS)}`,
+      ending: this.#ending,
+    }
   }
 
   async #repeat(batch: LoadBatch, manifest: Manifest): Promise<Receipt> {

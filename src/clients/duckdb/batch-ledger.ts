@@ -1,6 +1,7 @@
 /** The batches that an attached DuckDB file holds: a table of the file itself, written in the batch's own transaction. */
 import type { BatchInfo, EngineConnection, StoreRecord } from '../../core/contracts.ts'
-import { ident, literal } from '../../engine/sql-text.ts'
+import { ident, list, literal } from '../../engine/sql-text.ts'
+import { tableColumns } from './table.ts'
 
 const LEDGER_TABLE = '_adflow_batches'
 
@@ -36,15 +37,17 @@ export async function findBatch(
   return row === undefined ? undefined : { digest: String(row['digest']), rows: Number(row['rows']) }
 }
 
+/** `again`: in the place of the entry that may be there. */
 export async function recordBatch(
   engine: EngineConnection,
   { database, target, loader }: LedgerPlace,
   { token, job, source, range, digest, clock }: BatchInfo,
   rows: number,
+  { again = false }: { readonly again?: boolean } = {},
 ): Promise<void> {
   const texts = [token, target, loader, job, source, range.lane, range.from, range.to, digest].map(literal).join(', ')
   await engine.run(
-    `INSERT INTO ${ledgerSql(database)} VALUES (${texts}, ${rows}, ${literal(clock)}::TIMESTAMPTZ, now())`,
+    `INSERT ${again ? 'OR REPLACE ' : ''}INTO ${ledgerSql(database)} VALUES (${texts}, ${rows}, ${literal(clock)}::TIMESTAMPTZ, now())`,
   )
 }
 
@@ -65,4 +68,18 @@ export async function batchesOf(
     rows: Number(row['rows']),
     ...(row['clock_ms'] === null ? {} : { clock: new Date(Number(row['clock_ms'])).toISOString() }),
   }))
+}
+
+/** Which of these tokens the file has for the target; none where it has no ledger yet. */
+export async function remembered(
+  engine: EngineConnection,
+  { database, target }: LedgerPlace,
+  tokens: readonly string[],
+): Promise<ReadonlySet<string>> {
+  const columns = await tableColumns(engine, { database, schema: 'main', table: LEDGER_TABLE })
+  if (columns.length === 0) return new Set()
+  const rows = await engine.rows(
+    `SELECT token FROM ${ledgerSql(database)} WHERE target = ${literal(target)} AND list_contains(${list(tokens)}, token)`,
+  )
+  return new Set(rows.map((row) => String(row['token'])))
 }

@@ -12,9 +12,15 @@ const ORDINAL = '__adflow_ordinal'
 export async function mergeBatch(
   engine: EngineConnection,
   target: TableName,
-  batch: { readonly relation: string; readonly columns: readonly TypedColumn[]; readonly key: readonly string[] },
+  batch: {
+    readonly relation: string
+    readonly columns: readonly TypedColumn[]
+    readonly key: readonly string[]
+    /** Condition on `target` under which a row is updated; the others stay. Default: all. */
+    readonly when?: string
+  },
 ): Promise<number> {
-  const { relation, columns, key } = batch
+  const { relation, columns, key, when } = batch
   const keys = key.map(ident).join(', ')
   const isNull = key.map((column) => `${ident(column)} IS NULL`).join(' OR ')
   const [found] = await engine.rows(
@@ -31,13 +37,13 @@ export async function mergeBatch(
   const matched =
     rest.length === 0 ? 'DO NOTHING' : `UPDATE SET ${rest.map((name) => `${name} = source.${name}`).join(', ')}`
   await engine.run(
-    `MERGE INTO ${tableSql(target)} AS target USING (${source}) AS source ON ${on} WHEN MATCHED THEN ${matched} WHEN NOT MATCHED THEN INSERT BY NAME`,
+    `MERGE INTO ${tableSql(target)} AS target USING (${source}) AS source ON ${on} WHEN MATCHED${when === undefined ? '' : ` AND ${when}`} THEN ${matched} WHEN NOT MATCHED THEN INSERT BY NAME`,
   )
   return rows
 }
 
 /** row_number() without ORDER BY is a streaming operator: it numbers rows in the order of the relation. */
-function lastOfEachKey(relation: string, keys: string): string {
+export function lastOfEachKey(relation: string, keys: string): string {
   const numbered = `(SELECT *, row_number() OVER () AS ${ORDINAL} FROM ${relation} AS batch)`
   return `SELECT * EXCLUDE (${ORDINAL}) FROM ${numbered} WHERE ${ORDINAL} IN (SELECT max(${ORDINAL}) FROM ${numbered} GROUP BY ${keys})`
 }

@@ -1,11 +1,12 @@
 /** What every loader must do. A loader's own lines are in test/conformance/loaders.test.ts. */
 import { spawn } from 'node:child_process'
 import { randomInt } from 'node:crypto'
+import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { z } from 'zod'
-import type { Loader, LoaderDefinition } from '../../../src/core/contracts.ts'
+import type { LoadBatch, Loader, LoaderDefinition } from '../../../src/core/contracts.ts'
 import { ident } from '../../../src/engine/sql-text.ts'
 import { DyingProcess } from '../../harness/dying-process.ts'
 import { JOB, LoaderBench, newFolder, removeFolder, SOURCE } from '../../harness/loader.ts'
@@ -184,6 +185,61 @@ export function loaderConformance<Options>(name: string, fixture: LoaderFixture<
       expect(remembered?.map(({ range }) => range.lane)).toContain('a lane; with "quotes\' and 😀')
       expect(await history(loader, 'another job')).toEqual([])
     })
+
+    test('tells what it has of batches, brings back one that is gone, and says which rows differ', async () => {
+      const loader = await opened()
+      if (loader.holdings === undefined || loader.restore === undefined || loader.compare === undefined) return
+      const never = new AbortController().signal
+      const [first, second] = [await bench.batch({ rows: ROWS }), await bench.batch({ at: 1, rows: MORE_ROWS })]
+      const holding = async (token: string) => (await loader.holdings?.([token], { engine: bench.session }))?.get(token)
+      const differing = async (batch: LoadBatch) => {
+        const { missing, extra } = (await loader.compare?.(batch, { scratch: join(folder, 'spill') })) ?? {
+          missing: '',
+          extra: '',
+        }
+        const [row] = await bench.session.rows(
+          `SELECT (SELECT count(*) FROM (${missing})) AS missing, (SELECT count(*) FROM (${extra})) AS extra`,
+        )
+        return [Number(row?.['missing']), Number(row?.['extra'])]
+      }
+      expect(await holding(first.token)).toMatchObject({ remembered: false })
+      await loader.write(first, { signal: never })
+      await loader.write(second, { signal: never })
+      expect(await holding(first.token)).toMatchObject({ remembered: true })
+      expect([1000, undefined]).toContain((await holding(first.token))?.rows)
+      expect(await differing(first)).toEqual([0, 0])
+      const changed = await bench.batch({
+        rows: ROWS.replace("'name ' || i", "'name ' || CASE i WHEN 7 THEN 8 ELSE i END"),
+      })
+      expect(await differing(changed)).toEqual([1, 1])
+      // What is there already comes back as it was: nothing is doubled.
+      expect(await loader.restore(first, { signal: never, newer: [second.token] })).toMatchObject({ rows: 1000 })
+      await expectHeld(`${ROWS} UNION ALL ${MORE_ROWS}`)
+      const third = await bench.batch({ at: 10, rows: childRows(10) })
+      expect(await loader.restore(third, { signal: never, newer: [] })).toMatchObject({ rows: 200, repeated: false })
+      expect(await holding(third.token)).toMatchObject({ remembered: true })
+      expect(await loader.write(third, { signal: never })).toMatchObject({ rows: 200, repeated: true })
+    })
+
+    test('killed before any durable step of a restoration, the batch is there exactly once when it is restored again', async () => {
+      const never = new AbortController().signal
+      if ((await opened()).restore === undefined) return
+      let at = 0
+      for (let whole = false; !whole; at += 1) {
+        const doomed = await opened()
+        const session = await bench.connect()
+        await doomed.write(await bench.batch({ at, rows: childRows(at) }), { signal: never })
+        const dying = new DyingProcess(at)
+        const batch = dying.batch(await bench.batch({ at, rows: childRows(at), session }))
+        whole = await dying.run(async () => doomed.restore?.(batch, { signal: never, newer: [] }))
+        session.close()
+        const heir = await opened()
+        const again = await bench.batch({ at, rows: childRows(at) })
+        expect(await heir.restore?.(again, { signal: never, newer: [] })).toMatchObject({ rows: 200 })
+      }
+      expect(at).toBeGreaterThan(3)
+      await expectHeld(Array.from({ length: at }, (_, index) => childRows(index)).join(' UNION ALL '))
+    }, 60_000)
 
     test('a batch without rows is remembered', async () => {
       const loader = await opened()
