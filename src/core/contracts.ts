@@ -4,6 +4,7 @@
  */
 import type { Logger } from 'pino'
 import type { z } from 'zod'
+import type { Analysis, CompiledStep, StepEnv } from './step-contract.ts'
 
 /** A point in a lane: decimal digits without leading zeros. Ordered as a number (see core/positions.ts). */
 export type Position = string
@@ -156,89 +157,6 @@ export interface Column {
 export interface Relation {
   readonly sql: string
   readonly columns: readonly Column[]
-}
-
-/** A SQL expression of a job file, with its place in the file, so that an engine error names file:line:column. */
-export interface Expression {
-  readonly sql: string
-  /** JSON pointer-like path into the job file: ['transform', 0, 'derive', 'spend']. */
-  readonly path: readonly (string | number)[]
-}
-
-/** What compile() may ask of the engine: types, column references. Works on empty tables; reads no data. */
-export interface Analysis {
-  /** Types the expression over the relation's columns; throws AdflowError at the expression's place. Aggregates and
-   *  functions that do not repeat (random, nextval …) are refused; so are sub-queries. */
-  row(expression: Expression, input: Relation): Promise<Typed>
-  /** Same for an aggregate expression. */
-  aggregate(expression: Expression, input: Relation): Promise<Typed>
-  /** Types a whole SELECT over the relation under the name `input` (and named tables). */
-  select(statement: Expression, input: Relation): Promise<{ readonly columns: readonly Column[] }>
-}
-
-/** Engine type and lineage of an expression. */
-export interface Typed {
-  readonly type: string
-  readonly from: readonly string[]
-}
-
-/** One step of the chain, compiled. */
-export interface CompiledStep {
-  readonly output: Relation
-  /** `row`: every output row keeps the ROW of its input row. `set`: rows are new (aggregate, sql). */
-  readonly kind: 'row' | 'set'
-  /** Row expressions that may fail at run time; the runtime isolates the rows on which they do. `sql` as the user wrote it:
-   *  use it as `(sql\n)`, it may end in a comment. Evaluated over the relation `over` (with ROW), which never fails itself;
-   *  without it over the step's input. */
-  readonly expressions: readonly { readonly field: string; readonly sql: string; readonly over?: string }[]
-  /** Rows that leave the chain here: a SELECT of their ROW. Exactly the rows of the input that are not in the output. */
-  readonly drops?: Drops
-  /** Reference tables whose key must not repeat: a repeated key would double rows. Checked when they are loaded;
-   *  NULL in a key never matches and may repeat. */
-  readonly references?: readonly { readonly table: string; readonly key: readonly string[] }[]
-  /** Columns of the output in which personal data is hidden from here on. */
-  readonly hides?: readonly string[]
-  /** Engine work around each batch (dedupe marks, reference tables …). */
-  readonly state?: StepState
-}
-
-export type Drops =
-  | { readonly as: 'filtered' | 'deduplicated'; readonly sql: string }
-  /** To quarantine, under this field and with this reason. */
-  | { readonly as: 'quarantined'; readonly sql: string; readonly field: string; readonly message: string }
-
-/** Tables of the job's state file that a step keeps. Statements run in the runtime's transaction. */
-export interface StepState {
-  /** Idempotent DDL; `state.` is the schema of the state file. */
-  readonly tables: readonly string[]
-  /** Statements that mark the batch, run in one transaction before output and drops are evaluated; the step's input stands
-   *  in the temp table `inputTable` (SQL name). `$seq` is the batch's number here, in the output and in the drops (see
-   *  engine/sequence.ts): unlike that of any other batch, without order, and the same with the same rows whenever the batch is
-   *  repeated, so that it finds its own marks. Batches pass one after the other. */
-  mark(inputTable: string): readonly string[]
-  /** Estimated bytes of state per row, for lint. */
-  readonly bytesPerRow: number
-  /** false: nothing is ever deleted; lint warns. */
-  readonly bounded: boolean
-  /** How far in event time a row may lie behind before it is deleted, where it is. */
-  readonly keptMs?: number
-}
-
-export interface StepEnv {
-  /** Step id, unique in the job. */
-  readonly id: string
-  /** Path of the step's options in the job file. */
-  readonly path: readonly (string | number)[]
-  readonly analysis: Analysis
-  /** Register a secret for use in SQL; returns the SQL that reads it (a BLOB). The value never appears in SQL text. */
-  secret(name: string, value: Uint8Array): string
-  /** Register a reference table, loaded before the first batch; returns its SQL name and columns. `file` is relative to
-   *  the folder of the job file; without `format` its name decides. */
-  reference(
-    name: string,
-    file: string,
-    format?: 'csv' | 'ndjson' | 'parquet',
-  ): Promise<{ readonly table: string; readonly columns: readonly Column[] }>
 }
 
 /** What a second write of one token does. Tested by the conformance suite, never only claimed. */

@@ -2,10 +2,11 @@
  * Lint-time knowledge of SQL expressions: their type, the columns they come from, and whether they may stand where they
  * stand. Works on empty relations; reads no data. The engine's own parser and binder decide; nothing here parses SQL.
  */
-import type { Analysis, Column, Expression, Relation } from '../core/contracts.ts'
+import type { Column, Relation } from '../core/contracts.ts'
 import { AdflowError } from '../core/errors.ts'
 import { redact } from '../core/job/secrets.ts'
 import { didYouMean } from '../core/job/suggest.ts'
+import type { Analysis, Expression } from '../core/step-contract.ts'
 import { columnNamed, emptyRelation, ROW } from './relation.ts'
 import type { Session } from './session.ts'
 import { ident, literal } from './sql-text.ts'

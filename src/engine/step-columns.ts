@@ -1,7 +1,8 @@
 /** Column names in the options of steps: found or refused with a suggestion, at their place in the job file. */
-import type { Column, Expression, Relation } from '../core/contracts.ts'
+import type { Column, Relation } from '../core/contracts.ts'
 import { AdflowError } from '../core/errors.ts'
 import { didYouMean } from '../core/job/suggest.ts'
+import type { Expression } from '../core/step-contract.ts'
 import { columnNamed } from './relation.ts'
 
 type Path = Expression['path']

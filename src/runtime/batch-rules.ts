@@ -1,7 +1,8 @@
 /** Rules over a whole batch: asked after the row rules and before anything of the batch is loaded. */
-import type { Analysis, Relation } from '../core/contracts.ts'
+import type { Relation } from '../core/contracts.ts'
 import { AdflowError } from '../core/errors.ts'
 import type { BatchRule, Job } from '../core/job/job.ts'
+import type { Analysis } from '../core/step-contract.ts'
 import { columnNamed, withoutRow } from '../engine/relation.ts'
 import { ident } from '../engine/sql-text.ts'
 

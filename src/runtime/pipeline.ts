@@ -3,10 +3,11 @@
  * be wrong in the SQL of a job file is found here, without data, and named with file:line:column.
  */
 import { basename, extname, resolve } from 'node:path'
-import type { Analysis, Column, CompiledStep, Expression, Relation, StepEnv } from '../core/contracts.ts'
+import type { Column, Relation } from '../core/contracts.ts'
 import { AdflowError } from '../core/errors.ts'
 import type { Job, JobColumn, JobStep } from '../core/job/job.ts'
 import type { Registry } from '../core/registry.ts'
+import type { Analysis, CompiledStep, Expression, StepEnv } from '../core/step-contract.ts'
 import { createAnalysis } from '../engine/analysis.ts'
 import type { ContractColumn, ReadPlan } from '../engine/read-plan.ts'
 import { ROW } from '../engine/relation.ts'

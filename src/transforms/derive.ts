@@ -1,6 +1,7 @@
 import { z } from 'zod'
-import type { Column, CompiledStep, Relation, StepEnv } from '../core/contracts.ts'
+import type { Column, Relation } from '../core/contracts.ts'
 import { defineStep } from '../core/define.ts'
+import type { CompiledStep, StepEnv } from '../core/step-contract.ts'
 import { columnNamed, project } from '../engine/relation.ts'
 import { ident } from '../engine/sql-text.ts'
 import { checkNames, operand, union } from '../engine/step-columns.ts'

@@ -1,6 +1,7 @@
 import { z } from 'zod'
-import type { Column, Relation, StepEnv } from '../core/contracts.ts'
+import type { Column, Relation } from '../core/contracts.ts'
 import { defineStep } from '../core/define.ts'
+import type { StepEnv } from '../core/step-contract.ts'
 import { truncatedAddressSql } from '../engine/ip-address.ts'
 import { hmacPads, hmacSql } from '../engine/keyed-hash.ts'
 import { project } from '../engine/relation.ts'

@@ -1,5 +1,5 @@
 /** A job file after reading: every value checked, every default filled in, sizes in bytes, durations in milliseconds. */
-import type { Expression } from '../contracts.ts'
+import type { Expression } from '../step-contract.ts'
 import type { Used } from './interpolate.ts'
 import type { Path } from './places.ts'
 
