@@ -15,6 +15,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   transforms: ['core', 'records', 'engine', 'clients'],
   loaders: ['core', 'records', 'engine', 'clients'],
   consumers: ['core', 'records', 'engine', 'clients'],
+  transports: ['core', 'clients'],
   // No component: the registry finds them by file name.
   runtime: ['core', 'records', 'engine', 'lineage', 'clients'],
   distribute: ['core', 'engine', 'lineage', 'runtime'],
@@ -24,7 +25,13 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   commands: ['core', 'runtime', 'distribute', 'cli', 'sample', 'init'],
 }
 
-const COMPONENTS = { extractors: 'extractor', transforms: 'step', loaders: 'loader', consumers: 'consumer' } as const
+const COMPONENTS = {
+  extractors: 'extractor',
+  transforms: 'step',
+  loaders: 'loader',
+  consumers: 'consumer',
+  transports: 'transport',
+} as const
 const LONGEST_FILE = 400
 const MOST_DEPENDENCIES = 15
 

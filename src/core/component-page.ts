@@ -22,6 +22,7 @@ const BASE_KEYS: Readonly<Record<ComponentKind, readonly string[]>> = {
   loader: ['type', ...Object.keys(loadBase)],
   step: [],
   consumer: ['type', ...Object.keys(distributeBase)],
+  transport: ['type'],
 }
 
 /** The options as a table. Throws UNEXPECTED with everything that its author has forgotten. */
@@ -105,14 +106,16 @@ const SECTION: Readonly<Record<ComponentKind, string>> = {
   step: 'transform',
   loader: 'load',
   consumer: 'distribute',
+  transport: 'lineage',
 }
 
 /** The example as it stands in a job file. */
 export function exampleYaml(kind: ComponentKind, type: string, definition: Definition): string {
+  const named = { type, ...definition.example }
   const entry =
     kind === 'step'
       ? [{ [type]: definition.example }]
-      : { [`my_${type.replaceAll('-', '_')}`]: { type, ...definition.example } }
+      : { [kind === 'transport' ? 'transport' : `my_${type.replaceAll('-', '_')}`]: named }
   return stringify({ [SECTION[kind]]: entry }, { lineWidth: 0 })
 }
 

@@ -5,6 +5,7 @@
 import type { Logger } from 'pino'
 import type { z } from 'zod'
 import type { Analysis, CompiledStep, StepEnv } from './step-contract.ts'
+import type { ColumnOrigin } from './step-lineage.ts'
 
 /** A point in a lane: decimal digits without leading zeros. Ordered as a number (see core/positions.ts). */
 export type Position = string
@@ -151,6 +152,8 @@ export interface Column {
   readonly name: string
   readonly type: string
   readonly from: readonly string[]
+  /** How the step made it of what it reads; without it, it is one of these columns as it came. */
+  readonly how?: ColumnOrigin
 }
 
 /** SQL under construction: a complete SELECT whose first column is ROW (see engine/relation.ts), and its columns. */

@@ -2,6 +2,7 @@
 import type { z } from 'zod'
 import type { ConsumerDefinition } from './consumer.ts'
 import type { ExtractorDefinition, LoaderDefinition, StepDefinition } from './contracts.ts'
+import type { TransportDefinition } from './transport.ts'
 
 type Spec<D, Schema extends z.ZodType> = Omit<D, 'kind' | 'options'> & { readonly options: Schema }
 
@@ -27,4 +28,10 @@ export function defineConsumer<Schema extends z.ZodType>(
   spec: Spec<ConsumerDefinition<z.infer<Schema>>, Schema>,
 ): ConsumerDefinition<z.infer<Schema>> {
   return { kind: 'consumer', ...spec } as ConsumerDefinition<z.infer<Schema>>
+}
+
+export function defineTransport<Schema extends z.ZodType>(
+  spec: Spec<TransportDefinition<z.infer<Schema>>, Schema>,
+): TransportDefinition<z.infer<Schema>> {
+  return { kind: 'transport', ...spec } as TransportDefinition<z.infer<Schema>>
 }

@@ -6,12 +6,14 @@ import type { ConsumerDefinition } from './consumer.ts'
 import type { ExtractorDefinition, LoaderDefinition, StepDefinition } from './contracts.ts'
 import { AdflowError } from './errors.ts'
 import { didYouMean } from './job/suggest.ts'
+import type { TransportDefinition } from './transport.ts'
 
 export interface ComponentKinds {
   extractor: ExtractorDefinition
   step: StepDefinition
   loader: LoaderDefinition
   consumer: ConsumerDefinition
+  transport: TransportDefinition
 }
 
 export type ComponentKind = keyof ComponentKinds
@@ -22,6 +24,7 @@ const FOLDERS: Readonly<Record<ComponentKind, string>> = {
   step: 'transforms',
   loader: 'loaders',
   consumer: 'consumers',
+  transport: 'transports',
 }
 
 export const COMPONENT_KINDS = Object.keys(FOLDERS) as readonly ComponentKind[]
@@ -37,7 +40,7 @@ export interface Registry {
 type ComponentMap = { readonly [Kind in ComponentKind]?: Readonly<Record<string, ComponentKinds[Kind]>> }
 
 export interface RegistryOptions {
-  /** Folder that holds extractors/, transforms/, loaders/ and consumers/. Default: the one that holds core/. */
+  /** Folder that holds extractors/, transforms/, loaders/, consumers/ and transports/. Default: the one that holds core/. */
   readonly root?: string
   /** Components from elsewhere; they win over discovered ones of the same type. */
   readonly extra?: ComponentMap

@@ -1,5 +1,6 @@
 /** What a step is given when it is compiled, and what it gives back. Types only. */
 import type { Column, Relation } from './contracts.ts'
+import type { StepLineage } from './step-lineage.ts'
 
 /** A SQL expression of a job file, with its place in the file, so that an engine error names file:line:column. */
 export interface Expression {
@@ -20,10 +21,7 @@ export interface Analysis {
 }
 
 /** Engine type and lineage of an expression. */
-export interface Typed {
-  readonly type: string
-  readonly from: readonly string[]
-}
+export type Typed = Omit<Column, 'name'>
 
 /** One step of the chain, compiled. */
 export interface CompiledStep {
@@ -41,6 +39,7 @@ export interface CompiledStep {
   readonly references?: readonly { readonly table: string; readonly key: readonly string[] }[]
   /** Columns of the output in which personal data is hidden from here on. */
   readonly hides?: readonly string[]
+  readonly lineage?: StepLineage
   /** Engine work around each batch (dedupe marks, reference tables …). */
   readonly state?: StepState
 }

@@ -6,7 +6,8 @@ import type { Column, Relation } from '../core/contracts.ts'
 import { AdflowError } from '../core/errors.ts'
 import { redact } from '../core/job/secrets.ts'
 import { didYouMean } from '../core/job/suggest.ts'
-import type { Analysis, Expression } from '../core/step-contract.ts'
+import type { Analysis, Expression, Typed } from '../core/step-contract.ts'
+import type { ColumnOrigin } from '../core/step-lineage.ts'
 import { columnNamed, emptyRelation, ROW } from './relation.ts'
 import type { Session } from './session.ts'
 import { ident, literal } from './sql-text.ts'
@@ -69,7 +70,7 @@ class EngineAnalysis implements Analysis {
     this.#unrepeatable = unrepeatable
   }
 
-  async row(expression: Expression, input: Relation): Promise<{ type: string; from: string[] }> {
+  async row(expression: Expression, input: Relation): Promise<Typed> {
     const mentions = await this.#mentionsOf(expression)
     const aggregate = mentions.functions.find((name) => this.#aggregates.has(name))
     if (aggregate !== undefined)
@@ -80,10 +81,10 @@ class EngineAnalysis implements Analysis {
       throw invalid(expression, 'a window function (… OVER …) cannot stand in an expression over one row', {
         hint: 'use a `sql` step',
       })
-    return this.#typed(expression, input, mentions)
+    return this.#typed(expression, input, mentions, mentions.plain ? undefined : 'computed')
   }
 
-  async aggregate(expression: Expression, input: Relation): Promise<{ type: string; from: string[] }> {
+  async aggregate(expression: Expression, input: Relation): Promise<Typed> {
     const mentions = await this.#mentionsOf(expression)
     if (!mentions.functions.some((name) => this.#aggregates.has(name)) && mentions.columns.length > 0)
       throw invalid(expression, 'no aggregate function: say what to do with many rows, such as sum(…) or max(…)', {})
@@ -91,7 +92,7 @@ class EngineAnalysis implements Analysis {
       throw invalid(expression, 'a window function (… OVER …) cannot stand in an aggregate expression', {
         hint: 'use a `sql` step',
       })
-    return this.#typed(expression, input, mentions)
+    return this.#typed(expression, input, mentions, 'aggregated')
   }
 
   async select(statement: Expression, input: Relation): Promise<{ columns: Column[] }> {
@@ -112,22 +113,33 @@ class EngineAnalysis implements Analysis {
       `SELECT * FROM (${overInput(visible(input), statement.sql)})`,
     )
     return {
-      columns: described.map(({ name, type }) => ({ name, type, from: columnNamed(input, name)?.from ?? from })),
+      columns: described.map(({ name, type }) => ({
+        name,
+        type,
+        from: columnNamed(input, name)?.from ?? from,
+        how: 'computed' as const,
+      })),
     }
   }
 
-  async #typed(expression: Expression, input: Relation, mentions: Mentions): Promise<{ type: string; from: string[] }> {
+  async #typed(
+    expression: Expression,
+    input: Relation,
+    mentions: Mentions,
+    how: ColumnOrigin | undefined,
+  ): Promise<Typed> {
     const [described] = await this.#describe(
       expression,
       input,
       `SELECT (${expression.sql}\n) AS v FROM (${emptyRelation(input.columns).sql})`,
     )
     if (described === undefined) throw invalid(expression, 'the expression has no value', {})
-    return { type: described.type, from: [...new Set(mentions.columns.flatMap((names) => sourcesOf(names, input)))] }
+    const from = [...new Set(mentions.columns.flatMap((names) => sourcesOf(names, input)))]
+    return { type: described.type, from, ...(how === undefined ? {} : { how }) }
   }
 
   /** The parts of one scalar expression; refuses anything that is more than that. */
-  async #mentionsOf(expression: Expression): Promise<Mentions> {
+  async #mentionsOf(expression: Expression): Promise<Mentions & { readonly plain: boolean }> {
     const ast = await this.#parse(`SELECT (${expression.sql}\n)`, expression)
     const select = (ast[0] as { node?: Node } | undefined)?.node
     const items = select?.['select_list'] as Node[] | undefined
@@ -145,7 +157,7 @@ class EngineAnalysis implements Analysis {
     if (multiplying !== undefined)
       throw invalid(expression, `${multiplying}() makes many rows of one`, { hint: 'use a `sql` step' })
     if (mentions.columns.some((names) => names.at(-1) === ROW)) throw invalid(expression, `${ROW} is internal`, {})
-    return mentions
+    return { ...mentions, plain: items[0]?.class === 'COLUMN_REF' && items[0].column_names?.length === 1 }
   }
 
   #refuse(expression: Expression, mentions: Mentions): void {

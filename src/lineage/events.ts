@@ -191,6 +191,14 @@ export interface ConsumerSwitched {
   readonly reason?: string
 }
 
+/** A batch rule with `on_fail: warn` does not hold for a batch, which went on all the same. */
+export interface RuleWarned extends RangeFields {
+  readonly type: 'rule_warned'
+  readonly token: string
+  readonly rule: string
+  readonly message: string
+}
+
 export type LedgerEvent =
   | RunStarted
   | RunEnded
@@ -206,3 +214,4 @@ export type LedgerEvent =
   | DistributionMoved
   | DeadLettersChanged
   | ConsumerSwitched
+  | RuleWarned

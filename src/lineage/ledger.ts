@@ -101,6 +101,7 @@ export class Ledger {
   #bytes: number
   #head: LedgerHead
   #closed = false
+  #watcher: ((events: readonly LedgerEvent[]) => void) | undefined
 
   constructor(directory: string, options: LedgerOptions, opened: Opened) {
     this.#directory = directory
@@ -118,6 +119,11 @@ export class Ledger {
   /** The last durable event: note it elsewhere as an anchor for verifyLedger. */
   get head(): LedgerHead {
     return this.#head
+  }
+
+  /** From now on `watcher` is told of events once they are durable, before their append resolves. It must not throw. */
+  watch(watcher: (events: readonly LedgerEvent[]) => void): void {
+    this.#watcher = watcher
   }
 
   /** Resolves when the events are on disk, in this order and with nothing in between. After a failed write everything
@@ -155,6 +161,7 @@ export class Ledger {
     await appendDurably(this.#handle, data, join(this.#directory, segmentName(this.#number)))
     this.#bytes += data.length
     this.#head = head
+    this.#watcher?.(events.map(({ event }) => event))
   }
 
   async #rotate(): Promise<void> {

@@ -225,7 +225,7 @@ export class Batches {
         : (['storage.completed', waits ? 'distribution.pending' : 'done'] as const)),
     )
     await this.#books.close(batch, refined, outcomes)
-    for (const text of refined.warnings) this.#options.warn(text)
+    for (const { message } of refined.warnings) this.#options.warn(message)
   }
 
   /** Steps with state, evolving contracts and budgets see the batches one after the other. */

@@ -48,6 +48,12 @@ export class Books {
         state,
         before_state: before,
       })),
+      ...refined.warnings.map(({ rule, message }) => ({
+        type: 'rule_warned' as const,
+        ...where,
+        rule,
+        message: redact(message),
+      })),
       {
         type: 'batch_closed',
         ...where,

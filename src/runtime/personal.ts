@@ -1,6 +1,6 @@
 /** Follows personal data through the steps: which columns of a step's output still show a personal column of the contract. */
 import type { Column } from '../core/contracts.ts'
-import type { Pipeline } from './pipeline.ts'
+import { MAIN, type Pipeline } from './pipeline.ts'
 
 /** Output (`main` or a step's id) → column → personal columns of the contract that it shows. */
 export type PersonalColumns = ReadonlyMap<string, ReadonlyMap<string, readonly string[]>>
@@ -8,10 +8,17 @@ export type PersonalColumns = ReadonlyMap<string, ReadonlyMap<string, readonly s
 type Shown = ReadonlyMap<string, readonly string[]>
 
 export function personalColumns(pipeline: Pipeline): PersonalColumns {
+  const { steps, main } = personalFlow(pipeline)
+  const outputs = [...steps].filter(([id]) => pipeline.outputs.get(id)?.kind === 'set' && id !== MAIN)
+  return new Map([...outputs, [MAIN, main]])
+}
+
+/** The same after each step, whether a loader reads it there or not. */
+export function personalFlow(pipeline: Pipeline): { readonly steps: PersonalColumns; readonly main: Shown } {
   const personal = pipeline.job.columns.filter((column) => column.personal).map((column) => column.name)
   let input: readonly Column[] = pipeline.base.columns
   let shown: Shown = new Map(personal.map((name) => [name, [name]]))
-  const outputs = new Map<string, Shown>()
+  const steps = new Map<string, Shown>()
   for (const { id, step } of pipeline.stages) {
     const hidden = new Set(step.hides ?? [])
     const next = new Map<string, readonly string[]>()
@@ -19,13 +26,13 @@ export function personalColumns(pipeline: Pipeline): PersonalColumns {
       const sources = hidden.has(column.name) ? [] : sourcesOf(column, input, shown, step.kind)
       if (sources.length > 0) next.set(column.name, sources)
     }
-    if (pipeline.outputs.get(id)?.kind === 'set') outputs.set(id, next)
-    else {
+    steps.set(id, next)
+    if (pipeline.outputs.get(id)?.kind !== 'set') {
       input = step.output.columns
       shown = next
     }
   }
-  return outputs.set('main', shown)
+  return { steps, main: shown }
 }
 
 /** Lineage speaks of the contract's columns, so what a column shows is what those of the input with a common source show.

@@ -29,7 +29,8 @@ export interface Stage {
   readonly input: Relation
   /** Temp table that the runtime fills with `input` first: for steps with state. */
   readonly inputTable?: string
-  /** The same step over the temp table `guard_<n>`: to find the rows on which it fails. */
+  /** The same step over the temp table `guard_<n>`: to find the rows on which it fails. The lineage of its columns is that of
+   *  this step alone: `from` names the columns that it reads. */
   readonly guarded: CompiledStep
 }
 
@@ -50,6 +51,7 @@ export interface Reference {
   readonly select: string
   readonly path: readonly (string | number)[]
   readonly keys: readonly (readonly string[])[]
+  readonly columns: readonly { readonly name: string; readonly type: string }[]
 }
 
 export interface Pipeline {
@@ -63,6 +65,8 @@ export interface Pipeline {
   readonly outputs: ReadonlyMap<string, Output>
   readonly batchRules: readonly CompiledBatchRule[]
   readonly warnRules: readonly { readonly id: string; readonly check: string }[]
+  /** What the rules for rows look at. */
+  readonly ruleColumns: readonly { readonly id: string; readonly columns: readonly string[] }[]
   readonly references: readonly Reference[]
   /** Variable → value; set on every session, never in SQL text. */
   readonly secrets: ReadonlyMap<string, Uint8Array>
@@ -116,7 +120,11 @@ export async function compilePipeline({
     sql: `SELECT rowid AS ${ROW}, ${columns.map((column) => ident(column.name)).join(', ')} FROM ${ROWS_VIEW} WHERE __ok`,
     columns: columns.map(({ name, type }) => ({ name, type: type.sql, from: [name] })),
   }
-  for (const rule of job.rowRules) await attempt(() => booleanOf(analysis, rule.check, base))
+  const ruleColumns: { id: string; columns: readonly string[] }[] = []
+  for (const { id, check } of job.rowRules) {
+    const columns = await attempt(() => booleanOf(analysis, check, base))
+    if (columns !== undefined) ruleColumns.push({ id, columns })
+  }
   const batchRules = await attempt(() => compileBatchRules(job, base, analysis))
   const chain = new Chain({ job, registry, session, analysis, base, loaded: references, locate })
   await attempt(() => chain.compile())
@@ -146,6 +154,7 @@ export async function compilePipeline({
     warnRules: job.rowRules
       .filter((rule) => rule.onFail === 'warn')
       .map((rule) => ({ id: rule.id, check: rule.check.sql })),
+    ruleColumns,
     references: chain.references,
     secrets: chain.secrets,
     reorders: chain.stages.some(({ step }) => step.state !== undefined || (step.references ?? []).length > 0),
@@ -180,12 +189,13 @@ async function contractType(session: Session, column: JobColumn): Promise<Contra
   }
 }
 
-async function booleanOf(analysis: Analysis, expression: Expression, input: Relation): Promise<void> {
-  const { type } = await analysis.row(expression, input)
+async function booleanOf(analysis: Analysis, expression: Expression, input: Relation): Promise<readonly string[]> {
+  const { type, from } = await analysis.row(expression, input)
   if (type !== 'BOOLEAN' && type !== '"NULL"')
     throw new AdflowError('SQL_INVALID', `a check must be true or false; this is ${type}`, {
       details: { path: expression.path },
     })
+  return from
 }
 
 interface ChainParts {
@@ -243,7 +253,8 @@ class Chain {
       compiled = await compileOver(input)
       input = { sql: source.sql, columns: input.columns }
     }
-    const guarded = await compileOver({ sql: `SELECT * FROM guard_${index}`, columns: input.columns })
+    const alone = input.columns.map(({ name, type }) => ({ name, type, from: [name] }))
+    const guarded = await compileOver({ sql: `SELECT * FROM guard_${index}`, columns: alone })
     this.stages.push({
       id: step.id,
       verb: step.verb,
@@ -296,7 +307,7 @@ class Chain {
     try {
       const columns = await this.#session.describe(loaded ? `SELECT * FROM ${table}` : select)
       if (!this.references.some((reference) => reference.table === table))
-        this.references.push({ table, name, file, select, keys: [], path: fileOf(step) })
+        this.references.push({ table, name, file, select, keys: [], columns, path: fileOf(step) })
       return {
         table,
         columns: columns.map((column) => ({ ...column, from: [`${name}.${column.name}`] })),

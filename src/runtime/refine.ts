@@ -39,7 +39,7 @@ export interface Refined {
   /** Rows at the end of the row-wise chain. */
   readonly rows: number
   readonly quarantine: readonly QuarantineRecord[]
-  readonly warnings: readonly string[]
+  readonly warnings: readonly { readonly rule: string; readonly message: string }[]
   readonly damaged: boolean
   /** Ordinals of records that never became rows, ascending: see toOrdinals(). */
   readonly removed: readonly number[]
@@ -165,8 +165,8 @@ function judge(chunk: Chunk, admitted: Admitted, { plan }: Pipeline): Verdicts {
   return { quarantined, dropped }
 }
 
-async function askBatchRules({ session, pipeline, baseline }: RefineOptions): Promise<string[]> {
-  const warnings: string[] = []
+async function askBatchRules({ session, pipeline, baseline }: RefineOptions): Promise<Refined['warnings']> {
+  const warnings: { rule: string; message: string }[] = []
   for (const rule of pipeline.batchRules) {
     const sql = rule.sql.replaceAll('$baseline', baseline === undefined ? 'NULL::DOUBLE' : `${baseline}::DOUBLE`)
     const [row] = await session.rows(sql)
@@ -177,7 +177,7 @@ async function askBatchRules({ session, pipeline, baseline }: RefineOptions): Pr
         hint: 'the rule says `on_fail: fail`; nothing of this batch was loaded',
         details: { rule: rule.id },
       })
-    warnings.push(text)
+    warnings.push({ rule: rule.id, message: text })
   }
   return warnings
 }

@@ -15,6 +15,7 @@ import { lockJob } from './lock.ts'
 import { Outbox } from './outbox.ts'
 import { Pins } from './pins.ts'
 import { resume } from './resume.ts'
+import { RunLineage } from './run-lineage.ts'
 import { Spool } from './spool.ts'
 import { emptyStateFolders, openStateDir, type StateDir } from './state-dir.ts'
 import { Store } from './store.ts'
@@ -106,6 +107,8 @@ async function inLedger(
         pin,
       },
     ])
+    const lineage = await RunLineage.start({ ...options, state, run, workshop, warn })
+    if (lineage !== undefined) ledger.watch((events) => lineage.take(events))
     if (checkpoints.fallback !== undefined) {
       const { slot, reason, generation } = checkpoints.fallback
       warn(
@@ -134,6 +137,7 @@ async function inLedger(
         ...(summary.error === undefined ? {} : { code: summary.error.code, message: summary.error.message }),
       },
     ])
+    await lineage?.end(summary)
     return summary
   } finally {
     await workshop.close()

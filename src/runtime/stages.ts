@@ -62,7 +62,7 @@ export async function validateStage(options: RowStageOptions): Promise<StageSumm
   const bench = await Workbench.open({ ...options, job: validation(job), outputs: [MAIN] })
   await rowStage(bench, options, summary, MAIN, (_, refined) => {
     budgets.charge(refined.counts)
-    refined.warnings.forEach(warn)
+    for (const { message } of refined.warnings) warn(message)
   })
   if (!options.signal.aborted) checkWhole(job, summary, warn)
   return summary

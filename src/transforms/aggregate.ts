@@ -5,7 +5,7 @@ import { identifier } from '../core/job/schema.ts'
 import type { CompiledStep, StepEnv } from '../core/step-contract.ts'
 import { ROW } from '../engine/relation.ts'
 import { ident } from '../engine/sql-text.ts'
-import { checkNames, operand, requireColumn } from '../engine/step-columns.ts'
+import { checkNames, operand, requireColumn, union } from '../engine/step-columns.ts'
 
 const expression = z.string().trim().min(1)
 
@@ -63,6 +63,7 @@ export default defineStep({
     return {
       output: { sql: numbered(grouped(input, groups, sums), groups.length, columns), columns },
       kind: 'set',
+      lineage: { decides: { by: 'group', columns: union(groups.map(({ column }) => column.from)) } },
       expressions: groups.flatMap(({ column, raw }) => (raw === undefined ? [] : [{ field: column.name, sql: raw }])),
     }
   },

@@ -36,7 +36,9 @@ export default defineStep({
     }
     const items = input.columns.map((column) => {
       const cast = casts.get(column.name)
-      return { column: { ...column, type: cast?.type ?? column.type }, sql: cast?.sql ?? ident(column.name) }
+      return cast === undefined
+        ? { column, sql: ident(column.name) }
+        : { column: { ...column, type: cast.type, how: 'computed' as const }, sql: cast.sql }
     })
     return {
       output: project(input, items),

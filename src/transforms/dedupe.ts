@@ -8,7 +8,7 @@ import type { CompiledStep, StepEnv } from '../core/step-contract.ts'
 import { ROW, restrict } from '../engine/relation.ts'
 import { SEQUENCE } from '../engine/sequence.ts'
 import { ident } from '../engine/sql-text.ts'
-import { invalidStep, requireColumn } from '../engine/step-columns.ts'
+import { invalidStep, requireColumn, union } from '../engine/step-columns.ts'
 
 const MAX_WITHIN_MS = 100 * 365 * 86_400_000
 
@@ -74,6 +74,7 @@ export default defineStep({
       output: restrict(input, kept),
       kind: 'row',
       expressions: [],
+      lineage: { decides: { by: 'filter', columns: union(keys.map(({ from }) => from)) } },
       drops: { as: 'deduplicated', sql: `SELECT ${ROW} FROM (${input.sql}) WHERE NOT ${kept}` },
       state: {
         tables: marks.tables,

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { Column, Relation } from '../core/contracts.ts'
 import { defineStep } from '../core/define.ts'
-import type { CompiledStep, StepEnv } from '../core/step-contract.ts'
+import type { CompiledStep, StepEnv, Typed } from '../core/step-contract.ts'
 import { columnNamed, project } from '../engine/relation.ts'
 import { ident } from '../engine/sql-text.ts'
 import { checkNames, operand, union } from '../engine/step-columns.ts'
@@ -63,11 +63,14 @@ class Layers {
     return { sql: this.#base.sql, columns }
   }
 
-  add(name: string, sql: string, typed: { readonly type: string; readonly from: readonly string[] }): void {
+  add(name: string, sql: string, typed: Typed): void {
     const visible = { sql: '', columns: this.#items().map(({ column }) => column) }
     if (typed.from.some((read) => this.#pending.some(({ column }) => sameName(column.name, read)))) this.#flush()
     const from = union(typed.from.map((read) => columnNamed(visible, read)?.from ?? []))
-    this.#pending.push({ column: { name, type: typed.type, from }, sql: operand(sql) })
+    // A bare name may stand for a column that an expression before it has made.
+    const how = typed.how ?? (typed.from[0] === undefined ? undefined : columnNamed(visible, typed.from[0])?.how)
+    const column = { name, type: typed.type, from, ...(how === undefined ? {} : { how }) }
+    this.#pending.push({ column, sql: operand(sql) })
     const over = this.#base === this.#input ? {} : { over: this.#unfailing.sql }
     this.expressions.push({ field: name, sql, ...over })
   }

@@ -30,7 +30,7 @@ export default defineStep({
     const short = typeof options === 'string'
     const sql = short ? options : options.where
     const path = short ? env.path : [...env.path, 'where']
-    const { type } = await env.analysis.row({ sql, path }, input)
+    const { type, from } = await env.analysis.row({ sql, path }, input)
     if (type !== 'BOOLEAN')
       throw invalidStep(`a filter needs an expression that is true or false; this one is ${type}`, path, [
         'compare it with something, such as `clicks > 0`',
@@ -40,6 +40,7 @@ export default defineStep({
       output: restrict(input, predicate),
       kind: 'row',
       expressions: [{ field: 'where', sql }],
+      lineage: { decides: { by: 'filter', columns: from } },
       drops: { as: 'filtered', sql: `SELECT ${ROW} FROM (${input.sql}) WHERE ${operand(sql)} IS NOT TRUE` },
     }
   },

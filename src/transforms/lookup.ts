@@ -72,7 +72,7 @@ export default defineStep({
     const keys = await keysOf(options.on, options.table, input, reference, env)
     const found = union(keys.map((key) => key.from))
     const added = addedColumns(options, keys, reference, env).map(({ name, source }) => ({
-      column: { name, type: source.type, from: found },
+      column: { name, type: source.type, from: found, how: 'found' as const },
       source,
     }))
     checkNames([
@@ -99,6 +99,12 @@ export default defineStep({
       kind: 'row',
       expressions: keys.flatMap(({ name, plain }) => (plain ? [] : [{ field: name, sql: name }])),
       references: [{ table, key: keys.map((key) => key.column.name) }],
+      lineage: {
+        finds: Object.fromEntries(
+          added.map(({ column, source }) => [column.name, { reference: options.table, column: source.name }]),
+        ),
+        ...(outer ? {} : { decides: { by: 'join', columns: found } }),
+      },
       ...(outer ? {} : { drops: dropsOf(options, keys, drops) }),
     }
   },

@@ -83,7 +83,9 @@ export default defineStep({
     }
     const items = input.columns.map((column) => {
       const mask = masked.get(column.name)
-      return { column: { ...column, type: mask?.type ?? column.type }, sql: mask?.sql ?? ident(column.name) }
+      return mask === undefined
+        ? { column, sql: ident(column.name) }
+        : { column: { ...column, type: mask.type, how: 'computed' as const }, sql: mask.sql }
     })
     return { output: project(input, items), kind: 'row', expressions: [], hides: [...masked.keys()] }
   },

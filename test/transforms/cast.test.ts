@@ -19,7 +19,7 @@ test.each([
 ])('casts text to %s exactly', async (type, text, value, said) => {
   const { rows, step } = await bench.outcome(cast, { v: type }, { v: 'VARCHAR' }, [{ v: text }, { v: null }])
   expect(rows).toEqual([{ v: value }, { v: null }])
-  expect(step.output.columns).toEqual([{ name: 'v', type: said, from: ['v'] }])
+  expect(step.output.columns).toEqual([{ name: 'v', type: said, from: ['v'], how: 'computed' }])
 })
 
 test('rows whose values do not fit are named with their field', async () => {

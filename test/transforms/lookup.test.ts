@@ -72,7 +72,12 @@ test('finds by several keys and by expressions; a row on which one fails is take
   )
   expect(run.rows.map(({ rate }) => rate)).toEqual([2.5, null])
   expect(run.failed).toEqual([{ row: 1, field: 'text::DATE' }])
-  expect(run.step.output.columns.at(-1)).toEqual({ name: 'rate', type: 'DOUBLE', from: ['country', 'text'] })
+  expect(run.step.output.columns.at(-1)).toEqual({
+    name: 'rate',
+    type: 'DOUBLE',
+    from: ['country', 'text'],
+    how: 'found',
+  })
 })
 
 test.each([

@@ -79,6 +79,28 @@ function checkInputs(checker: Checker, section: 'load' | 'distribute', steps: re
   }
 }
 
+/** The transport of lineage events, where the job names one. */
+export async function readTransport(
+  checker: Checker,
+  registry: Registry,
+): Promise<{ readonly type: string; readonly options: unknown } | undefined> {
+  const path = ['lineage', 'transport']
+  const { type, ...options } = checker.rawMap(path)
+  if (typeof type !== 'string' || type === '') return undefined
+  const types = registry.types('transport')
+  if (!types.includes(type)) {
+    checker.add(
+      [...path, 'type'],
+      `there is no transport of the type \`${type}\``,
+      didYouMean(type, types) ?? listed(types),
+    )
+    return undefined
+  }
+  const { options: schema } = await registry.get('transport', type)
+  const parsed = checker.check(strict(schema), path, options)
+  return parsed === undefined ? undefined : { type, options: parsed }
+}
+
 function pick(checker: Checker, path: Path, base: z.core.$ZodShape): unknown {
   const keys = checker.check(z.looseObject(base), path)
   return keys ?? checker.rawMap(path)

@@ -31,6 +31,12 @@ export interface Job {
   readonly resources: Resources
   readonly spool: { readonly maxBytes: number; readonly whenFull: 'block' | 'fail' }
   readonly retry: { readonly attempts: number; readonly initialMs: number; readonly maxMs: number }
+  readonly lineage: {
+    readonly namespace: string
+    /** undefined: the environment may name one. */
+    readonly transport: { readonly type: string; readonly options: unknown } | undefined
+    readonly timeoutMs: number
+  }
   readonly tests: readonly JobTest[]
   /** file:line:column of the value at a path; of what is nearest around it, where there is none. */
   at(path: Path): string

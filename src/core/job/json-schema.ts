@@ -22,6 +22,7 @@ export async function jobJsonSchema(registry: Registry): Promise<JsonSchema> {
       ...properties['distribute'],
       additionalProperties: await components(registry, 'consumer', distributeBase),
     },
+    lineage: await lineage(registry, properties['lineage']),
   }
   const { version, ...variable } = sections
   return {
@@ -30,6 +31,15 @@ export async function jobJsonSchema(registry: Registry): Promise<JsonSchema> {
     ...shape,
     properties: { ...(version === undefined ? {} : { version }), ...mapValues(variable, withSubstitution) },
     definitions: { ...shape.definitions, substitution: { type: 'string', pattern: '\\$\\{[^}]+\\}' } },
+  }
+}
+
+async function lineage(registry: Registry, section: JsonSchema = {}): Promise<JsonSchema> {
+  const { transport, ...others } = section.properties ?? {}
+  const about = transport?.description === undefined ? {} : { description: transport.description }
+  return {
+    ...section,
+    properties: { ...others, transport: { ...(await components(registry, 'transport', {})), ...about } },
   }
 }
 

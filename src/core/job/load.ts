@@ -7,7 +7,7 @@ import { z } from 'zod'
 import { AdflowError } from '../errors.ts'
 import type { Registry } from '../registry.ts'
 import { Checker } from './checker.ts'
-import { MAIN, readDistribute, readExtract, readLoad, readTransform } from './components.ts'
+import { MAIN, readDistribute, readExtract, readLoad, readTransform, readTransport } from './components.ts'
 import { parseYaml, type YamlDocument } from './document.ts'
 import { type Environment, interpolate } from './interpolate.ts'
 import type { Job, JobStep } from './job.ts'
@@ -72,6 +72,7 @@ async function readDocument(
   const steps = await readTransform(checker, registry)
   const load = await readLoad(checker, registry, steps)
   const distribute = await readDistribute(checker, registry, steps)
+  const transport = await readTransport(checker, registry)
   uniqueIds(checker, steps)
   // With a mistake elsewhere in the file these sections are still looked at.
   const fields = whole?.contract ?? section(checker, contract, 'contract')
@@ -100,6 +101,7 @@ async function readDocument(
     load,
     distribute,
     ...limits(whole),
+    lineage: { namespace: whole.lineage.namespace, transport, timeoutMs: whole.lineage.timeout },
     tests,
     at: (path) => {
       const { line, column } = checker.place(path)

@@ -238,6 +238,22 @@ const retry = z.strictObject({
   max: duration.prefault('30s').describe('Longest pause.'),
 })
 
+/** Without `transport` the environment may still name one. */
+const lineage = z.strictObject({
+  namespace: z
+    .string()
+    .min(1)
+    .default('adflow')
+    .describe('Namespace of the job in lineage events. `OPENLINEAGE_NAMESPACE` in the environment wins.'),
+  transport: z
+    .looseObject({ type: z.string().min(1).describe('Type of the transport: `adflow components` lists them.') })
+    .optional()
+    .describe('Where events go. `OPENLINEAGE__TRANSPORT__TYPE` and so on in the environment win.'),
+  timeout: duration
+    .prefault('5s')
+    .describe('How long the end of a run waits for events that are on their way. The rest is sent by the next run.'),
+})
+
 const row = z.record(z.string(), z.unknown())
 const rows = z.array(row).describe('Rows as maps: column → value. Write large decimals and timestamps as text.')
 
@@ -319,6 +335,7 @@ export const jobDocument = z.strictObject({
   resources: resources.prefault({}).describe('What the job may use of the machine.'),
   spool: spool.prefault({}).describe('Where batches wait for a store that is down.'),
   retry: retry.prefault({}).describe('How often a write is tried again before its batch is owed.'),
+  lineage: lineage.prefault({}).describe('OpenLineage events of each run.'),
   tests: z.array(test).default([]).describe('Tests of this job: `adflow test` runs them.'),
 })
 

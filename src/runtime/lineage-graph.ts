@@ -1,0 +1,120 @@
+/** The lineage of a compiled job: sources and reference data → contract → steps → stores, column by column. */
+import { resolve } from 'node:path'
+import type { Column, Dataset } from '../core/contracts.ts'
+import { redact } from '../core/job/secrets.ts'
+import type { How, LineageColumn, LineageDecision, LineageEdge, LineageGraph, LineageNode } from '../lineage/graph.ts'
+import { personalFlow } from './personal.ts'
+import { MAIN, type Pipeline, type Stage } from './pipeline.ts'
+
+const CONTRACT = 'contract'
+
+export interface GraphParts {
+  readonly pipeline: Pipeline
+  readonly sources: readonly { readonly id: string; readonly type: string; readonly dataset: Dataset }[]
+  readonly stores: readonly {
+    readonly id: string
+    readonly type: string
+    readonly input: string | undefined
+    readonly dataset: Dataset
+  }[]
+}
+
+export function lineageGraph({ pipeline, sources, stores }: GraphParts): LineageGraph {
+  const { job, plan, stages, outputs } = pipeline
+  const nodes: LineageNode[] = []
+  const flows: { from: string; to: string }[] = []
+  const edges: LineageEdge[] = []
+  const decisions: LineageDecision[] = []
+  const described = new Map(job.columns.map(({ name, personal, description }) => [name, { personal, description }]))
+  const contract = plan.columns.map(({ name, type, from }) => {
+    const { personal = true, description } = described.get(name) ?? {}
+    return { name, field: from, type: type.sql, personal, ...(description === undefined ? {} : { description }) }
+  })
+  for (const { id, type, dataset } of sources) {
+    const columns = contract.map(({ field, name: _, ...column }) => ({ ...column, name: field }))
+    nodes.push({ id, kind: 'source', type, dataset, columns: once(columns) })
+    flows.push({ from: id, to: CONTRACT })
+    for (const { name, field } of contract)
+      edges.push({
+        from: { node: id, column: field },
+        to: { node: CONTRACT, column: name },
+        how: 'same',
+        masked: false,
+      })
+  }
+  for (const { name, file, columns } of pipeline.references) {
+    if (nodes.some(({ id }) => id === name)) continue
+    const dataset = { namespace: 'file', name: resolve(job.baseDir, file) }
+    const plain = columns.map((column) => ({ ...column, personal: false }))
+    nodes.push({ id: name, kind: 'reference', type: 'files', dataset, columns: plain })
+  }
+  nodes.push({
+    id: CONTRACT,
+    kind: 'contract',
+    type: CONTRACT,
+    columns: contract.map(({ field: _, ...column }) => column),
+  })
+  const personal = personalFlow(pipeline)
+  const shown = (id: string, columns: readonly Column[]): LineageColumn[] => {
+    const by = id === MAIN ? personal.main : personal.steps.get(id)
+    return columns.map(({ name, type }) => ({ name, type, personal: by?.has(name) ?? false }))
+  }
+  const taking = new Set(job.rowRules.filter(({ onFail }) => onFail !== 'warn').map(({ id }) => id))
+  for (const { id, columns } of pipeline.ruleColumns)
+    if (taking.has(id) && columns.length > 0)
+      decisions.push({ node: CONTRACT, by: 'filter', columns: columns.map((column) => ({ node: CONTRACT, column })) })
+  let input = CONTRACT
+  /** Output → the step at which it ends. */
+  const ends = new Map<string, string>()
+  for (const stage of stages) {
+    nodes.push({ id: stage.id, kind: 'step', type: stage.verb, columns: shown(stage.id, stage.step.output.columns) })
+    flows.push({ from: input, to: stage.id }, ...referencesOf(stage).map((from) => ({ from, to: stage.id })))
+    edges.push(...stepEdges(stage, input))
+    const { decides } = stage.guarded.lineage ?? {}
+    if (decides !== undefined && decides.columns.length > 0)
+      decisions.push({
+        node: stage.id,
+        by: decides.by,
+        columns: decides.columns.map((column) => ({ node: input, column })),
+      })
+    if (outputs.get(stage.id)?.kind === 'set') ends.set(stage.id, stage.id)
+    else input = stage.id
+  }
+  ends.set(MAIN, input)
+  for (const { id, type, input: wanted = MAIN, dataset } of stores) {
+    const columns = outputs.get(wanted)?.relation.columns ?? []
+    nodes.push({ id, kind: 'store', type, dataset, input: wanted, columns: shown(wanted, columns) })
+    const end = ends.get(wanted) ?? input
+    flows.push({ from: end, to: id })
+    for (const { name } of columns)
+      edges.push({ from: { node: end, column: name }, to: { node: id, column: name }, how: 'same', masked: false })
+  }
+  return { job: job.name, nodes, flows, edges, decisions }
+}
+
+/** The guarded form of a step tells the lineage of this step alone. */
+function stepEdges({ id, guarded }: Stage, input: string): LineageEdge[] {
+  const hidden = new Set(guarded.hides ?? [])
+  const sqlOf = new Map(guarded.expressions.map(({ field, sql }) => [field, redact(sql)]))
+  const { finds = {} } = guarded.lineage ?? {}
+  return guarded.output.columns.flatMap(({ name, from, how = 'same' }) => {
+    const to = { node: id, column: name }
+    const masked = hidden.has(name)
+    const sql = how === 'computed' ? sqlOf.get(name) : undefined
+    const about = { to, masked, ...(sql === undefined ? {} : { sql }) }
+    const edges = from.map((column) => ({ ...about, from: { node: input, column }, how: how as How }))
+    const found = finds[name]
+    return found === undefined
+      ? edges
+      : [...edges, { ...about, from: { node: found.reference, column: found.column }, how: 'same' as const }]
+  })
+}
+
+function referencesOf({ guarded }: Stage): string[] {
+  return [...new Set(Object.values(guarded.lineage?.finds ?? {}).map(({ reference }) => reference))]
+}
+
+/** Several columns of a contract may be made of one field. */
+function once(columns: readonly LineageColumn[]): LineageColumn[] {
+  return columns.filter(({ name }, index) => columns.findIndex((other) => other.name === name) === index)
+}
