@@ -177,7 +177,8 @@ function zsh(bin: string, commands: readonly CompletedCommand[]): string {
 # zsh completion of ${bin}. Put it into a folder of $fpath and start a new shell:
 #   ${bin} completion zsh > "\${fpath[1]}/_${bin}"
 _${bin}() {
-  local at='' word index
+  local at='' word
+  local -i index depth=1
   local -a next
   for ((index = 2; index < CURRENT; index++)); do
     word="\${words[index]}"
@@ -185,7 +186,7 @@ _${bin}() {
     case "\${at:+$at }$word" in
       (${commandPrefixes(commands)
         .map((text) => text.replaceAll(' ', '\\ '))
-        .join('|')}) at="\${at:+$at }$word" ;;
+        .join('|')}) at="\${at:+$at }$word"; depth=index ;;
       (*) break ;;
     esac
   done
@@ -195,6 +196,9 @@ ${levels.join('\n')}
   if (( \${#next} > 0 )) && [[ "\${words[CURRENT]}" != -* ]]; then
     _describe 'command' next
   fi
+  # To _arguments the words of the command would be arguments.
+  words=("\${words[1]}" "\${(@)words[depth+1,-1]}")
+  (( CURRENT -= depth - 1 ))
   case "$at" in
 ${specs.join('\n')}
   esac
@@ -228,12 +232,15 @@ function __${bin}_words
 end
 # The words so far are exactly these.
 function __${bin}_at
-  test (string join ' ' -- (__${bin}_words)) = (string join ' ' -- $argv)
+  set -l words (__${bin}_words)
+  test "$words" = "$argv"
 end
 # The words so far begin with these.
 function __${bin}_in
   set -l words (__${bin}_words)
-  test (count $words) -ge (count $argv); and test (string join ' ' -- $words[1..(count $argv)]) = (string join ' ' -- $argv)
+  test (count $words) -ge (count $argv); or return
+  set -l first $words[1..(count $argv)]
+  test "$first" = "$argv"
 end
 complete -c ${bin} -f
 ${lines.join('\n')}
