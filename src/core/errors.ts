@@ -76,6 +76,10 @@ export const ERROR_CODES = {
   ),
   SOURCE_MISSING: spec(EXIT.unavailable, 'A source has nothing at the configured place.', true),
   SOURCE_UNREADABLE: spec(EXIT.unavailable, 'A source exists but cannot be opened or read.', true),
+  SOURCE_UNSUPPORTED: spec(
+    EXIT.rejected,
+    'Something of a source is there and cannot be read as it is: an unknown extension, UTF-16, a pipe or a folder. Say its `format`, convert it or exclude it.',
+  ),
   SOURCE_DAMAGED: spec(
     EXIT.rejected,
     'A source ends in the middle of its encoding (truncated gzip, broken Parquet …).',

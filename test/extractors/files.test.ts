@@ -129,13 +129,13 @@ describe('which files are read', () => {
     expect(lanes).toEqual({ 'good.ndjson': LINES })
     expect(gaps.map(({ code, gap }) => [gap.lane, code])).toEqual([
       ['dangling.ndjson', 'SOURCE_UNREADABLE'],
-      ['folder', 'SOURCE_UNREADABLE'],
+      ['folder', 'SOURCE_UNSUPPORTED'],
     ])
   })
 
   it.each([
-    ['an unknown extension', 'a.dat', LINES, 'SOURCE_UNREADABLE'],
-    ['UTF-16', 'a.ndjson', Buffer.from('\ufeff{"a":1}\n', 'utf16le'), 'SOURCE_UNREADABLE'],
+    ['an unknown extension', 'a.dat', LINES, 'SOURCE_UNSUPPORTED'],
+    ['UTF-16', 'a.ndjson', Buffer.from('\ufeff{"a":1}\n', 'utf16le'), 'SOURCE_UNSUPPORTED'],
     ['a .gz that is no gzip', 'a.ndjson.gz', 'not compressed\n', 'SOURCE_DAMAGED'],
     ['a .parquet that is none', 'a.parquet', 'PAR1 and so on', 'SOURCE_DAMAGED'],
     ['a Parquet file cut off', 'b.parquet', 'PAR1', 'SOURCE_DAMAGED'],

@@ -7,7 +7,7 @@ export async function skipByteOrderMark(window: Window, origin: string): Promise
   const [first, second, third] = window.bytes.subarray(window.start, window.end)
   if (first === 0xef && second === 0xbb && third === 0xbf) window.consume(3)
   if ((first === 0xff && second === 0xfe) || (first === 0xfe && second === 0xff))
-    throw new AdflowError('SOURCE_UNREADABLE', `${origin} is UTF-16, and only UTF-8 is read`, {
+    throw new AdflowError('SOURCE_UNSUPPORTED', `${origin} is UTF-16, and only UTF-8 is read`, {
       hint: 'convert it: `iconv -f UTF-16 -t UTF-8`',
     })
 }

@@ -72,8 +72,7 @@ export async function discover(selection: Selection): Promise<Discovery> {
     try {
       const facts = await fileFacts(absolute)
       if (facts !== undefined) files.push({ path, absolute, facts })
-      else
-        problems.push(unreadable(path, absolute, 'it is a folder or a device; name the files in it: `folder/*.ndjson`'))
+      else problems.push(unsupported(path, absolute))
     } catch (error) {
       if (await exists(absolute)) problems.push(unreadable(path, absolute, (error as Error).message))
     }
@@ -132,6 +131,11 @@ function unreadable(path: string, origin: string, found: string): Problem {
   return { path, origin, code: 'SOURCE_UNREADABLE', message: `cannot read ${origin}: ${found}` }
 }
 
+function unsupported(path: string, origin: string): Problem {
+  const message = `cannot read ${origin}: it is a folder, a pipe or a device; name the files in a folder (\`folder/*.ndjson\`), or leave it out with \`exclude\``
+  return { path, origin, code: 'SOURCE_UNSUPPORTED', message }
+}
+
 /** Absolute paths. A pattern that is the name of something is that thing, whatever characters the name has. */
 async function match(pattern: string, selection: Selection, problems: Problem[]): Promise<string[]> {
   const literal = resolve(selection.baseDir, pattern)
@@ -150,7 +154,12 @@ async function match(pattern: string, selection: Selection, problems: Problem[])
   ).map((path) => resolve(path))
 }
 
-/** Lists dangling links as files, so that reading them fails in sight, and books folders that cannot be listed. */
+function asListed(entry: nodeFs.Dirent): nodeFs.Dirent {
+  if (entry.isFile() || entry.isDirectory() || entry.isSymbolicLink()) return entry
+  return Object.create(entry, { isFile: { value: () => true } })
+}
+
+/** Lists dangling links, pipes and devices as files, so that reading them fails in sight, and books folders that cannot be listed. */
 function telling(baseDir: string, problems: Problem[]): FileSystemAdapter {
   const fileLike = { isDirectory: () => false, isFile: () => true, isSymbolicLink: () => false } as nodeFs.Stats
   const readdir = (
@@ -161,7 +170,7 @@ function telling(baseDir: string, problems: Problem[]): FileSystemAdapter {
     nodeFs.readdir(folder, { ...options, withFileTypes: true }, (error, entries) => {
       if (error !== null && error.code !== 'ENOENT' && error.code !== 'ENOTDIR')
         problems.push(unreadable(lanePath(baseDir, folder), folder, error.message))
-      done(error, entries)
+      done(error, entries?.map(asListed))
     })
   }
   const realpath = (path: string, done: (error: Error | null, real: string) => void): void => {

@@ -45,8 +45,8 @@ export function formatOf(path: string): FileFormat | 'tsv' | undefined {
 export async function kindOf(file: LocalFile, path: string, options: ReadingOptions): Promise<FileKind> {
   const format = options.format ?? formatOf(path)
   if (format === undefined)
-    throw new AdflowError('SOURCE_UNREADABLE', `cannot tell the format of ${path} by its name`, {
-      hint: 'set `format: ndjson`, `json`, `csv`, `tsv` or `parquet`',
+    throw new AdflowError('SOURCE_UNSUPPORTED', `cannot tell the format of ${path} by its name`, {
+      hint: 'set `format: ndjson`, `json`, `csv`, `tsv` or `parquet`, or `exclude` the file',
     })
   const compression = format === 'parquet' ? 'none' : await compressionOfFile(file, path, options)
   if (format !== 'tsv') return { format, compression, options }

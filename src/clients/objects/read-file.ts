@@ -14,6 +14,7 @@ import type { CutChunk, LaneTask, ReadingOptions } from './reading.ts'
 const SOURCE_FAULTS = new Set([
   'SOURCE_MISSING',
   'SOURCE_UNREADABLE',
+  'SOURCE_UNSUPPORTED',
   'SOURCE_DAMAGED',
   'SOURCE_CHANGED',
   'SOURCE_BOMB',

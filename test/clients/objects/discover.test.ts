@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { link, mkdir, mkdtemp, realpath, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -14,6 +15,8 @@ beforeAll(async () => {
   await link(join(base, 'a.ndjson'), join(base, 'twin.csv'))
   await symlink(join(base, 'sub', 'b.ndjson'), join(base, 'linked.ndjson'))
   await symlink('/nonexistent/file', join(base, 'dangling.ndjson'))
+  execFileSync('mkfifo', [join(base, 'sub', 'pipe.fifo')])
+  await symlink(join(base, 'sub', 'pipe.fifo'), join(base, 'linked.fifo'))
 })
 afterAll(() => rm(base, { recursive: true, force: true }))
 
@@ -25,10 +28,11 @@ const find = async (patterns: string[], exclude: string[] = []) => {
 describe('patterns', () => {
   it.each([
     ['*.ndjson', ['a.ndjson', 'linked.ndjson'], ['SOURCE_UNREADABLE dangling.ndjson']],
-    ['sub/*', ['sub/b.ndjson'], []],
+    ['sub/*', ['sub/b.ndjson'], ['SOURCE_UNSUPPORTED sub/pipe.fifo']],
+    ['*.fifo', [], ['SOURCE_UNSUPPORTED linked.fifo']],
     ['*.csv', ['twin.csv'], []],
     ['.*.ndjson', ['.hidden.ndjson'], []],
-    ['sub', [], ['SOURCE_UNREADABLE sub']],
+    ['sub', [], ['SOURCE_UNSUPPORTED sub']],
     ['none-*', [], ['SOURCE_MISSING none-*']],
     ['a.ndjson', ['a.ndjson'], []],
   ])('%s names what a shell would name, and says what it cannot read', async (pattern, paths, problems) => {
