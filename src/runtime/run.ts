@@ -1,7 +1,6 @@
 /** One run of a job: open, pay what is owed, read the sources to their end, close the books. */
 
 import type { Logger } from 'pino'
-import { AdflowError, ERROR_CODES, type ErrorCode, EXIT } from '../core/errors.ts'
 import { uuidv7 } from '../core/ids.ts'
 import type { Job } from '../core/job/job.ts'
 import { redact } from '../core/job/secrets.ts'
@@ -9,7 +8,8 @@ import type { Registry } from '../core/registry.ts'
 import { type Ledger, openLedger } from '../lineage/ledger.ts'
 import { Batches } from './batches.ts'
 import { type Checkpoints, openCheckpoints } from './checkpoints.ts'
-import { addConsumers, consumersOwed, type Distribution } from './distribution.ts'
+import { conclude, failed } from './conclusion.ts'
+import { addConsumers, type Distribution } from './distribution.ts'
 import { GroupSaver } from './group-saver.ts'
 import { lockJob } from './lock.ts'
 import { Outbox } from './outbox.ts'
@@ -19,7 +19,7 @@ import { RunLineage } from './run-lineage.ts'
 import { Spool } from './spool.ts'
 import { emptyStateFolders, openStateDir, type StateDir } from './state-dir.ts'
 import { Store } from './store.ts'
-import { emptySummary, type GapSummary, type RunSummary } from './summary.ts'
+import { emptySummary, type RunSummary } from './summary.ts'
 import { openWorkshop, type Workshop } from './workshop.ts'
 
 export interface RunOptions {
@@ -220,7 +220,7 @@ async function loadAndDistribute(options: RunOptions, parts: RunParts, outbox: O
   }
   await distribute()
   if (failure !== undefined) throw failure
-  conclude(options, summary, stores, job)
+  conclude({ job, summary, stores, interrupted: options.drain?.aborted === true, warn })
 }
 
 async function openStores({ job, drain }: RunOptions, { state, ledger, workshop }: RunParts): Promise<Store[]> {
@@ -247,94 +247,4 @@ async function openStores({ job, drain }: RunOptions, { state, ledger, workshop 
 function evolvedOf(checkpoints: Checkpoints): { evolved?: Readonly<Record<string, string>> } {
   const { evolved } = checkpoints.current
   return evolved === undefined ? {} : { evolved }
-}
-
-const STATUS_OF: Partial<Record<ErrorCode, string>> = {
-  DATA_REJECTED: 'rejected',
-  NOTHING_ACCEPTED: 'rejected',
-  STORE_OWED: 'owed',
-  CONSUMER_OWED: 'owed',
-}
-
-function failed(summary: RunSummary, error: unknown): void {
-  const known = error instanceof AdflowError ? error : undefined
-  const code = known?.code ?? 'UNEXPECTED'
-  summary.status = STATUS_OF[code] ?? 'failed'
-  summary.exit = ERROR_CODES[code].exit
-  summary.error = {
-    code,
-    message: redact(error instanceof Error ? error.message : String(error)),
-    ...(known?.hint === undefined ? {} : { hint: redact(known.hint) }),
-  }
-}
-
-/** What the run has come to, the gravest first. */
-function conclude(options: RunOptions, summary: RunSummary, stores: readonly Store[], job: Job): void {
-  const owing = stores.filter((store) => store.spool.owed.length > 0 || store.down !== undefined)
-  const grave = gravest(summary.gaps)
-  for (const rule of job.batchRules) {
-    if (
-      rule.kind !== 'rows' ||
-      ((rule.min ?? 0) <= summary.passed && summary.passed <= (rule.max ?? Number.POSITIVE_INFINITY))
-    )
-      continue
-    const text = `rule ${rule.id} does not hold: ${summary.passed} rows passed, expected ${rule.min ?? 0} to ${rule.max ?? 'any number'}`
-    if (rule.onFail === 'fail')
-      throw new AdflowError('DATA_REJECTED', text, { hint: 'the rows are loaded; the run is marked as rejected' })
-    summary.warnings.push(text)
-    options.log.warn(text)
-  }
-  if (summary.read > 0 && summary.passed === 0 && summary.quarantined === summary.read)
-    throw new AdflowError(
-      'NOTHING_ACCEPTED',
-      `all ${summary.read} records were quarantined (${Object.keys(summary.quarantined_by).join(', ')})`,
-      {
-        hint: 'see them with `adflow query "select rule, reason, raw from quarantine limit 5"`; the source or the contract is wrong',
-      },
-    )
-  if (owing.some((store) => !store.optional)) throw storesOwed(owing)
-  const waiting = Object.entries(summary.consumers).filter(([, { owed }]) => owed > 0)
-  const drained = options.drain?.aborted === true
-  if (!drained && waiting.some(([id]) => job.distribute.some((consumer) => consumer.id === id && !consumer.optional)))
-    throw consumersOwed(waiting)
-  if (grave !== undefined) {
-    summary.status = 'gaps'
-    summary.exit = ERROR_CODES[grave.code as keyof typeof ERROR_CODES]?.exit ?? EXIT.rejected
-    summary.error = { code: grave.code as keyof typeof ERROR_CODES, message: grave.message }
-    return
-  }
-  if (drained) summary.status = 'interrupted'
-  else if (waiting.length > 0) {
-    summary.status = 'owed'
-    summary.warnings.push(consumersOwed(waiting).message)
-  } else if (owing.length > 0) {
-    summary.status = 'owed'
-    summary.warnings.push(redact(storesOwed(owing).message))
-  }
-}
-
-/** What needs people before what another run may mend; the same whatever the order in which lanes were read. */
-function gravest(gaps: readonly GapSummary[]): { readonly code: string; readonly message: string } | undefined {
-  const rank = ({ code }: GapSummary) => (ERROR_CODES[code as ErrorCode]?.retryable === true ? 1 : 0)
-  const [first, ...others] = gaps
-    .filter((gap) => !gap.optional)
-    .sort((a, b) => rank(a) - rank(b) || a.source.localeCompare(b.source) || a.lane.localeCompare(b.lane))
-  if (first === undefined || others.length === 0) return first
-  return {
-    code: first.code,
-    message: `${first.message} (and ${others.length} more ${others.length === 1 ? 'gap' : 'gaps'})`,
-  }
-}
-
-function storesOwed(owing: readonly Store[]): AdflowError {
-  const owed = owing.map(({ id, spool, down }) => {
-    const rows = spool.owed.reduce((total, batch) => total + batch.rows, 0)
-    const batches = spool.owed.length === 1 ? 'batch' : 'batches'
-    if (spool.owed.length === 0) return `${id} is down, and owed nothing: ${down?.message}`
-    return `${id} is owed ${rows} rows in ${spool.owed.length} ${batches}: ${down?.message ?? 'the run ended before they were paid'}`
-  })
-  const hints = new Set(owing.flatMap(({ down }) => down?.hint ?? []))
-  return new AdflowError('STORE_OWED', owed.join('; '), {
-    hint: ['what is owed waits in the spool, and the next run pays it', ...hints].join('; '),
-  })
 }

@@ -16,6 +16,7 @@ import { CONTRACT_RULES } from '../engine/read-plan.ts'
 import { ident } from '../engine/sql-text.ts'
 import { resolveType } from '../engine/types.ts'
 import { Budgets } from './budgets.ts'
+import { brokenBound } from './conclusion.ts'
 import { memorySaver } from './memory-saver.ts'
 import { MAIN } from './pipeline.ts'
 import { refusedRule } from './quarantine.ts'
@@ -159,8 +160,8 @@ function checkWhole(job: Job, summary: StageSummary, warn: (text: string) => voi
   const { read, written, quarantined } = summary
   for (const rule of job.batchRules) {
     if (rule.kind !== 'rows') continue
-    if ((rule.min ?? 0) <= written && written <= (rule.max ?? Number.POSITIVE_INFINITY)) continue
-    const text = `rule ${rule.id} does not hold: ${written} rows passed, expected ${rule.min ?? 0} to ${rule.max ?? 'any number'}`
+    const text = brokenBound(rule, read, written)
+    if (text === undefined) continue
     if (rule.onFail === 'fail') throw new AdflowError('DATA_REJECTED', text, { hint: 'the rows were written before' })
     warn(text)
   }

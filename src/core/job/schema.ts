@@ -171,7 +171,7 @@ export const ruleKinds = {
       })
       .refine(({ min, max }) => min !== undefined || max !== undefined, 'needs `min`, `max` or both')
       .refine(({ min = 0, max = Infinity }) => min <= max, '`min` is above `max`')
-      .describe('Bounds of the number of rows.'),
+      .describe('Bounds of the number of rows that pass in a run. A run that found nothing new is not asked.'),
   }),
   null_ratio: z.strictObject({
     ...batchBase,
