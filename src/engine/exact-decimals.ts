@@ -6,6 +6,7 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Chunk } from '../core/contracts.ts'
 import { type AdmitContext, toOrdinals } from './admit.ts'
+import { isExact } from './decimal-scale.ts'
 import { pathOf } from './read-plan.ts'
 import { ident, literal } from './sql-text.ts'
 
@@ -32,6 +33,9 @@ export async function exactDecimals(
     (column, field) =>
       `${ident(column.name)} = coalesce(TRY_CAST(e.c${field} AS ${column.type.sql}), t.${ident(column.name)})`,
   )
+  // The text of the double may have fitted the scale where the digits of the source do not.
+  const rounded = columns.map(({ type }, field) => `NOT ${isExact(`e.c${field}`, type.scale ?? 0)}`)
+  sets.push(`__ok = t.__ok AND NOT coalesce(${rounded.map((sql) => `coalesce(${sql}, false)`).join(' OR ')}, false)`)
   await session.run(
     `UPDATE ${ident(table)} AS t SET ${sets.join(', ')} FROM read_json(${literal(file)}, format = 'newline_delimited', columns = {r: 'BIGINT', ${fields.join(', ')}}) AS e WHERE t.rowid = e.r`,
   )

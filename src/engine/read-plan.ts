@@ -164,7 +164,9 @@ function failure(when: string, rule: string, field: string | undefined, reason: 
 }
 
 function typeReason(column: ContractColumn, raw: string): string {
-  return `'cannot read ' || coalesce(left(${isNested(column.type) ? `to_json(${raw})::VARCHAR` : raw}, 80), 'null') || ${literal(` as ${column.type.sql}`)}`
+  const text = `'cannot read ' || coalesce(left(${isNested(column.type) ? `to_json(${raw})::VARCHAR` : raw}, 80), 'null') || ${literal(` as ${column.type.sql}`)}`
+  if (column.type.kind !== 'decimal') return text
+  return `${text} || CASE WHEN TRY_CAST(${raw} AS ${column.type.sql}) IS NULL THEN '' ELSE ': it has more digits behind the point' END`
 }
 
 // --- NDJSON -----------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 /** Types of the contract, as trees the reader can build SQL from. The engine itself parses the type text. */
-import { type DuckDBType, DuckDBTypeId } from '@duckdb/node-api'
+import { DuckDBDecimalType, type DuckDBType, DuckDBTypeId } from '@duckdb/node-api'
+import { isExact, surelyExact } from './decimal-scale.ts'
 import type { Session } from './session.ts'
 import { ident } from './sql-text.ts'
 
@@ -21,6 +22,8 @@ export interface TypeTree {
   readonly sql: string
   readonly fields?: readonly { readonly name: string; readonly type: TypeTree }[]
   readonly item?: TypeTree
+  /** Digits behind the point of a decimal. */
+  readonly scale?: number
 }
 
 const INTEGERS = new Set([
@@ -38,7 +41,6 @@ const INTEGERS = new Set([
 
 const KINDS = new Map<DuckDBTypeId, TypeKind>([
   [DuckDBTypeId.VARCHAR, 'text'],
-  [DuckDBTypeId.DECIMAL, 'decimal'],
   [DuckDBTypeId.TIMESTAMP, 'timestamp'],
   [DuckDBTypeId.TIMESTAMP_S, 'timestamp'],
   [DuckDBTypeId.TIMESTAMP_MS, 'timestamp'],
@@ -66,6 +68,7 @@ function treeOf(type: DuckDBType): TypeTree {
   if (type.typeId === DuckDBTypeId.MAP) return { kind: 'map', sql }
   if (type.alias === 'JSON') return { kind: 'json', sql: 'JSON' }
   if (INTEGERS.has(type.typeId)) return { kind: 'integer', sql }
+  if (type instanceof DuckDBDecimalType) return { kind: 'decimal', sql, scale: type.scale }
   return { kind: KINDS.get(type.typeId) ?? 'other', sql }
 }
 
@@ -102,6 +105,11 @@ export function typedSql(type: TypeTree, raw: string, format?: string): string {
     case 'integer':
       // TRY_CAST rounds '1.5' to 2. A fraction of zeros is an integer; past 15 digits a JSON real has lost its own.
       return `CASE WHEN contains(${raw}, '.') OR contains(${raw}, 'e') OR contains(${raw}, 'E') THEN CASE WHEN regexp_full_match(${raw}, '[+-]?[0-9]{1,15}[.]0*') THEN TRY_CAST(${raw} AS ${type.sql}) END ELSE TRY_CAST(${raw} AS ${type.sql}) END`
+    case 'decimal': {
+      const { scale = 0, sql } = type
+      const cast = `TRY_CAST(${raw} AS ${sql})`
+      return `CASE WHEN ${surelyExact(raw, scale)} THEN ${cast} WHEN ${isExact(raw, scale)} THEN ${cast} END`
+    }
     case 'timestamp':
       if (format !== undefined) return `TRY_CAST(${epochSql(raw, format)} AS ${type.sql})`
       // A cast to TIMESTAMP drops '+08:00' in silence: anything but Z goes through TIMESTAMPTZ.
@@ -128,8 +136,12 @@ export function strictSql(type: TypeTree, raw: string, format?: string): string 
       return `CASE WHEN contains(${raw}, '.') OR contains(${raw}, 'e') OR contains(${raw}, 'E') THEN ${refuse} ELSE CAST(${raw} AS ${type.sql}) END`
     case 'timestamp':
       return `CASE WHEN suffix(${raw}, 'Z') THEN CAST(${raw} AS ${type.sql}) ELSE timezone('UTC', CAST(${raw} AS TIMESTAMPTZ))::${type.sql} END`
+    case 'decimal': {
+      const { scale = 0, sql } = type
+      const cast = `CAST(${raw} AS ${sql})`
+      return `CASE WHEN ${surelyExact(raw, scale)} THEN ${cast} WHEN ${raw} IS NULL OR ${isExact(raw, scale)} THEN ${cast} ELSE ${refuse} END`
+    }
     case 'timestamptz':
-    case 'decimal':
     case 'other':
       return `CAST(${raw} AS ${type.sql})`
     default:
