@@ -58,8 +58,11 @@ export async function programFromDebian(
   const byHand = `apt-get install ${packages.join(' ')}`
   if ((await findProgram('apt-get')) === undefined || process.getuid?.() !== 0)
     throw new Error(`${name} is missing; install it: ${byHand} (the harness does it itself as root on Debian)`)
-  await holding('apt', () => aptInstall(packages))
-  const installed = await find()
+  const installed = await holding('apt', async () => {
+    // Another may have installed it while we waited.
+    if ((await find()) === undefined) await aptInstall(packages)
+    return find()
+  })
   if (installed === undefined) throw new Error(`${byHand} went through, but there is no ${name}`)
   return installed
 }
