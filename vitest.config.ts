@@ -8,6 +8,7 @@ const long = process.env['ADFLOW_TEST_LONG'] === '1'
 export default defineConfig({
   test: {
     reporters: ['default', './test/harness/closing-line.ts'],
+    // Groups run one after another. Not from 0: where there is one worker, vitest puts that group last.
     projects: [
       {
         test: {
@@ -15,6 +16,7 @@ export default defineConfig({
           include: ['test/**/*.test.ts'],
           exclude: ['test/acceptance/**', SERVER_TESTS],
           testTimeout: 60_000,
+          sequence: { groupOrder: 1 },
         },
       },
       {
@@ -24,8 +26,10 @@ export default defineConfig({
           globalSetup: ['test/harness/servers/global-setup.ts'],
           testTimeout: 120_000,
           hookTimeout: 120_000,
+          // They wait for servers more than they compute.
+          maxWorkers: 2,
           // After the unit tests: meanwhile the servers are installed and started.
-          sequence: { groupOrder: 1 },
+          sequence: { groupOrder: 2 },
         },
       },
       {
@@ -35,6 +39,7 @@ export default defineConfig({
           testTimeout: long ? 3_600_000 : 600_000,
           hookTimeout: 600_000,
           fileParallelism: false,
+          sequence: { groupOrder: 3 },
         },
       },
     ],

@@ -50,12 +50,18 @@ export async function npmPackages(name: string, packages: readonly string[]): Pr
   return join(folder, 'node_modules')
 }
 
-/** At low priority: tests run beside the installation. */
+/** At low priority: tests run beside the installation. It ends when the harness does, so that none works on unseen. */
 export async function politely(
   program: string,
   args: readonly string[],
   options: Parameters<typeof command>[2],
 ): Promise<void> {
-  const nice = await findProgram('nice')
-  await (nice === undefined ? command(program, args, options) : command(nice, ['-n', '10', program, ...args], options))
+  const [nice, setpriv] = [await findProgram('nice'), await findProgram('setpriv')]
+  const wrapped = [
+    ...(setpriv === undefined ? [] : [setpriv, '--pdeathsig=TERM', '--']),
+    ...(nice === undefined ? [] : [nice, '-n', '10']),
+    program,
+    ...args,
+  ]
+  await command(wrapped[0] ?? program, wrapped.slice(1), options)
 }

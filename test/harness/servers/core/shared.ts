@@ -12,33 +12,40 @@ import type { Endpoint, ServerKind } from './kind.ts'
 export type Answer = { readonly endpoint: Endpoint } | { readonly reason: string }
 
 export class SharedServers {
-  readonly #started = new Map<ServerName, Promise<ServerInstance<Endpoint> | Endpoint>>()
+  readonly #asked = new Map<ServerName, Promise<Endpoint>>()
+  readonly #running: ServerInstance<Endpoint>[] = []
   #ended = false
 
   async get(name: ServerName): Promise<Endpoint> {
     if (this.#ended) throw new Error('the servers have been stopped')
-    let server = this.#started.get(name)
-    if (server === undefined) {
-      const kind = CATALOG[name] as unknown as ServerKind<Endpoint, Record<string, never>>
-      const given = fromEnvironment(kind)
-      server = given === undefined ? startInstance(kind, {}) : Promise.resolve(given)
-      server.catch(() => undefined) // told to everybody who asks
-      this.#started.set(name, server)
+    let endpoint = this.#asked.get(name)
+    if (endpoint === undefined) {
+      endpoint = this.#start(name)
+      endpoint.catch(() => undefined) // told to everybody who asks
+      this.#asked.set(name, endpoint)
     }
-    return endpointOf(await server)
+    return endpoint
   }
 
-  /** Ends all, also those that are still starting. @throws AggregateError when one does not end. */
+  /**
+   * Ends all that run. What is still being installed or started is not waited for, as that may take minutes: it ends with
+   * this process. @throws AggregateError when a server does not end.
+   */
   async end(): Promise<void> {
     this.#ended = true
-    const outcomes = await Promise.allSettled(
-      [...this.#started.values()].map(async (starting) => {
-        const server = await starting.catch(() => undefined)
-        if (server !== undefined && isInstance(server)) await server.end()
-      }),
-    )
+    const outcomes = await Promise.allSettled(this.#running.splice(0).map((server) => server.end()))
     const failed = outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [outcome.reason] : []))
     if (failed.length > 0) throw new AggregateError(failed, 'servers of the tests did not end')
+  }
+
+  async #start(name: ServerName): Promise<Endpoint> {
+    const kind = CATALOG[name] as unknown as ServerKind<Endpoint, Record<string, never>>
+    const given = fromEnvironment(kind)
+    if (given !== undefined) return given
+    const server = await startInstance(kind, {})
+    if (this.#ended) await server.end()
+    else this.#running.push(server)
+    return server.endpoint
   }
 }
 
@@ -77,12 +84,4 @@ export function askMain(url: string, name: ServerName): Promise<Answer> {
     asking.on('error', reject)
     asking.end()
   })
-}
-
-function endpointOf(server: ServerInstance<Endpoint> | Endpoint): Endpoint {
-  return isInstance(server) ? server.endpoint : server
-}
-
-function isInstance(server: ServerInstance<Endpoint> | Endpoint): server is ServerInstance<Endpoint> {
-  return typeof server['end'] === 'function'
 }
