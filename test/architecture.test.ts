@@ -19,10 +19,11 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   // No component: the registry finds them by file name.
   runtime: ['core', 'records', 'engine', 'lineage', 'clients'],
   distribute: ['core', 'engine', 'lineage', 'runtime'],
-  cli: ['core', 'runtime', 'distribute'],
+  trace: ['core', 'engine', 'lineage', 'clients', 'runtime'],
+  cli: ['core', 'runtime', 'distribute', 'trace'],
   sample: ['core', 'engine', 'cli'],
   init: ['core', 'records', 'engine', 'clients', 'sample'],
-  commands: ['core', 'runtime', 'distribute', 'cli', 'sample', 'init'],
+  commands: ['core', 'runtime', 'distribute', 'trace', 'cli', 'sample', 'init'],
 }
 
 const COMPONENTS = {

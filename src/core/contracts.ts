@@ -235,6 +235,20 @@ export interface Holding {
   readonly rows: number | undefined
 }
 
+/** How the rows of a store are read back: for trace, impact and proof. SQL for an engine that has what access() asks for. */
+export interface StoreContents {
+  /** Columns of the data, with the types as which they are read. */
+  readonly columns: readonly { readonly name: string; readonly type: string }[]
+  /** SELECT of all rows: these columns, and what `batch` and `order` need. */
+  readonly select: string
+  /** Expression over a row: the number of its batch (core/token.ts), NULL where it has none. Absent: rows do not know their batch. */
+  readonly batch?: string
+  /** Expression over a row, BIGINT: the order of equal rows of one batch. */
+  readonly order: string
+  /** A row replaces an earlier one with the same values here; NULL equals NULL. */
+  readonly key?: readonly string[]
+}
+
 export interface Loader {
   readonly replay: ReplayGuarantee
   /** `lane`: batches must arrive in order. `none`: any order, several at once. */
@@ -271,7 +285,16 @@ export interface Loader {
     batch: LoadBatch,
     context: { readonly scratch: string },
   ): Promise<{ readonly missing: string; readonly extra: string }>
+  /** `columns`: those of the output that the loader reads, by the job of today. Reads only, and needs no open().
+   *  Throws STORE_UNAVAILABLE where there is nothing. */
+  contents?(context: ContentsContext): Promise<StoreContents>
   close(): Promise<void>
+}
+
+export interface ContentsContext {
+  readonly engine: EngineConnection
+  readonly job: string
+  readonly columns: readonly Column[]
 }
 
 /** What every component gets at creation. */

@@ -48,6 +48,7 @@ const spec = (exit: number, about: string, retryable = false): CodeSpec => ({ ex
 export const ERROR_CODES = {
   UNEXPECTED: spec(EXIT.unexpected, 'A defect in adflow. Please report it with the log of the run.'),
   USAGE: spec(EXIT.usage, 'The command line is wrong: see the message and `--help`.'),
+  NOT_FOUND: spec(EXIT.usage, 'There is no such row, record, range, batch or run. Nothing was changed.'),
   JOB_NOT_FOUND: spec(EXIT.config, 'No job file at that path, or no job of that name in the folder.'),
   JOB_INVALID: spec(EXIT.config, 'The job file has mistakes; each is listed with file:line:column and how to mend it.'),
   SQL_INVALID: spec(EXIT.config, 'An SQL expression of the job file does not parse or does not fit its columns.'),

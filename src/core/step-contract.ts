@@ -37,6 +37,9 @@ export interface CompiledStep {
   /** Reference tables whose key must not repeat: a repeated key would double rows. Checked when they are loaded;
    *  NULL in a key never matches and may repeat. */
   readonly references?: readonly { readonly table: string; readonly key: readonly string[] }[]
+  /** Of a set-wise step: column of the output → SQL over a row of the input. Input rows that are equal in all of them make up one
+   *  row of the output. */
+  readonly groups?: readonly { readonly name: string; readonly sql: string }[]
   /** Columns of the output in which personal data is hidden from here on. */
   readonly hides?: readonly string[]
   readonly lineage?: StepLineage

@@ -12,18 +12,21 @@ import {
   recordBatch,
   remembered,
 } from '../clients/duckdb/batch-ledger.ts'
+import { type ReadTable, tableContents } from '../clients/duckdb/contents.ts'
 import { mergeBatch } from '../clients/duckdb/merge.ts'
 import { countRows, differences, type NumberedTable, replaceRows } from '../clients/duckdb/past-rows.ts'
 import { columnsOf, fitTable, type TableName, tableColumns, tableSql } from '../clients/duckdb/table.ts'
 import { transaction, turnsOf } from '../clients/duckdb/transaction.ts'
 import type {
   ComponentEnv,
+  ContentsContext,
   EngineConnection,
   Holding,
   LoadBatch,
   Loader,
   LoaderRemark,
   Receipt,
+  StoreContents,
   StoreRecord,
 } from '../core/contracts.ts'
 import { defineLoader } from '../core/define.ts'
@@ -193,6 +196,10 @@ class DuckdbLoader implements Loader {
     return differences(batch, this.#numberedTable())
   }
 
+  contents({ engine }: ContentsContext): Promise<StoreContents> {
+    return tableContents(engine, this.#readTable())
+  }
+
   async close(): Promise<void> {
     // The file is attached to the engine, and the runtime closes that.
   }
@@ -233,6 +240,11 @@ class DuckdbLoader implements Loader {
         hint: 'compare it by key with `adflow reconcile`',
       },
     )
+  }
+
+  #readTable(): ReadTable {
+    const { batch_column: batchColumn, key } = this.#options
+    return { target: this.#target, file: this.#file, label: this.#label, batchColumn, key }
   }
 
   /** The rows with the number of their batch. */

@@ -1,9 +1,11 @@
 /** Files in a folder: one per batch, or one per batch and partition, named by the batch's token and published atomically. */
 import { hash } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { mkdir, readdir, stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { z } from 'zod'
 import { forgetIntent, publishBatch } from '../clients/objects/publish.ts'
+import { publishedContents } from '../clients/objects/publish-contents.ts'
 import {
   type Manifest,
   META_FOLDER,
@@ -17,12 +19,14 @@ import { discardStaged, type StageOptions, stageBatch } from '../clients/objects
 import { differingRows, filesThere, retract, rowsThere } from '../clients/objects/published-rows.ts'
 import type {
   ComponentEnv,
+  ContentsContext,
   EncodedFormat,
   Holding,
   LoadBatch,
   Loader,
   LoaderRemark,
   Receipt,
+  StoreContents,
   StoreRecord,
 } from '../core/contracts.ts'
 import { defineLoader } from '../core/define.ts'
@@ -204,6 +208,20 @@ class FilesLoader implements Loader {
       there.map(({ path }) => join(this.#folder, path)),
       format,
     )
+  }
+
+  async contents({ engine, job, columns }: ContentsContext): Promise<StoreContents> {
+    const manifests = await readManifests(this.#place)
+    const files = manifests
+      .filter((manifest) => manifest.job === job && manifest.loader === this.#id)
+      .flatMap((manifest) => manifest.files.map(({ path }) => join(this.#folder, path)))
+      .filter((path) => existsSync(path))
+    if (files.length === 0)
+      throw new AdflowError('STORE_UNAVAILABLE', `${this.#folder} holds no file of ${this.#id} of job ${job}`, {
+        hint: 'the job has not published anything there yet, or the folder was emptied; nothing was changed',
+      })
+    const { format, name } = this.#options
+    return publishedContents(engine, { files, format, prefix: name, columns })
   }
 
   async close(): Promise<void> {

@@ -23,6 +23,8 @@ export interface Drop {
   readonly tally: Tally
   /** ROWs, where the rows go to quarantine. */
   readonly rows: readonly number[]
+  /** SELECT of the ROWs; valid until the session refines another batch. */
+  readonly sql: string
   readonly field: string | null
   readonly reason: string
 }
@@ -31,6 +33,8 @@ export interface ChainResult {
   readonly drops: readonly Drop[]
   /** Rows that reach the end of the row-wise part of the chain. */
   readonly out: Tally
+  /** SELECT of ROW and the columns there; valid until the session refines another batch. */
+  readonly rows: string
   readonly outputs: ReadonlyMap<string, { readonly relation: string; readonly columns: readonly Column[] }>
 }
 
@@ -78,7 +82,8 @@ async function runStreamed({ session, pipeline, number, consumers }: ChainOption
       columns: output.relation.columns,
     })
   }
-  return { drops, out: await tally(session, at(pipeline.rows.sql)), outputs }
+  const rows = at(pipeline.rows.sql)
+  return { drops, out: await tally(session, rows), rows, outputs }
 }
 
 /** Each step over a table of its input, without the rows on which its expressions raise. */
@@ -110,9 +115,9 @@ class GuardedChain {
       if (guarded.kind === 'row' && named === undefined) rows = at(current.sql)
     }
     const main = pipeline.outputs.get('main') as Output
-    const out = await tally(session, pipeline.stages.length === 0 ? at(current.sql) : rows)
+    const out = await tally(session, rows)
     outputs.set('main', await this.#output(main, at(current.sql)))
-    return { drops: this.#drops, out, outputs }
+    return { drops: this.#drops, out, rows, outputs }
   }
 
   async #input(index: number, sql: string): Promise<string> {
@@ -141,6 +146,7 @@ class GuardedChain {
         step: stage.id,
         tally: await tally(session, these),
         rows,
+        sql: `SELECT unnest([${rows.join(', ')}]::BIGINT[]) AS ${ROW}`,
         field,
         reason: `the expression fails on this record: ${sql}`,
       })
@@ -158,6 +164,7 @@ async function dropOf(session: Session, stage: Stage, sql: string): Promise<Drop
       step: stage.id,
       tally: await tally(session, sql),
       rows: rows.map((row) => Number(row['r'])),
+      sql,
       field: drops.field,
       reason: drops.message,
     }
@@ -167,6 +174,7 @@ async function dropOf(session: Session, stage: Stage, sql: string): Promise<Drop
     step: stage.id,
     tally: await tally(session, sql),
     rows: [],
+    sql,
     field: null,
     reason: '',
   }

@@ -17,6 +17,9 @@ export interface PastBatch extends PlannedRange {
   readonly run: string
   readonly pin: string | undefined
   readonly epoch: string
+  /** ISO 8601 UTC: when its books were closed; and when stores that were owed it had it, by id. */
+  readonly closedAt: string
+  readonly paidAt: Readonly<Record<string, string>>
   /** Rows at the end of the row-wise chain. */
   readonly rows: number
   /** Store → what it has of the batch. */
@@ -31,17 +34,20 @@ export interface PastOutcome {
   readonly token: string
 }
 
+const ISO = '%Y-%m-%dT%H:%M:%S.%gZ'
 const COLUMNS = `token, source, lane, range_from::VARCHAR AS range_from, range_to::VARCHAR AS range_to, mark, mark_from, origin, digest,
-  clock, sequence::VARCHAR AS sequence, run, pin, epoch::VARCHAR AS epoch, "out"::BIGINT AS "out", to_json(stores)::VARCHAR AS stores`
+  clock, sequence::VARCHAR AS sequence, run, pin, epoch::VARCHAR AS epoch, "out"::BIGINT AS "out", to_json(stores)::VARCHAR AS stores,
+  strftime(closed_at, '${ISO}') AS closed_at, to_json(coalesce(paid, MAP {}))::VARCHAR AS paid`
 
 /** The batches for which the condition holds, over the columns of the view `batches`, of `runs`, and `mark_from`; in the order in
  *  which they were planned. Needs the views of lineage/ledger-sql.ts. */
 export async function pastBatches(session: Session, where = 'true'): Promise<readonly PastBatch[]> {
   const before = '(SELECT DISTINCT ON (source, lane, range_to) source, lane, range_to, mark FROM batches)'
+  const paid = `(SELECT token, map_from_entries(list((loader, strftime("time", '${ISO}')) ORDER BY seq)) AS paid FROM (FROM ledger WHERE type = 'store_paid' QUALIFY row_number() OVER (PARTITION BY token, loader ORDER BY seq) = 1) GROUP BY token)`
   const rows = await session.rows(
-    `SELECT ${COLUMNS} FROM (SELECT b.*, p.mark AS mark_from, r.pin, r.epoch FROM batches b
+    `SELECT ${COLUMNS} FROM (SELECT b.*, p.mark AS mark_from, r.pin, r.epoch, s.paid FROM batches b
        LEFT JOIN ${before} p ON p.source = b.source AND p.lane = b.lane AND p.range_to = b.range_from
-       LEFT JOIN runs r ON r.run = b.run) AS batches WHERE ${where} ORDER BY batches.sequence, token`,
+       LEFT JOIN runs r ON r.run = b.run LEFT JOIN ${paid} s ON s.token = b.token) AS batches WHERE ${where} ORDER BY batches.sequence, token`,
   )
   return rows.map(pastBatch)
 }
@@ -66,6 +72,8 @@ function pastBatch(row: Readonly<Record<string, unknown>>): PastBatch {
     run: text('run'),
     pin: optional('pin'),
     epoch: text('epoch'),
+    closedAt: text('closed_at'),
+    paidAt: JSON.parse(text('paid')) as Record<string, string>,
     rows: Number(row['out']),
     stores: storesOf(text('stores'), token),
   }

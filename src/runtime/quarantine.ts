@@ -61,7 +61,7 @@ export async function quarantineRecords(
 }
 
 /** Parquet has no bytes of a record: its JSON image stands for them. */
-async function rawRecords(chunk: Chunk, ordinals: readonly number[], session: Session): Promise<Buffer[]> {
+export async function rawRecords(chunk: Chunk, ordinals: readonly number[], session: Session): Promise<Buffer[]> {
   if (chunk.format.type !== 'parquet') return chunk.raw(ordinals)
   const base = chunk.format.fromRow
   const reading = session.rows(
@@ -74,7 +74,7 @@ async function rawRecords(chunk: Chunk, ordinals: readonly number[], session: Se
   return rows.map((row) => Buffer.from(String(row['j'])))
 }
 
-function rawFields(raw: Buffer): { raw: string | null; raw_base64: string | null } {
+export function rawFields(raw: Buffer): { raw: string | null; raw_base64: string | null } {
   return isUtf8(raw)
     ? { raw: raw.toString('utf8'), raw_base64: null }
     : { raw: null, raw_base64: raw.toString('base64') }

@@ -38,6 +38,9 @@ export interface Refined {
   readonly sums: BatchSums
   /** Rows at the end of the row-wise chain. */
   readonly rows: number
+  /** The same rows as SQL, with their ROW, and what left the chain where: for whoever follows records. Undefined where nothing was
+   *  looked at. Valid until the session refines another batch. */
+  readonly chain: Pick<ChainResult, 'rows' | 'drops'> | undefined
   readonly quarantine: readonly QuarantineRecord[]
   readonly warnings: readonly { readonly rule: string; readonly message: string }[]
   readonly damaged: boolean
@@ -76,6 +79,7 @@ export async function refineDirect(
     counts: { read: chunk.records, quarantined: {}, filtered: {}, deduplicated: 0, warned: {} },
     sums: { read: sum, quarantined: '0', filtered: '0', deduplicated: '0', out: sum },
     rows: chunk.records,
+    chain: undefined,
     quarantine: [],
     warnings: [],
     damaged: false,
@@ -127,6 +131,7 @@ async function refineOnce(chunk: Chunk, options: RefineOptions): Promise<Refined
     ...books,
     counts: { ...books.counts, warned: await countWarned(options) },
     rows: chain.out.count,
+    chain,
     quarantine: await quarantineRecords(chunk, [...verdicts.quarantined, ...late], session),
     warnings,
     damaged: admitted.removed.length > 0,

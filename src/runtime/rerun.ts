@@ -4,13 +4,15 @@
  */
 import type { Chunk, Gap, Positions } from '../core/contracts.ts'
 import { AdflowError } from '../core/errors.ts'
-import { tokenNumber } from '../core/token.ts'
 import { toOrdinals } from '../engine/admit.ts'
-import { bindSequence } from '../engine/sequence.ts'
 import type { Session } from '../engine/session.ts'
+import { isDataError } from './chain.ts'
 import { beginningOf, type PastBatch } from './past-batches.ts'
 import type { Refined } from './refine.ts'
 import { type BenchOptions, Workbench } from './workbench.ts'
+
+/** Temp table of the rows of the batch that was repeated last. */
+const ROWS_TABLE = 'repeated_rows'
 
 export interface RepeatedBatch {
   readonly past: PastBatch
@@ -37,6 +39,11 @@ export class Rerun {
     return new Rerun(await Workbench.open({ ...options, job }), options)
   }
 
+  /** A folder that the session may read: files put here are gone when the rerun is closed. */
+  get folder(): string {
+    return this.#bench.state.chunks
+  }
+
   /** Temp tables may be made here; attached files are those of the job's steps only. */
   get session(): Session {
     return this.#bench.session
@@ -52,6 +59,8 @@ export class Rerun {
     source: string,
     batches: readonly PastBatch[],
     signal: AbortSignal,
+    /** false: the chunk was cut, and need not be refined. */
+    wanted: (past: PastBatch, chunk: Chunk) => Promise<boolean> = async () => true,
   ): AsyncGenerator<RepeatedBatch | Gap> {
     if (batches.length === 0) return
     const extractor = this.#bench.workshop.extractors.find(({ config }) => config.id === source)?.extractor
@@ -72,7 +81,7 @@ export class Rerun {
       }
       const past = known.get(placeOf(item.range))
       try {
-        if (past !== undefined) yield await this.#refine(past, item)
+        if (past !== undefined && (await wanted(past, item))) yield await this.#refine(past, item)
       } finally {
         await item.release()
       }
@@ -86,14 +95,28 @@ export class Rerun {
         `${chunk.origin} has other bytes in [${past.from}, ${past.to}) than when batch ${past.token.slice(0, 12)} was read`,
         { hint: 'bring the file back as it was; from other bytes nothing can be repeated' },
       )
-    const refined = await this.#bench.refine(chunk, { token: past.token, clock: past.clock })
+    const refined = await this.#evaluated(chunk, past)
     return {
       past,
       chunk,
       refined,
-      rows: bindSequence(this.pipeline.rows.sql, tokenNumber(past.token)),
+      rows: `SELECT * FROM ${ROWS_TABLE}`,
       ordinals: (rows) => toOrdinals(rows, refined.removed),
     }
+  }
+
+  /** With the rows in a table. In a run the store is the first to evaluate them; a record on which that fails is refused then. */
+  async #evaluated(chunk: Chunk, { token, clock }: PastBatch): Promise<Refined> {
+    const once = async (guarded: boolean): Promise<Refined> => {
+      const refined = await this.#bench.refine(chunk, { token, clock, guarded })
+      const rows = refined.chain?.rows ?? this.pipeline.rows.sql
+      await this.session.run(`CREATE OR REPLACE TEMP TABLE ${ROWS_TABLE} AS ${rows}`)
+      return refined
+    }
+    return once(false).catch((error: unknown) => {
+      if (isDataError(error)) return once(true)
+      throw error
+    })
   }
 
   async close(): Promise<void> {

@@ -36,6 +36,8 @@ export interface BenchBatch {
   /** ISO 8601 UTC: now() of the batch. */
   readonly clock: string
   readonly stores?: readonly Store[]
+  /** Step by step, without the records on which an expression fails. */
+  readonly guarded?: boolean
 }
 
 export class Workbench {
@@ -84,7 +86,7 @@ export class Workbench {
   }
 
   /** One chunk after the other. */
-  async refine(chunk: Chunk, { token, clock, stores = [] }: BenchBatch): Promise<Refined> {
+  async refine(chunk: Chunk, { token, clock, stores = [], guarded = false }: BenchBatch): Promise<Refined> {
     await this.#evolution.takeUp(chunk, this.session, stores)
     const refined = await refine(chunk, {
       session: this.session,
@@ -95,7 +97,7 @@ export class Workbench {
       expectDamage: this.#damaged,
       consumers: this.#consumers,
       baseline: undefined,
-      guarded: false,
+      guarded,
     })
     this.#damaged = refined.damaged
     return refined

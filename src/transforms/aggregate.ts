@@ -64,6 +64,7 @@ export default defineStep({
       output: { sql: numbered(grouped(input, groups, sums), groups.length, columns), columns },
       kind: 'set',
       lineage: { decides: { by: 'group', columns: union(groups.map(({ column }) => column.from)) } },
+      groups: groups.map(({ column, sql }) => ({ name: column.name, sql })),
       expressions: groups.flatMap(({ column, raw }) => (raw === undefined ? [] : [{ field: column.name, sql: raw }])),
     }
   },

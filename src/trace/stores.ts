@@ -1,0 +1,90 @@
+/** The stores of a job, open for reading: their rows as relations of one engine session, each with the number of its batch. */
+import { existsSync } from 'node:fs'
+import type { Logger } from 'pino'
+import { explainAttachError } from '../clients/duckdb/attach.ts'
+import type { Loader, StoreContents } from '../core/contracts.ts'
+import { AdflowError } from '../core/errors.ts'
+import type { Job, JobLoader } from '../core/job/job.ts'
+import type { Registry } from '../core/registry.ts'
+import type { Session } from '../engine/session.ts'
+import { compilePipeline, MAIN, type Output, type Pipeline } from '../runtime/pipeline.ts'
+
+export interface OpenStore {
+  readonly id: string
+  /** What it is given, by the job of today. */
+  readonly output: Output
+  readonly loader: Loader
+  readonly contents: StoreContents
+}
+
+export interface OpenStores {
+  readonly open: readonly OpenStore[]
+  /** Why the others are not. */
+  readonly closed: Readonly<Record<string, AdflowError>>
+}
+
+export interface StoresOptions {
+  readonly job: Job
+  readonly registry: Registry
+  readonly log: Logger
+  /** Not locked down: files are attached read-only. */
+  readonly session: Session
+  /** Ids of the stores to open; undefined: all. */
+  readonly only?: readonly string[]
+}
+
+/** @throws AdflowError USAGE for a store that the job does not have. */
+export async function openStores({ job, registry, log, session, only }: StoresOptions): Promise<OpenStores> {
+  const unknown = only?.find((id) => !job.load.some((config) => config.id === id))
+  if (unknown !== undefined)
+    throw new AdflowError('USAGE', `job ${job.name} has no store ${unknown}`, {
+      hint: `its stores: ${job.load.map(({ id }) => id).join(', ')}`,
+    })
+  const pipeline = await compilePipeline({ job, registry, session })
+  const open: OpenStore[] = []
+  const closed: Record<string, AdflowError> = {}
+  const attached = new Set<string>()
+  for (const config of job.load.filter(({ id }) => only?.includes(id) ?? true)) {
+    try {
+      open.push(await openStore(config, { job, registry, log, session, pipeline, attached }))
+    } catch (error) {
+      if (!(error instanceof AdflowError)) throw error
+      closed[config.id] = error
+    }
+  }
+  return { open, closed }
+}
+
+async function openStore(
+  config: JobLoader,
+  {
+    job,
+    registry,
+    log,
+    session,
+    pipeline,
+    attached,
+  }: Omit<StoresOptions, 'only'> & { readonly pipeline: Pipeline; readonly attached: Set<string> },
+): Promise<OpenStore> {
+  const definition = await registry.get('loader', config.type)
+  const env = { id: config.id, job: job.name, baseDir: job.baseDir, log }
+  for (const { file, as } of definition.access?.(config.options, env).attach ?? []) {
+    if (attached.has(as)) continue
+    if (!existsSync(file))
+      throw new AdflowError('STORE_UNAVAILABLE', `store ${config.id}: ${file} is not there`, {
+        hint: 'the job has not loaded anything yet, or the file was moved or removed; nothing was changed',
+      })
+    await session.attach(file, as, true).catch((error: unknown) => {
+      throw explainAttachError(error, file)
+    })
+    attached.add(as)
+  }
+  const loader = definition.create(config.options, env)
+  const output = pipeline.outputs.get(config.input ?? MAIN)
+  if (loader.contents === undefined || output === undefined)
+    throw new AdflowError('USAGE', `rows of store ${config.id} (${config.type}) cannot be read back`, {
+      hint: 'the loader has no way to do so; see `adflow components describe`',
+    })
+  const { columns } = output.relation
+  return { id: config.id, output, loader, contents: await loader.contents({ engine: session, job: job.name, columns }) }
+}
