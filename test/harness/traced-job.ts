@@ -42,14 +42,14 @@ export function fields(i: number): { id: number; at: string; cost: number; city:
   }
 }
 
-export function ndjson(from: number, to: number): string {
+function ndjson(from: number, to: number): string {
   const lines = Array.from({ length: to - from }, (_, index) => index + from).map((i) =>
     i % 10 === 3 ? `{"id": ${i}, broken` : JSON.stringify(fields(i)),
   )
   return `${lines.join('\n')}\n`
 }
 
-export function csv(from: number, to: number): string {
+function csv(from: number, to: number): string {
   const lines = Array.from({ length: to - from }, (_, index) => Object.values(fields(index + from)).join(','))
   return `id,at,cost,city\n${lines.join('\n')}\n`
 }
