@@ -1,10 +1,10 @@
-import { userInfo } from 'node:os'
 import { Args, Flags } from '@oclif/core'
 import { BaseCommand, errorText } from '../cli/base-command.ts'
 import { consumersTable, owedLines } from '../cli/consumers-text.ts'
 import { catchSignals } from '../cli/signals.ts'
 import { AdflowError, EXIT } from '../core/errors.ts'
 import { parseDuration } from '../core/job/units.ts'
+import { whoIsThis } from '../core/who.ts'
 import { type DistributeSummary, distributeJob } from '../distribute/distribute-job.ts'
 
 export default class Distribute extends BaseCommand {
@@ -53,7 +53,7 @@ killed, or dead letters were sent back. It ends when nothing waits, or when a co
       stateDir: this.stateDir(flags['state-dir'], job),
       log: this.logger(flags),
       command: this.commandLine,
-      who: userInfo().username,
+      who: whoIsThis(),
       drain: signals.drain,
       switchOn: flags['switch-on'] ?? [],
       untilEmpty: flags['until-empty'],

@@ -8,7 +8,7 @@ export default class Query extends BaseCommand {
   static override summary = 'SQL over what a job has made: warehouse tables, quarantine, ledger.'
   static override description =
     `DuckDB SQL, read-only. Tables: those of each duckdb store (also as <store>.<schema>.<table>), quarantine, and
-the ledger as ledger, batches, runs, gaps, conservation. The database file must not be open in a running job. Where the hash chain of
+the ledger as ledger, events, batches, runs, gaps, conservation. The database file must not be open in a running job. Where the hash chain of
 the ledger does not hold, its tables are refused (exit 78); the others can be asked all the same.`
   static override examples = [
     {

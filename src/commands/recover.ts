@@ -1,6 +1,6 @@
-import { userInfo } from 'node:os'
 import { Args, Flags } from '@oclif/core'
 import { BaseCommand } from '../cli/base-command.ts'
+import { whoIsThis } from '../core/who.ts'
 import { type Recovery, recoverJob } from '../runtime/recover.ts'
 
 export default class Recover extends BaseCommand {
@@ -35,7 +35,7 @@ stores have everything, and plans again the ranges that only some have: they ref
       version: this.config.version,
       dryRun: flags['dry-run'],
       force: flags.force,
-      who: userInfo().username,
+      who: whoIsThis(),
     })
     const verb = recovery.written ? 'rebuilt' : 'would rebuild'
     this.log(

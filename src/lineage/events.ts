@@ -17,6 +17,8 @@ export interface RunStarted {
   readonly job: string
   /** The command as typed, without secrets. */
   readonly command: string
+  /** Absent in ledgers of the first version. */
+  readonly who?: string
   /** Version of adflow. */
   readonly version: string
   readonly epoch: string

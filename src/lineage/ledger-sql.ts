@@ -74,21 +74,37 @@ function eachColumn(value: string): string {
 
 const MAX_EVENT_BYTES = 64 * 1024 * 1024
 
-/** Statements that make the views `ledger`, `runs`, `batches`, `gaps` and `conservation`, in order. */
+/** Every event as it was written, whatever its type: for what the columns of `ledger` do not show. */
+function eventsSelect(files: readonly string[]): string {
+  if (files.length === 0) return `${eachEventColumn('NULL')} WHERE false`
+  return `SELECT (json->>'seq')::BIGINT AS seq, (json->>'at')::TIMESTAMP AS time, json->>'type' AS type, json->>'run' AS run,
+  json->>'who' AS who, json AS event
+  FROM read_json_objects([${files.map(text).join(', ')}], format = 'newline_delimited', ignore_errors = true,
+  maximum_object_size = ${MAX_EVENT_BYTES}) WHERE json->>'seq' IS NOT NULL`
+}
+
+function eachEventColumn(value: string): string {
+  return `SELECT ${value}::BIGINT AS seq, ${value}::TIMESTAMP AS time, ${value}::VARCHAR AS type, ${value}::VARCHAR AS run,
+  ${value}::VARCHAR AS who, ${value}::JSON AS event`
+}
+
+/** Statements that make the views `ledger`, `events`, `runs`, `batches`, `gaps` and `conservation`, in order. */
 export function ledgerViews(files: readonly string[]): readonly string[] {
-  return viewsOver(ledgerSelect(files))
+  return viewsOver(ledgerSelect(files), eventsSelect(files))
 }
 
 /** The same views over a ledger that cannot be believed: whoever asks them gets this message as an error of the engine. */
 export function ledgerRaises(message: string): readonly string[] {
   const raise = `error(${text(message)})`
   // In the columns as well: a condition on a column that is always NULL would be decided without asking.
-  return viewsOver(`${eachColumn(raise)} FROM range(1) WHERE ${raise} IS NULL`)
+  const never = `FROM range(1) WHERE ${raise} IS NULL`
+  return viewsOver(`${eachColumn(raise)} ${never}`, `${eachEventColumn(raise)} ${never}`)
 }
 
-function viewsOver(ledger: string): readonly string[] {
+function viewsOver(ledger: string, events: string): readonly string[] {
   return [
     view('ledger', ledger),
+    view('events', events),
     view('batches', BATCHES),
     view('runs', RUNS),
     view('gaps', GAPS),
@@ -110,14 +126,14 @@ QUALIFY row_number() OVER (PARTITION BY token ORDER BY seq DESC) = 1`
 
 /** One row per run, with what it closed. A run without an end is going on, or was killed. */
 const RUNS = `
-SELECT s.run, s.job, s.command, s.version, s.epoch, s.pin, s.time AS started_at, e.time AS ended_at,
+SELECT s.run, s.job, s.command, s.who, s.version, s.epoch, s.pin, s.time AS started_at, e.time AS ended_at,
   coalesce(e.status, 'unfinished') AS status, e.exit, e.code, e.message,
   coalesce(b.batches, 0) AS batches, coalesce(b."read", 0)::BIGINT AS "read"
 FROM (FROM ledger WHERE type = 'run_started') s
 LEFT JOIN (FROM ledger WHERE type = 'run_ended' QUALIFY row_number() OVER (PARTITION BY run ORDER BY seq DESC) = 1) e
   ON e.run = s.run
-LEFT JOIN (SELECT run, count(DISTINCT token) AS batches, sum(counts."read") AS "read" FROM ledger
-  WHERE type = 'batch_closed' GROUP BY run) b ON b.run = s.run
+LEFT JOIN (SELECT run, count(*) AS batches, sum(counts."read") AS "read" FROM (FROM ledger WHERE type = 'batch_closed'
+  QUALIFY row_number() OVER (PARTITION BY run, token ORDER BY seq DESC) = 1) GROUP BY run) b ON b.run = s.run
 ORDER BY s.seq`
 
 /** One row per place where a source could not be read. It is open until a later batch covers it. */

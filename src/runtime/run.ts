@@ -5,6 +5,7 @@ import { uuidv7 } from '../core/ids.ts'
 import type { Job } from '../core/job/job.ts'
 import { redact } from '../core/job/secrets.ts'
 import type { Registry } from '../core/registry.ts'
+import { whoIsThis } from '../core/who.ts'
 import { type Ledger, openLedger } from '../lineage/ledger.ts'
 import { Batches } from './batches.ts'
 import { type Checkpoints, openCheckpoints } from './checkpoints.ts'
@@ -102,6 +103,7 @@ async function inLedger(
         run,
         job: job.name,
         command: redact(options.command),
+        who: whoIsThis(),
         version: options.version,
         epoch: checkpoints.current.epoch,
         pin,

@@ -4,6 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import AuditReportCommand from '../../src/commands/audit/report.ts'
 import AuditVerify from '../../src/commands/audit/verify.ts'
 import Query from '../../src/commands/query.ts'
 import Recover from '../../src/commands/recover.ts'
@@ -60,6 +61,7 @@ describe.each([
     ['state set', StateSet, ['input', 'data/a.ndjson', '0', '--reason', 'again']],
     ['recover', Recover, ['--force']],
     ['audit verify', AuditVerify, []],
+    ['audit report', AuditReportCommand, []],
   ] as const)('`%s` names the place, ends with 78 and changes nothing', async (id, Class, argv) => {
     const line = damaged()
     const before = everything()
@@ -77,7 +79,7 @@ describe.each([
     damaged()
     const before = everything()
     const query = (sql: string) => runCommand('query', Query, [sql, '--job', job.file, '--json', ...state()])
-    for (const table of ['ledger', 'runs', 'batches', 'gaps', 'conservation']) {
+    for (const table of ['ledger', 'events', 'runs', 'batches', 'gaps', 'conservation']) {
       const { stdout, exit } = await query(`select count(*) from ${table}`)
       expect(exit, table).toBe(78)
       expect(JSON.parse(stdout).error.code).toBe('LEDGER_DAMAGED')

@@ -1,8 +1,8 @@
-import { userInfo } from 'node:os'
 import { Flags } from '@oclif/core'
 import { BaseCommand } from '../../cli/base-command.ts'
 import { chosenLetters, letterArgs, letterFlags } from '../../cli/letter-flags.ts'
 import { integer } from '../../cli/table.ts'
+import { whoIsThis } from '../../core/who.ts'
 import { changeLetters, type LettersChanged } from '../../distribute/dead-letters.ts'
 
 export default class DlqReplay extends BaseCommand {
@@ -34,7 +34,7 @@ export default class DlqReplay extends BaseCommand {
       job,
       stateDir: this.stateDir(flags['state-dir'], job),
       command: this.commandLine,
-      who: userInfo().username,
+      who: whoIsThis(),
       what: 'replayed',
       ...(flags.reason === undefined ? {} : { reason: flags.reason }),
     })

@@ -1,6 +1,6 @@
-import { userInfo } from 'node:os'
 import { Args, Flags } from '@oclif/core'
 import { BaseCommand } from '../../cli/base-command.ts'
+import { whoIsThis } from '../../core/who.ts'
 import { changeState, type StateChange } from '../../runtime/change-state.ts'
 
 export default class StateRewind extends BaseCommand {
@@ -32,7 +32,7 @@ export default class StateRewind extends BaseCommand {
       job,
       stateDir: this.stateDir(flags['state-dir'], job),
       command: this.commandLine,
-      who: userInfo().username,
+      who: whoIsThis(),
       source: args.source,
       reason: flags.reason,
       to: flags.to,
