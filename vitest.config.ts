@@ -24,8 +24,8 @@ export default defineConfig({
           name: 'servers',
           include: [SERVER_TESTS],
           globalSetup: ['test/harness/servers/global-setup.ts'],
-          testTimeout: 120_000,
-          hookTimeout: 120_000,
+          testTimeout: 240_000,
+          hookTimeout: 240_000,
           // They wait for servers more than they compute.
           maxWorkers: 2,
           // After the unit tests: meanwhile the servers are installed and started.

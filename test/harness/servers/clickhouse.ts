@@ -60,7 +60,7 @@ export default defineServer<ClickHouseEndpoint, ClickHouseOptions>({
       args: [
         LAUNCHER,
         await library(),
-        `--path=${context.folder.make('data')}`,
+        `--path=${context.disk()}`,
         `--config-file=${config}`,
         '--listen_host=127.0.0.1',
         `--http_port=${http}`,

@@ -55,7 +55,7 @@ export default defineServer<KafkaEndpoint, KafkaOptions>({
         'listener.security.protocol.map': 'PLAIN:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT',
         'controller.listener.names': 'CONTROLLER',
         'inter.broker.listener.name': 'PLAIN',
-        'log.dirs': folder.make('data'),
+        'log.dirs': context.disk(),
         ...SETTINGS,
         ...options.settings,
       }),

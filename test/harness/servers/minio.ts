@@ -27,7 +27,7 @@ export default defineServer<S3Endpoint>({
     const port = await context.port()
     await context.run({
       command: await program(),
-      args: ['server', '--quiet', '--address', `127.0.0.1:${port}`, context.folder.make('data')],
+      args: ['server', '--quiet', '--address', `127.0.0.1:${port}`, context.disk()],
       env: {
         MINIO_ROOT_USER: S3_KEYS.accessKeyId,
         MINIO_ROOT_PASSWORD: S3_KEYS.secretAccessKey,

@@ -32,7 +32,7 @@ export default defineServer<OpenSearchEndpoint>({
       command: await javaOf(MIN_JAVA),
       args: [
         ...['-Xmx768m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-cp', `${await jars()}/*`],
-        ...[NODE, context.folder.make('node'), String(http), String(transport)],
+        ...[NODE, context.disk(), String(http), String(transport)],
       ],
       log: join(context.folder.path, 'log'),
       ready: () => answers(`${url}/_cluster/health?wait_for_status=yellow&timeout=1s`),

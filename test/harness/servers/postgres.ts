@@ -3,8 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Certificate } from './core/certificates.ts'
-import { unmountBeneath } from './core/folder.ts'
-import { defineServer, type StartContext } from './core/kind.ts'
+import { defineServer } from './core/kind.ts'
 import { command, findProgram, programFromDebian } from './core/machine.ts'
 import { accepts } from './core/process.ts'
 
@@ -18,11 +17,6 @@ export interface PostgresOptions {
   readonly settings?: Readonly<Record<string, string>>
   /** Serves TLS with this certificate, beside plain connections. */
   readonly tls?: Certificate
-  /**
-   * Tables on a file system of this size, such as `80m`; needs root. The log of changes stands elsewhere: PostgreSQL
-   * refuses a statement when a table's disk is full, and restarts itself when the log's is.
-   */
-  readonly diskSize?: string
   /** A read-only replica that follows the server at this URL. */
   readonly replicaOf?: string
 }
@@ -43,7 +37,8 @@ export default defineServer<PostgresEndpoint, PostgresOptions>({
     const bin = await programs()
     const asUser = process.getuid?.() === 0 ? SERVER_USER : undefined
     const port = await context.port()
-    const data = makeData(context, options.diskSize, asUser)
+    const data = owned(join(context.disk(), 'data'), asUser)
+    // Not on the disk that fills up: there PostgreSQL refuses the statement, here it would restart itself.
     const wal = owned(join(context.folder.make('log-of-changes'), 'wal'), asUser)
     const run = (program: string, args: readonly string[]) =>
       asUser === undefined
@@ -101,15 +96,6 @@ function tls(certificate: Certificate | undefined): Record<string, string> {
   // PostgreSQL takes a key from no one but its own user or root.
   if (process.getuid?.() === 0) execFileSync('chown', [SERVER_USER, certificate.keyFile])
   return { ssl: 'on', ssl_cert_file: certificate.certificateFile, ssl_key_file: certificate.keyFile }
-}
-
-function makeData(context: StartContext, diskSize: string | undefined, user: string | undefined): string {
-  const disk = context.folder.make('disk')
-  if (diskSize !== undefined) {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${diskSize}`, 'tmpfs', disk])
-    context.onEnd(() => unmountBeneath(disk))
-  }
-  return owned(join(disk, 'data'), user)
 }
 
 function owned(path: string, user: string | undefined): string {

@@ -1,4 +1,5 @@
 /** A Redis Cluster of Debian: three masters, each with a replica. */
+import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { defineServer } from './core/kind.ts'
 import { command, programFromDebian } from './core/machine.ts'
@@ -22,9 +23,10 @@ export default defineServer<RedisClusterEndpoint>({
   },
 
   async start(context) {
+    const disk = context.disk()
     const ports: number[] = []
     for (let index = 0; index < NODES; index += 1) {
-      const node = await startNode(context, `node-${index}`, {
+      const node = await startNode(context, join(disk, `node-${index}`), {
         'cluster-enabled': 'yes',
         'cluster-port': String(await context.port()),
         'cluster-node-timeout': '2000',

@@ -23,7 +23,7 @@ export default defineServer<RedisEndpoint, RedisOptions>({
   },
 
   async start(context, options) {
-    const { port } = await startNode(context, 'redis', options.settings ?? {})
+    const { port } = await startNode(context, context.disk(), options.settings ?? {})
     return { url: `redis://:${REDIS_PASSWORD}@127.0.0.1:${port}` }
   },
 })

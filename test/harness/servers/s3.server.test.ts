@@ -2,6 +2,7 @@ import { GetObjectCommand, ListBucketsCommand, PutObjectCommand } from '@aws-sdk
 import { expect, it } from 'vitest'
 import { S3_SERVERS, type S3Endpoint } from './core/s3.ts'
 import { freshBucket } from './fresh.ts'
+import { startPrivate } from './private.ts'
 import { s3Client } from './s3-client.ts'
 import { serverSuite } from './suite.ts'
 
@@ -30,6 +31,20 @@ for (const server of S3_SERVERS)
         await expect(client.send(new ListBucketsCommand({}))).rejects.toMatchObject({
           name: 'SignatureDoesNotMatch',
         })
+      } finally {
+        client.destroy()
+      }
+    })
+
+    it('fills up a small disk', async () => {
+      await using own = await startPrivate(server, { diskSize: '16m' })
+      await using bucket = await freshBucket(own.endpoint)
+      const client = s3Client(own.endpoint)
+      const put = (bytes: number) =>
+        client.send(new PutObjectCommand({ Bucket: bucket.name, Key: 'a', Body: Buffer.alloc(bytes) }))
+      try {
+        await put(1_000_000)
+        await expect(put(32_000_000)).rejects.toMatchObject({ $fault: 'server' })
       } finally {
         client.destroy()
       }

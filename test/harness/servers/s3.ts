@@ -25,7 +25,7 @@ export default defineServer<S3Endpoint>({
 
   async start(context) {
     const port = await context.port()
-    const data = context.folder.make('data')
+    const data = context.disk()
     await context.run({
       command: await program(),
       args: [

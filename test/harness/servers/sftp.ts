@@ -33,7 +33,7 @@ export default defineServer<SftpEndpoint>({
   async start(context) {
     const port = await context.port()
     const { folder } = context
-    const files = folder.make('files')
+    const files = context.disk()
     const [host, user] = [join(folder.path, 'host-key'), join(folder.path, 'user-key')]
     for (const key of [host, user])
       execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', 'adflow', '-f', key])

@@ -42,6 +42,11 @@ export function makeFolder(name: string): Folder {
   return new Folder(path)
 }
 
+/** A file system of its own, in memory. */
+export function mount(path: string, size: string): void {
+  execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', path])
+}
+
 /** Unmounts what is mounted at a path or beneath it. */
 export function unmountBeneath(path: string): void {
   const mounted = readFileSync('/proc/mounts', 'utf8')

@@ -1,6 +1,6 @@
 /** One running server of any kind, with everything that belongs to it. */
-import { type Folder, makeFolder } from './folder.ts'
-import type { Endpoint, ServerKind, StartContext } from './kind.ts'
+import { type Folder, makeFolder, mount, unmountBeneath } from './folder.ts'
+import type { Endpoint, PrivateOptions, ServerKind, StartContext } from './kind.ts'
 import { freePort } from './ports.ts'
 import { ServerProcess } from './process.ts'
 
@@ -66,7 +66,7 @@ export class ServerInstance<E extends Endpoint> {
 /** Installs and starts. @throws Error with the end of the server's log. */
 export async function startInstance<E extends Endpoint, O>(
   kind: ServerKind<E, O>,
-  options: O,
+  options: O & PrivateOptions,
 ): Promise<ServerInstance<E>> {
   await kind.install()
   for (let attempt = 1; ; attempt += 1) {
@@ -78,7 +78,10 @@ export async function startInstance<E extends Endpoint, O>(
   }
 }
 
-async function start<E extends Endpoint, O>(kind: ServerKind<E, O>, options: O): Promise<ServerInstance<E>> {
+async function start<E extends Endpoint, O>(
+  kind: ServerKind<E, O>,
+  options: O & PrivateOptions,
+): Promise<ServerInstance<E>> {
   const folder = makeFolder(kind.name)
   const processes: ServerProcess[] = []
   const restarted: (() => Promise<void>)[] = []
@@ -86,6 +89,14 @@ async function start<E extends Endpoint, O>(kind: ServerKind<E, O>, options: O):
   const context: StartContext = {
     folder,
     port: freePort,
+    disk: () => {
+      const path = folder.make('disk')
+      if (options.diskSize !== undefined) {
+        mount(path, options.diskSize)
+        undo.push(() => unmountBeneath(path))
+      }
+      return path
+    },
     onRestart: (wait) => void restarted.push(wait),
     onEnd: (step) => void undo.push(step),
     run: async (spec) => {

@@ -8,6 +8,8 @@ export type Endpoint = Readonly<Record<string, string>>
 export interface StartContext {
   /** For data, configuration and logs; removed with the server. */
   readonly folder: Folder
+  /** A folder for the data; the file system of `diskSize` if the test wants one. At most one per server. */
+  disk(): string
   /** A loopback port that nothing listens on. */
   port(): Promise<number>
   /** Starts a process that ends with the server, and waits until it is ready. */
@@ -16,6 +18,12 @@ export interface StartContext {
   onRestart(wait: () => Promise<void>): void
   /** Undone when the server ends, last first. */
   onEnd(undo: () => void | Promise<void>): void
+}
+
+/** What every kind can do for a server that a test owns. */
+export interface PrivateOptions {
+  /** Data on a file system of this size, such as `80m`, to be filled up. Needs root. */
+  readonly diskSize?: string
 }
 
 export interface ServerKind<E extends Endpoint, O> {
@@ -33,6 +41,6 @@ export interface ServerKind<E extends Endpoint, O> {
   start(context: StartContext, options: O): Promise<E>
 }
 
-export function defineServer<E extends Endpoint, O = Record<string, never>>(kind: ServerKind<E, O>): ServerKind<E, O> {
+export function defineServer<E extends Endpoint, O = object>(kind: ServerKind<E, O>): ServerKind<E, O> {
   return kind
 }

@@ -1,4 +1,5 @@
 /** One process of Redis: alone, or as a node of a cluster. */
+import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { StartContext } from './kind.ts'
 import { command, programFromDebian } from './machine.ts'
@@ -13,14 +14,15 @@ export interface RedisNode {
 
 export async function startNode(
   context: StartContext,
-  name: string,
+  dir: string,
   settings: Readonly<Record<string, string>>,
 ): Promise<RedisNode> {
   const port = await context.port()
+  mkdirSync(dir, { recursive: true })
   const all = {
     port: String(port),
     bind: '127.0.0.1',
-    dir: context.folder.make(name),
+    dir,
     requirepass: REDIS_PASSWORD,
     masterauth: REDIS_PASSWORD,
     save: '',
@@ -32,7 +34,7 @@ export async function startNode(
   const process = await context.run({
     command: await programFromDebian('redis-server', ['redis-server', 'redis-tools']),
     args: Object.entries(all).flatMap(([key, value]) => [`--${key}`, value]),
-    log: join(context.folder.path, `${name}.log`),
+    log: join(context.folder.path, `${port}.log`),
     ready: async () => (await redisCli(port, 'ping')) === 'PONG',
   })
   return { port, process }
