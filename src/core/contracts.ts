@@ -311,6 +311,12 @@ export interface ExtractorEnv extends ComponentEnv {
   readonly chunkDir: string
 }
 
+/** What a loader gets at creation. */
+export interface LoaderEnv extends ComponentEnv {
+  /** Folder for files that a loader makes of a batch on its way; the engine may write there; emptied at start. */
+  readonly workDir: string
+}
+
 export interface Definition<Kind extends string, Options> {
   readonly kind: Kind
   /** One sentence, for lists. */
@@ -363,5 +369,5 @@ export interface LoaderDefinition<Options = unknown> extends Definition<'loader'
   check?(options: Options, env: LoaderCheckEnv): Promise<readonly LoaderRemark[]>
   /** What the loader needs of the engine; called before the session is locked. */
   access?(options: Options, env: ComponentEnv): EngineAccess
-  create(options: Options, env: ComponentEnv): Loader
+  create(options: Options, env: LoaderEnv): Loader
 }

@@ -100,6 +100,10 @@ export const ERROR_CODES = {
     'A store cannot be reached or refuses; its batches are owed from the spool.',
     true,
   ),
+  STORE_DENIED: spec(
+    EXIT.denied,
+    'A store refuses the credentials of the job or a privilege, or shows a certificate that is not trusted. Its batches are owed from the spool.',
+  ),
   STORE_LOCKED: spec(
     EXIT.tryAgain,
     'Another process has the DuckDB file of a store open. Wait for it, or stop it.',

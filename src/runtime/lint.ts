@@ -183,7 +183,7 @@ async function loaderWarnings(
   const warnings = remarks.map(({ message, hint, path }) => warning(job, 'loader', path, message, hint))
   for (const { id, type, options, path } of job.load) {
     const definition = await registry.get('loader', type)
-    const { replay } = definition.create(options, { id, job: job.name, baseDir: job.baseDir, log })
+    const { replay } = definition.create(options, { id, job: job.name, baseDir: job.baseDir, log, workDir: tmpdir() })
     if (replay === 'duplicates')
       warnings.push(
         warning(job, 'duplicates', path, `the store ${id} takes a batch twice when a run is repeated after a crash`),

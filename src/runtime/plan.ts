@@ -1,5 +1,7 @@
 /** What a run would do, without doing it: no lock, no data read, nothing written. */
+
 import { existsSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import type { Logger } from 'pino'
 import type { Column, LaneSurvey, Positions } from '../core/contracts.ts'
 import { AdflowError } from '../core/errors.ts'
@@ -178,7 +180,7 @@ async function planLoaders(
   const planned: PlannedLoader[] = []
   for (const { id, type, optional, options, input = MAIN } of job.load) {
     const definition = await registry.get('loader', type)
-    const loader = definition.create(options, { id, job: job.name, baseDir: job.baseDir, log })
+    const loader = definition.create(options, { id, job: job.name, baseDir: job.baseDir, log, workDir: tmpdir() })
     planned.push({
       id,
       type,

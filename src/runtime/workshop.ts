@@ -96,7 +96,11 @@ export async function openWorkshop(options: WorkshopOptions): Promise<Workshop> 
         () => definition.access?.(config.options, env) ?? {},
       )
       access.push(wanted)
-      loaders.push({ config, loader: definition.create(config.options, env), ...(unavailable ? { unavailable } : {}) })
+      loaders.push({
+        config,
+        loader: definition.create(config.options, { ...env, workDir: state.chunks }),
+        ...(unavailable ? { unavailable } : {}),
+      })
     }
     if (pipeline.stateful) {
       const file = join(state.path, 'state.duckdb')

@@ -1,9 +1,9 @@
 /** Loaders on a real engine, written to the way the runtime writes: batches of rows made by SQL, tokens of their range. */
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pino from 'pino'
-import type { Column, ComponentEnv, LoadBatch, Loader, LoaderDefinition, Receipt } from '../../src/core/contracts.ts'
+import type { Column, LoadBatch, Loader, LoaderDefinition, LoaderEnv, Receipt } from '../../src/core/contracts.ts'
 import { tokenOf } from '../../src/core/token.ts'
 import { encode } from '../../src/engine/encode.ts'
 import { Engine, type Session } from '../../src/engine/session.ts'
@@ -55,11 +55,12 @@ export class LoaderBench {
       (own) => definition.access?.(definition.options.parse(own), environment(folder, 'store')) ?? {},
     )
     const attach = new Map(access.flatMap((own) => own.attach ?? []).map((file) => [file.as, file]))
+    mkdirSync(join(folder, 'spill'), { recursive: true })
     const engine = await Engine.open({
       memoryBytes: 400_000_000,
       threads: 2,
       tempFolder: join(folder, 'spill'),
-      folders: access.flatMap((own) => own.folders ?? []),
+      folders: [join(folder, 'spill'), ...access.flatMap((own) => own.folders ?? [])],
       attach: [...attach.values()],
     })
     return new LoaderBench(engine, await engine.connect(), options)
@@ -130,6 +131,6 @@ export function removeFolder(folder: string): void {
   rmSync(folder, { recursive: true, force: true })
 }
 
-function environment(folder: string, id: string): ComponentEnv {
-  return { id, job: JOB, baseDir: folder, log: pino({ level: 'silent' }) }
+function environment(folder: string, id: string): LoaderEnv {
+  return { id, job: JOB, baseDir: folder, log: pino({ level: 'silent' }), workDir: join(folder, 'spill') }
 }

@@ -1,0 +1,148 @@
+/** One pool per component. Connections are made when they are needed, and given back. */
+import { readFileSync } from 'node:fs'
+import { isIP } from 'node:net'
+import { resolve } from 'node:path'
+import type { ConnectionOptions as TlsOptions } from 'node:tls'
+import type { Pool, PoolClient } from 'pg'
+import { AdflowError } from '../../core/errors.ts'
+import { registerSecret } from '../../core/job/secrets.ts'
+import { explainPostgres } from './errors.ts'
+import type { ConnectionOptions } from './options.ts'
+
+export interface PostgresPlace {
+  readonly host: string
+  readonly port: string
+  readonly database: string
+}
+
+/** @throws AdflowError JOB_INVALID where the URL does not parse */
+export function placeOf({ url }: Pick<ConnectionOptions, 'url'>): PostgresPlace {
+  const { hostname, port, pathname } = parsed(url)
+  return {
+    host: hostname,
+    port: port === '' ? '5432' : port,
+    database: decodeURIComponent(pathname.slice(1)) || 'postgres',
+  }
+}
+
+export class Postgres {
+  readonly #options: ConnectionOptions
+  readonly #baseDir: string
+  #pool: Promise<Pool> | undefined
+
+  constructor(options: ConnectionOptions, baseDir: string) {
+    this.#options = options
+    this.#baseDir = baseDir
+    if (options.password !== undefined) registerSecret(options.password)
+    const { password } = parsed(options.url)
+    if (password !== '') registerSecret(decodeURIComponent(password))
+  }
+
+  /** `work` with a connection of its own. One that was aborted, or that broke, is closed. */
+  async with<T>(doing: string, work: (client: PoolClient) => Promise<T>, signal?: AbortSignal): Promise<T> {
+    let client: PoolClient | undefined
+    let broken: Error | undefined
+    // Ends what the server is doing: a statement that nobody waits for would hold its locks.
+    const abort = () => client?.release(new Error('aborted'))
+    try {
+      signal?.throwIfAborted()
+      client = await (await this.#open()).connect()
+      signal?.addEventListener('abort', abort, { once: true })
+      // A connection that is cut while it waits has no one else to tell.
+      client.on('error', remember)
+      return await work(client)
+    } catch (error) {
+      broken = error instanceof Error ? error : new Error(String(error))
+      throw explainPostgres(error, doing)
+    } finally {
+      signal?.removeEventListener('abort', abort)
+      if (broken === undefined) client?.removeListener('error', remember)
+      if (signal?.aborted !== true) client?.release(broken)
+    }
+  }
+
+  /** `work` in one transaction. Rejected: nothing of it is there, or, where the connection broke at the commit, unknown. */
+  transaction<T>(doing: string, work: (client: PoolClient) => Promise<T>, signal?: AbortSignal): Promise<T> {
+    return this.with(
+      doing,
+      async (client) => {
+        await client.query('BEGIN')
+        const result = await work(client)
+        await client.query('COMMIT')
+        return result
+      },
+      signal,
+    )
+  }
+
+  async close(): Promise<void> {
+    const pool = await this.#pool?.catch(() => undefined) // it never opened
+    await pool?.end()
+  }
+
+  #open(): Promise<Pool> {
+    this.#pool ??= this.#connect()
+    return this.#pool
+  }
+
+  async #connect(): Promise<Pool> {
+    const { default: pg } = await import('pg')
+    const { connect_timeout, connections, password, statement_timeout, url } = this.#options
+    const pool = new pg.Pool({
+      connectionString: password === undefined ? url : withPassword(url, password),
+      ssl: this.#tls() ?? false,
+      application_name: 'adflow',
+      max: connections,
+      connectionTimeoutMillis: connect_timeout,
+      statement_timeout,
+      keepAlive: true,
+    })
+    // Idle connections that the server closes are replaced by the pool.
+    pool.on('error', remember)
+    return pool
+  }
+
+  #tls(): TlsOptions | undefined {
+    const { mode, ca, certificate, key } = this.#options.tls
+    const { host } = placeOf(this.#options)
+    if ((mode ?? (isThisMachine(host) ? 'off' : 'verify')) === 'off') return undefined
+    const file = (path: string | undefined) => (path === undefined ? undefined : this.#read(path))
+    // Both are what the certificate must be made out to; only a name may be told to the server.
+    const name = isIP(host) === 0 ? { servername: host } : { host }
+    return { ca: file(ca), cert: file(certificate), key: file(key), ...name, rejectUnauthorized: true }
+  }
+
+  #read(path: string): Buffer {
+    const file = resolve(this.#baseDir, path)
+    try {
+      return readFileSync(file)
+    } catch (error) {
+      throw new AdflowError('SECRET_UNREADABLE', `cannot read ${file}: ${(error as Error).message}`, { cause: error })
+    }
+  }
+}
+
+/** The error comes again from whatever uses the connection next; without a listener it would end the process. */
+function remember(): void {}
+
+export function isThisMachine(host: string): boolean {
+  return host === '' || host === 'localhost' || host === '[::1]' || /^127\./.test(host)
+}
+
+/** pg lets what stands in the URL win. */
+function withPassword(url: string, password: string): string {
+  const own = parsed(url)
+  own.password = encodeURIComponent(password)
+  return own.href
+}
+
+function parsed(url: string): URL {
+  try {
+    return new URL(url)
+  } catch (error) {
+    throw new AdflowError('JOB_INVALID', 'the URL of the PostgreSQL server does not parse', {
+      cause: error,
+      hint: 'write `postgres://user@host:5432/database`, and percent-encode what is special in it',
+    })
+  }
+}

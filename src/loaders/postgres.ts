@@ -1,0 +1,281 @@
+/** A table of PostgreSQL: COPY and the batch's own entry in one transaction. */
+import { z } from 'zod'
+import {
+  batchesOf,
+  claimBatch,
+  createLedger,
+  findBatch,
+  type HeldBatch,
+  type LedgerPlace,
+} from '../clients/postgres/batch-ledger.ts'
+import { Postgres, placeOf } from '../clients/postgres/connect.ts'
+import { copyIn, dropEncoded, encodeBatch } from '../clients/postgres/copy.ts'
+import { indexOption } from '../clients/postgres/indexes.ts'
+import { mergeIn, ORDINAL } from '../clients/postgres/merge.ts'
+import { connectionShape } from '../clients/postgres/options.ts'
+import { makePartitions, partitionOption } from '../clients/postgres/partitions.ts'
+import { remarksOf } from '../clients/postgres/remarks.ts'
+import { swapTables } from '../clients/postgres/swap.ts'
+import { fitTable, type TableName, tableColumns, tableSql } from '../clients/postgres/table.ts'
+import { type PostgresColumn, postgresColumns } from '../clients/postgres/types.ts'
+import type { Column, LoadBatch, Loader, LoaderEnv, Receipt, StoreRecord } from '../core/contracts.ts'
+import { defineLoader } from '../core/define.ts'
+import { AdflowError } from '../core/errors.ts'
+import { tokenNumber } from '../core/token.ts'
+
+/** A replace fills its table under this name until its run is complete. */
+const NEXT = '__adflow_next'
+
+const options = z
+  .strictObject({
+    ...connectionShape,
+    schema: z.string().min(1).default('public').describe('Schema of the table. Created when it is missing.'),
+    table: z
+      .string()
+      .min(1)
+      .regex(/^(?!_adflow)(?!.*__adflow_next$)/, 'this name is kept for tables of adflow itself')
+      .describe('The table.'),
+    write: z
+      .enum(['append', 'merge', 'replace'])
+      .default('append')
+      .describe(
+        '`append` adds rows; `merge` updates the rows whose `key` is there already and adds the others; `replace` puts what one run has read in the place of the table, at the end of that run.',
+      ),
+    key: z
+      .array(z.string().min(1))
+      .min(1)
+      .optional()
+      .describe('Columns that identify a row. Needed by, and only for, `merge`.'),
+    create: z
+      .enum(['missing', 'never'])
+      .default('missing')
+      .describe('`missing`: schema, table, partitions and indexes are made where they are missing.'),
+    evolve: z
+      .boolean()
+      .default(true)
+      .describe(
+        'New columns are added to the table, and numbers widened where that loses nothing. false: any difference is an error.',
+      ),
+    partition: partitionOption.optional(),
+    indexes: z.array(indexOption).default([]).describe('Indexes that the table gets when it is created.'),
+    batch_column: z
+      .union([z.literal(false), z.string().min(1)])
+      .default('_batch')
+      .describe(
+        'Column (bigint) with the number of the batch that wrote the row: by it a row can be traced. false: no such column.',
+      ),
+  })
+  .superRefine((value, context) => {
+    if ((value.write === 'merge') === (value.key !== undefined)) return
+    const message = value.write === 'merge' ? '`write: merge` needs a `key`' : '`key` is only for `write: merge`'
+    context.addIssue({ code: 'custom', path: ['key'], message })
+  })
+
+type Options = z.infer<typeof options>
+
+class PostgresLoader implements Loader {
+  readonly replay = 'transaction'
+  readonly order: 'lane' | 'none'
+  readonly #options: Options
+  readonly #postgres: Postgres
+  readonly #workDir: string
+  readonly #target: TableName
+  readonly #next: TableName
+  readonly #label: string
+  readonly #place: LedgerPlace
+  readonly #fitted = new Set<string>()
+
+  constructor(chosen: Options, env: LoaderEnv) {
+    const { schema, table, write } = chosen
+    this.order = write === 'merge' ? 'lane' : 'none'
+    this.#options = chosen
+    this.#postgres = new Postgres(chosen, env.baseDir)
+    this.#workDir = env.workDir
+    this.#target = { schema, table }
+    this.#next = { schema, table: `${table}${NEXT}` }
+    this.#label = `${schema}.${table}`
+    this.#place = { schema, target: this.#label, loader: env.id }
+  }
+
+  dataset() {
+    const { host, port, database } = placeOf(this.#options)
+    return { namespace: `postgres://${host}:${port}`, name: `${database}.${this.#label}` }
+  }
+
+  async open({ columns }: { readonly columns: readonly Column[] }): Promise<void> {
+    const wanted = this.#columns(columns)
+    await this.#postgres.transaction(`open ${this.#label}`, async (client) => {
+      await this.#alone(client)
+      if (this.#options.create === 'missing' && !(await this.#hasSchema(client)))
+        await client.query(`CREATE SCHEMA IF NOT EXISTS "${this.#target.schema.replaceAll('"', '""')}"`)
+      await createLedger(client, this.#target.schema)
+      const unfinished = (await tableColumns(client, this.#next)).size > 0
+      if (this.#options.write === 'replace') return
+      if (unfinished) throw this.#unfinishedReplace()
+      await fitTable(client, this.#target, wanted, this.#plan())
+      this.#fitted.add(listOf(wanted))
+    })
+  }
+
+  async write(batch: LoadBatch, { signal }: { readonly signal: AbortSignal }): Promise<Receipt> {
+    const held = await this.#find(batch.token)
+    if (held !== undefined) return this.#repeated(batch, held)
+    const columns = this.#columns(batch.columns, batch.token)
+    const { write, key } = this.#options
+    const ordinal = write === 'merge' ? { ordinal: ORDINAL } : {}
+    const encoded = await encodeBatch(batch, columns, { workDir: this.#workDir, ...ordinal })
+    try {
+      await this.#fit(columns, batch)
+      const claimed = await this.#postgres.transaction(
+        `write batch ${batch.token.slice(0, 12)} to ${this.#label}`,
+        async (client) => {
+          if (!(await claimBatch(client, this.#place, batch, encoded.rows))) return false
+          if (key === undefined) {
+            await copyIn(client, tableSql(write === 'replace' ? this.#next : this.#target), encoded, signal)
+            return true
+          }
+          await this.#alone(client)
+          await mergeIn(client, this.#target, encoded, { columns, key, signal })
+          return true
+        },
+        signal,
+      )
+      if (claimed) return this.#receipt(encoded.rows, false)
+      const other = await this.#find(batch.token)
+      if (other !== undefined) return this.#repeated(batch, other)
+      throw new AdflowError(
+        'STORE_UNAVAILABLE',
+        `another process has taken batch ${batch.token.slice(0, 12)} of ${this.#label} back`,
+        {
+          hint: 'nothing of the batch was written',
+        },
+      )
+    } finally {
+      await dropEncoded(encoded)
+    }
+  }
+
+  async finish({ complete }: { readonly complete: boolean }): Promise<void> {
+    if (this.#options.write !== 'replace' || !complete) return
+    await this.#postgres.transaction(`replace ${this.#label}`, async (client) => {
+      await this.#alone(client)
+      // Nothing was read: the table stays. A run that was killed after its last batch left this table to the next run.
+      if ((await tableColumns(client, this.#next)).size > 0) await swapTables(client, this.#next, this.#target)
+    })
+  }
+
+  async probe(token: string): Promise<Receipt | undefined> {
+    const held = await this.#find(token)
+    return held === undefined ? undefined : this.#receipt(held.rows, true)
+  }
+
+  history(job: string): Promise<readonly StoreRecord[]> {
+    return this.#postgres.with(`read the batches of ${this.#label}`, (client) => batchesOf(client, this.#place, job))
+  }
+
+  close(): Promise<void> {
+    return this.#postgres.close()
+  }
+
+  #find(token: string): Promise<HeldBatch | undefined> {
+    return this.#postgres.with(`look for a batch in ${this.#label}`, (client) => findBatch(client, this.#place, token))
+  }
+
+  /** Makes the table fit, and the partitions that the batch needs. Both repeat harmlessly. */
+  async #fit(columns: readonly PostgresColumn[], batch: LoadBatch): Promise<void> {
+    const { partition, write } = this.#options
+    const list = listOf(columns)
+    if (this.#fitted.has(list) && partition === undefined) return
+    const table = write === 'replace' ? this.#next : this.#target
+    await this.#postgres.transaction(`open ${this.#label}`, async (client) => {
+      await this.#alone(client)
+      await fitTable(client, table, columns, this.#plan())
+      if (partition !== undefined && this.#options.create === 'missing')
+        await makePartitions(client, batch.engine, table, partition, batch.relation)
+    })
+    this.#fitted.add(list)
+  }
+
+  #plan() {
+    const { create, evolve, indexes, key, partition } = this.#options
+    return { create: create === 'missing', evolve, indexes, key, partition }
+  }
+
+  #columns(columns: readonly Column[], token?: string): PostgresColumn[] {
+    const own = postgresColumns(columns)
+    const { batch_column: name } = this.#options
+    if (name === false) return own
+    return [...own, { name, type: 'bigint', sql: `(${token === undefined ? 0 : tokenNumber(token)})` }]
+  }
+
+  /** One process at a time changes the table, or merges into it; until the end of the transaction. */
+  async #alone(client: Parameters<typeof findBatch>[0]): Promise<void> {
+    await client.query('SELECT pg_advisory_xact_lock(hashtextextended($1, 0))', [`adflow ${this.#label}`])
+  }
+
+  async #hasSchema(client: Parameters<typeof findBatch>[0]): Promise<boolean> {
+    const { rows } = await client.query('SELECT 1 FROM pg_namespace WHERE nspname = $1', [this.#target.schema])
+    return rows.length > 0
+  }
+
+  #repeated({ range, source, token, digest }: LoadBatch, held: HeldBatch): Receipt {
+    if (held.digest === digest) return this.#receipt(held.rows, true)
+    throw new AdflowError(
+      'STORE_MISMATCH',
+      `${this.#label} holds batch ${token.slice(0, 12)} (${source}, ${range.lane} ${range.from}–${range.to}) with the digest ${held.digest}; it now has other bytes`,
+      { hint: 'the source has changed under a range that was loaded; load it anew with an audited replay' },
+    )
+  }
+
+  #receipt(rows: number, repeated: boolean): Receipt {
+    return { rows, repeated, outputs: [this.dataset().name] }
+  }
+
+  #unfinishedReplace(): AdflowError {
+    return new AdflowError(
+      'STORE_MISMATCH',
+      `${this.#label}${NEXT} holds batches of a replace that never became complete`,
+      {
+        hint: 'run the job once more with `write: replace`, or take over or drop that table by hand',
+      },
+    )
+  }
+}
+
+function listOf(columns: readonly PostgresColumn[]): string {
+  return JSON.stringify(columns.map(({ name, type }) => [name, type]))
+}
+
+export default defineLoader({
+  summary: 'Loads into a table of PostgreSQL, by COPY.',
+  description: `A batch is one transaction: its entry in the table \`_adflow_batches\` (in the schema of the table; token and target are
+its primary key) and a \`COPY\`. It is in the table once or not at all, whatever is killed and when, also where the connection breaks
+just after the commit was sent: the next attempt finds the entry.
+
+**append** adds the rows, several batches at a time. **merge** copies into a temporary table, updates the rows whose \`key\` the table has
+and inserts the others; of rows with the same key in one batch the last one wins; one batch at a time. **replace** collects what a run
+reads in \`<table>__adflow_next\` and puts it in the place of the table in one transaction, when the run has read everything and
+nothing is owed: by renaming, with the grants of the old table; where views or foreign keys depend on it, by truncating and inserting.
+
+**Types.** Integers, decimals, timestamps (microseconds), dates, text, UUIDs, intervals have their like; UBIGINT becomes numeric(20,0), HUGEINT
+numeric(39,0), BLOB bytea; JSON, structs, lists and maps become jsonb, in which numbers stay exact. TIMESTAMP_NS and TIME WITH TIME ZONE are
+refused by lint. Text with NUL characters, and NaN inside a nested value, are refused by the server.
+
+**Partitions and indexes** are made when the table is created; partitions of later batches before the batch is written. Rows without a
+value of the column go to the partition \`<table>_rest\`.
+
+**Least privilege.** With \`create: never\` the user needs USAGE on the schema, INSERT (for \`merge\` SELECT and UPDATE too) on the table, SELECT and INSERT on
+\`_adflow_batches\`, and TEMPORARY on the database for \`merge\`.`,
+  options,
+  example: {
+    url: 'postgres://adflow@127.0.0.1:5432/ads',
+    table: 'events',
+    write: 'merge',
+    key: ['event_id'],
+    indexes: [{ columns: ['event_time'], type: 'brin' }],
+  },
+  async check(chosen, { path, columns }) {
+    return remarksOf(chosen, columns, path)
+  },
+  create: (chosen, env) => new PostgresLoader(chosen, env),
+})
