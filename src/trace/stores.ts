@@ -1,5 +1,7 @@
 /** The stores of a job, open for reading: their rows as relations of one engine session, each with the number of its batch. */
+
 import { existsSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import type { Logger } from 'pino'
 import { explainAttachError } from '../clients/duckdb/attach.ts'
 import type { Loader, StoreContents } from '../core/contracts.ts'
@@ -67,7 +69,7 @@ async function openStore(
   }: Omit<StoresOptions, 'only'> & { readonly pipeline: Pipeline; readonly attached: Set<string> },
 ): Promise<OpenStore> {
   const definition = await registry.get('loader', config.type)
-  const env = { id: config.id, job: job.name, baseDir: job.baseDir, log }
+  const env = { id: config.id, job: job.name, baseDir: job.baseDir, log, workDir: tmpdir() }
   for (const { file, as } of definition.access?.(config.options, env).attach ?? []) {
     if (attached.has(as)) continue
     if (!existsSync(file))
