@@ -91,7 +91,7 @@ const INTEGERS = ['smallint', 'integer', 'bigint']
 const TEXTS = /^(?:text|character varying.*|character.*|citext)$/
 
 /** true: a column of type `have` holds every value of `come` exactly. */
-export function takes(have: string, come: string): boolean {
+function takes(have: string, come: string): boolean {
   if (have === come || (TEXTS.test(have) && come === 'text')) return true
   if (have === 'double precision' && come === 'real') return true
   if ((have === 'json' && come === 'jsonb') || have === 'numeric') return have === 'json' || isNumber(come)
