@@ -96,7 +96,7 @@ function overview(rows: readonly TracedRow[]): string {
   )
 }
 
-function oneLine(text: string, width = WIDTH): string {
+export function oneLine(text: string, width = WIDTH): string {
   const line = text.replaceAll(/\s+/g, ' ')
   return line.length > width ? `${line.slice(0, width - 1)}…` : line
 }

@@ -68,7 +68,7 @@ export async function matchSets(
   return matches
 }
 
-function groupsOf(
+export function groupsOf(
   stage: Stage | undefined,
   columns: readonly TypedColumn[],
 ): { readonly keys: string; readonly on: string } | undefined {
