@@ -12,6 +12,7 @@ import type { CheckpointState, PlannedBatch } from './checkpoint-slot.ts'
 import type { Checkpoints } from './checkpoints.ts'
 import type { GroupSaver } from './group-saver.ts'
 import { forgetOtherMarks, markedNumbers, removeOrphanQuarantine } from './orphans.ts'
+import type { Outbox } from './outbox.ts'
 import type { StateDir } from './state-dir.ts'
 import type { Store } from './store.ts'
 import type { Workshop } from './workshop.ts'
@@ -25,6 +26,7 @@ export interface ResumeParts {
   readonly checkpoints: Checkpoints
   readonly saver: GroupSaver
   readonly workshop: Workshop
+  readonly outbox: Outbox | undefined
   warn(text: string): void
 }
 
@@ -37,7 +39,7 @@ export async function resume(parts: ResumeParts): Promise<void> {
     saver.state.extra?.[ASK_STORES] === true ||
     (checkpoints.fresh && workshop.pipeline.stateful && (await markedNumbers(workshop.session)).size > 0)
   if (doubtful) requireAnswers(stores)
-  const histories = await historiesOf(stores, workshop)
+  const histories = await historiesOf(parts)
   const remembered = new Set(histories.flatMap(({ records }) => records.map(({ token }) => token))).size
   if (checkpoints.fresh && remembered > 0)
     throw new AdflowError(
@@ -71,16 +73,22 @@ interface History {
   readonly records: readonly StoreRecord[]
 }
 
-async function historiesOf(stores: readonly Store[], { session, pipeline: { job } }: Workshop): Promise<History[]> {
+/** What stores have, and what they and the consumers will get of batches of the past. */
+async function historiesOf({ stores, outbox, workshop }: ResumeParts): Promise<History[]> {
+  const { job } = workshop.pipeline
+  const histories: History[] = []
+  for (const { down, loader, input, spool } of stores) {
+    if (down === undefined && loader.history !== undefined)
+      histories.push({ input, records: await loader.history(job.name, { engine: workshop.session }) })
+    histories.push({ input, records: spool.owed })
+  }
+  for (const file of outbox?.files ?? []) histories.push({ input: file.output, records: [file] })
   // Batches that came through a pipe or from a source that the job no longer has are no business of this run.
   const sources = new Set(job.extract.map(({ id }) => id))
-  const histories: History[] = []
-  for (const { down, loader, input } of stores) {
-    if (down !== undefined || loader.history === undefined) continue
-    const records = await loader.history(job.name, { engine: session })
-    histories.push({ input, records: records.filter(({ source }) => sources.has(source)) })
-  }
-  return histories
+  return histories.map(({ input, records }) => ({
+    input,
+    records: records.filter(({ source }) => sources.has(source)),
+  }))
 }
 
 /** Going on without the answer of a store could lose the records of a batch to its own marks, or load it there twice. */
@@ -98,7 +106,7 @@ function requireAnswers(stores: readonly Store[]): void {
 }
 
 async function forgetOrphans(
-  { state, stores, saver, workshop }: ResumeParts,
+  { state, saver, workshop }: ResumeParts,
   planned: readonly Omit<PlannedBatch, 'sequence' | 'clock'>[],
   histories: readonly History[],
 ): Promise<void> {
@@ -106,7 +114,6 @@ async function forgetOrphans(
   const { epoch } = saver.state
   const known = new Set<string>()
   for (const plan of planned) known.add(tokenOf({ job: job.name, source: plan.source, range: plan, epoch }))
-  for (const { spool } of stores) for (const { batch } of spool.owed) known.add(batch)
   for (const { input, records } of histories)
     for (const record of records) for (const token of batchTokens(job, input, record, epoch)) known.add(token)
   if (stateful) await forgetOtherMarks(workshop.session, known)

@@ -170,7 +170,7 @@ async function loadAndDistribute(options: RunOptions, parts: RunParts, outbox: O
   const { state, checkpoints, ledger, summary, workshop, warn } = parts
   const saver = new GroupSaver(checkpoints)
   const stores = await openStores(options, parts)
-  await resume({ state, stores, checkpoints, saver, workshop, warn })
+  await resume({ state, stores, checkpoints, saver, workshop, outbox, warn })
   for (const store of stores) await store.pay(workshop.session)
 
   const distribute = async () => {

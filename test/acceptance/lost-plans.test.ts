@@ -101,6 +101,23 @@ describe('the plan of a batch that is marked and in no store', () => {
 })
 
 describe('where plans may be lost', () => {
+  it('a batch that is only owed is paid once, though the file has grown', async () => {
+    job.put('job.yaml', `${ROWS_JOB}retry: { attempts: 1 }\n`)
+    job.put('data/a.ndjson', lines(0, 10))
+    expect(await job.summary()).toMatchObject({ exit: 0, passed: 10 })
+    const slots = readdirSync(job.state).filter((name) => name.startsWith('checkpoint.'))
+    const before = slots.map((name) => readFileSync(join(job.state, name)))
+    const mend = takeStoresDown()
+    append(`${lines(10, 15)}bad\n`)
+    expect(await job.summary()).toMatchObject({ exit: 69, stores: { archive: { owed: 5 }, warehouse: { owed: 5 } } })
+    for (const [index, name] of slots.entries()) writeFileSync(join(job.state, name), before[index] ?? '')
+    const older = slots.find((name) => join(job.state, name) !== newestSlot()) ?? ''
+    writeFileSync(join(job.state, older), 'garbage')
+    mend()
+    append(lines(15, 20))
+    await expectAll(await job.summary(), 20)
+  })
+
   it('nothing is read before every store has said what it has', async () => {
     const mend = await leaveMarks()
     writeFileSync(newestSlot(), 'garbage')
