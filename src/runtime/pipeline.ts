@@ -313,14 +313,15 @@ class Chain {
         columns: columns.map((column) => ({ ...column, from: [`${name}.${column.name}`] })),
       }
     } catch (error) {
+      const missing = /No files found that match/.test((error as Error).message)
+      const found = (error as Error).message.split('\n', 1)[0]?.replaceAll(place, original)
+      const hint = missing
+        ? 'its columns are needed before anything runs, for lint too: make the file first, or mend the path, which is relative to the job file'
+        : 'give a CSV, NDJSON or Parquet file; the path is relative to the job file'
       throw new AdflowError(
         'SQL_INVALID',
-        `cannot read the reference data ${basename(file)}: ${(error as Error).message.split('\n', 1)[0]?.replaceAll(place, original)}`,
-        {
-          cause: error,
-          hint: 'give a CSV, NDJSON or Parquet file; the path is relative to the job file',
-          details: { path: fileOf(step) },
-        },
+        `cannot read the reference data ${basename(file)}: ${missing ? `there is no file ${original}` : found}`,
+        { cause: error, hint, details: { path: fileOf(step) } },
       )
     }
   }

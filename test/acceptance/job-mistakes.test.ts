@@ -319,7 +319,7 @@ const MISTAKES: readonly Mistake[] = [
     from: 'path: names.csv',
     to: 'path: nmes.csv',
     at: 'nmes.csv',
-    message: /cannot read the reference data nmes\.csv/,
+    message: /cannot read the reference data nmes\.csv: there is no file \/.*nmes\.csv$/,
     suggestion: /relative to the job file/,
   },
   {
