@@ -261,7 +261,8 @@ export class Batches {
     else this.#damaged.delete(id)
     if (this.#budgets.active && how !== 'guarded') {
       await turn()
-      this.#budgets.charge(refined.counts)
+      // The records were charged when the store was to read them by itself.
+      this.#budgets.charge(how === 'looked at' ? { ...refined.counts, read: 0 } : refined.counts)
     }
     batch.turn.done()
     return refined

@@ -9,10 +9,13 @@ type Charge = readonly [at: number, read: number, rejected: number]
 
 const MEMORY = 'budget'
 
+/** What batches have used of a sliding budget is kept in so many parts of its time, however many batches there are. */
+const PARTS = 1000
+
 export class Budgets {
   readonly #budgets: readonly Budget[]
   readonly #warn: (text: string) => void
-  readonly #run: Charge[] = []
+  #run: Charge = [0, 0, 0]
   readonly #warned = new Set<Budget>()
   #charges: Charge[]
 
@@ -31,12 +34,19 @@ export class Budgets {
     if (!this.active) return
     const rejected = Object.values(quarantined).reduce((total, count) => total + count, 0)
     const now = Date.now()
-    const charge: Charge = [now, read, rejected]
-    this.#run.push(charge)
-    this.#charges.push(charge)
-    const longest = Math.max(0, ...this.#budgets.map(({ per }) => (per === 'run' ? 0 : per)))
-    this.#charges = this.#charges.filter(([at]) => at > now - longest)
+    this.#run = [now, this.#run[1] + read, this.#run[2] + rejected]
+    const times = this.#budgets.flatMap(({ per }) => (per === 'run' ? [] : [per]))
+    if (times.length > 0) this.#remember([now, read, rejected], Math.min(...times) / PARTS, Math.max(...times))
     for (const budget of this.#budgets) this.#check(budget, now)
+  }
+
+  #remember(charge: Charge, part: number, longest: number): void {
+    const [now, read, rejected] = charge
+    const last = this.#charges.at(-1)
+    if (last !== undefined && Math.floor(last[0] / part) === Math.floor(now / part))
+      this.#charges[this.#charges.length - 1] = [now, last[1] + read, last[2] + rejected]
+    else this.#charges.push(charge)
+    this.#charges = this.#charges.filter(([at]) => at > now - longest)
   }
 
   /** What later runs must know. */
@@ -46,7 +56,7 @@ export class Budgets {
 
   #check(budget: Budget, now: number): void {
     const { per } = budget
-    const charges = per === 'run' ? this.#run : this.#charges.filter(([at]) => at > now - per)
+    const charges = per === 'run' ? [this.#run] : this.#charges.filter(([at]) => at > now - per)
     const read = charges.reduce((total, [, count]) => total + count, 0)
     const rejected = charges.reduce((total, [, , count]) => total + count, 0)
     if (read < budget.minRows || rejected <= budget.ratio * read) return
