@@ -1,11 +1,11 @@
 /** What every command shares: state directory, logs, errors with exit codes, JSON output. */
-import { Command, Flags } from '@oclif/core'
+import { Command, Errors, Flags } from '@oclif/core'
 import type { Logger } from 'pino'
 import { AdflowError, ERROR_CODES, type ErrorCode } from '../core/errors.ts'
 import { findJob } from '../core/job/find.ts'
 import type { Job } from '../core/job/job.ts'
 import { loadJob } from '../core/job/load.ts'
-import { redact } from '../core/job/secrets.ts'
+import { redact, redactAll } from '../core/job/secrets.ts'
 import { loadRegistry, type Registry } from '../core/registry.ts'
 import { resolveStateDir } from '../runtime/state-dir.ts'
 import { createLog, LOG_LEVELS } from './log.ts'
@@ -89,14 +89,15 @@ export abstract class BaseCommand extends Command {
 
   protected override toErrorJson(error: unknown): ErrorJson {
     const known = error instanceof AdflowError ? error : undefined
-    const code = known?.code ?? 'USAGE'
+    // What oclif refuses is a mistake of whoever typed it; anything else that nobody has foreseen is a defect.
+    const code = known?.code ?? (error instanceof Errors.CLIError ? 'USAGE' : 'UNEXPECTED')
     return {
       schema_version: 1,
       error: {
         code,
         message: redact(error instanceof Error ? error.message : String(error)),
         ...(known?.hint === undefined ? {} : { hint: redact(known.hint) }),
-        ...(known?.details === undefined ? {} : { details: known.details }),
+        ...(known?.details === undefined ? {} : { details: redactAll(known.details) }),
       },
     }
   }

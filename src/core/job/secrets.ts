@@ -20,6 +20,14 @@ export function registerSecret(value: string): void {
   longestFirst = [...secrets].sort((a, b) => b.length - a.length)
 }
 
+/** The same for every text inside a value. */
+export function redactAll(value: unknown): unknown {
+  if (typeof value === 'string') return redact(value)
+  if (Array.isArray(value)) return value.map(redactAll)
+  if (typeof value !== 'object' || value === null) return value
+  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, redactAll(inner)]))
+}
+
 /** The text with every registered secret replaced by `***`. */
 export function redact(text: string): string {
   let clean = text
