@@ -9,7 +9,7 @@ import { AdflowError } from '../core/errors.ts'
 import type { Job } from '../core/job/job.ts'
 import type { Registry } from '../core/registry.ts'
 import { Engine, type Session } from '../engine/session.ts'
-import { ident, list } from '../engine/sql-text.ts'
+import { ident, list, literal } from '../engine/sql-text.ts'
 import { ledgerRaises, ledgerViews } from '../lineage/ledger-sql.ts'
 import { ledgerDamaged, ledgerSegments, verifyLedger } from '../lineage/ledger-verify.ts'
 import { type StateDir, stateDirOf } from './state-dir.ts'
@@ -25,8 +25,22 @@ export interface Browser {
   close(): void
 }
 
-const QUARANTINE_COLUMNS =
-  "{token: 'VARCHAR', source: 'VARCHAR', lane: 'VARCHAR', origin: 'VARCHAR', 'at': 'TIMESTAMP', byte_from: 'BIGINT', byte_to: 'BIGINT', line: 'BIGINT', rule: 'VARCHAR', field: 'VARCHAR', reason: 'VARCHAR', failures: 'STRUCT(rule VARCHAR, field VARCHAR, reason VARCHAR)[]', raw: 'VARCHAR', raw_base64: 'VARCHAR'}"
+const QUARANTINE_COLUMNS: Readonly<Record<string, string>> = {
+  token: 'VARCHAR',
+  source: 'VARCHAR',
+  lane: 'VARCHAR',
+  origin: 'VARCHAR',
+  at: 'TIMESTAMP',
+  byte_from: 'BIGINT',
+  byte_to: 'BIGINT',
+  line: 'BIGINT',
+  rule: 'VARCHAR',
+  field: 'VARCHAR',
+  reason: 'VARCHAR',
+  failures: 'STRUCT(rule VARCHAR, field VARCHAR, reason VARCHAR)[]',
+  raw: 'VARCHAR',
+  raw_base64: 'VARCHAR',
+}
 
 export interface BrowserOptions {
   /** false leaves the warehouses closed: a running job holds them. */
@@ -94,9 +108,12 @@ async function quarantineSelect({ quarantine }: StateDir, maxRecordBytes: number
     ? (await readdir(quarantine)).filter((name) => name.endsWith('.ndjson') && !name.startsWith('.'))
     : []
   if (names.length === 0)
-    return 'SELECT NULL::VARCHAR AS token, NULL::VARCHAR AS source, NULL::VARCHAR AS lane, NULL::VARCHAR AS origin, NULL::TIMESTAMP AS "at", NULL::BIGINT AS byte_from, NULL::BIGINT AS byte_to, NULL::BIGINT AS line, NULL::VARCHAR AS rule, NULL::VARCHAR AS field, NULL::VARCHAR AS reason, NULL::VARCHAR AS raw, NULL::VARCHAR AS raw_base64 WHERE false'
+    return `SELECT ${Object.entries(QUARANTINE_COLUMNS)
+      .map(([name, type]) => `NULL::${type} AS ${ident(name)}`)
+      .join(', ')} WHERE false`
+  const columns = Object.entries(QUARANTINE_COLUMNS).map(([name, type]) => `${literal(name)}: ${literal(type)}`)
   const files = list(names.map((name) => join(quarantine, name)))
-  return `SELECT * FROM read_json(${files}, format = 'newline_delimited', columns = ${QUARANTINE_COLUMNS}, maximum_object_size = ${2 * maxRecordBytes + 1_000_000})`
+  return `SELECT * FROM read_json(${files}, format = 'newline_delimited', columns = {${columns.join(', ')}}, maximum_object_size = ${2 * maxRecordBytes + 1_000_000})`
 }
 
 async function attachStores(job: Job, registry: Registry, log: Logger, session: Session) {
@@ -105,7 +122,14 @@ async function attachStores(job: Job, registry: Registry, log: Logger, session: 
   for (const config of job.load) {
     const definition = await registry.get('loader', config.type)
     const env = { id: config.id, job: job.name, baseDir: job.baseDir, log }
-    const access: EngineAccess = definition.access?.(config.options, env) ?? {}
+    let access: EngineAccess
+    try {
+      access = definition.access?.(config.options, env) ?? {}
+    } catch (error) {
+      if (!(error instanceof AdflowError)) throw error
+      closed[config.id] = error.message
+      continue
+    }
     for (const { file } of access.attach ?? []) {
       if (!existsSync(file)) {
         closed[config.id] = `${file} does not exist yet: the job has not loaded anything`
