@@ -43,7 +43,7 @@ export class Evolution {
       expectDamage: false,
     })
     if (fields.length === 0) return
-    const types = await inferTypes(chunk, fields, session)
+    const types = await inferTypes(chunk, fields, session, this.pipeline.plan.maxRecordBytes)
     await saver.update((draft) => {
       draft.evolved = { ...draft.evolved, ...types }
     })
@@ -65,7 +65,12 @@ export class Evolution {
   }
 }
 
-async function inferTypes(chunk: Chunk, fields: readonly string[], session: Session): Promise<Record<string, string>> {
+async function inferTypes(
+  chunk: Chunk,
+  fields: readonly string[],
+  session: Session,
+  maxRecordBytes: number,
+): Promise<Record<string, string>> {
   if (chunk.format.type === 'csv') return Object.fromEntries(fields.map((field) => [field, 'VARCHAR']))
   if (chunk.format.type === 'parquet') {
     const columns = await session.describe(`SELECT * FROM read_parquet(${literal(chunk.file)})`)
@@ -74,7 +79,7 @@ async function inferTypes(chunk: Chunk, fields: readonly string[], session: Sess
     )
   }
   const rows = await session.rows(
-    `SELECT k, list(DISTINCT t) AS types FROM (SELECT k, json_type(json -> k) AS t FROM (SELECT json, unnest(json_keys(json)) AS k FROM read_ndjson_objects(${literal(chunk.file)}, ignore_errors = true)) WHERE k IN (${fields.map(literal).join(', ')})) GROUP BY k`,
+    `SELECT k, list(DISTINCT t) AS types FROM (SELECT k, json_type(json -> k) AS t FROM (SELECT json, unnest(json_keys(json)) AS k FROM read_ndjson_objects(${literal(chunk.file)}, ignore_errors = true, maximum_object_size = ${maxRecordBytes})) WHERE k IN (${fields.map(literal).join(', ')})) GROUP BY k`,
   )
   return Object.fromEntries(rows.map((row) => [String(row['k']), engineType((row['types'] ?? []) as string[])]))
 }

@@ -589,3 +589,29 @@ describe('several bad files beside good ones', () => {
     expect(await loadedRows()).toBe(5)
   })
 })
+
+describe('an error budget', () => {
+  it('counts each record once, also where the store was to read the batch by itself', async () => {
+    const budget = 'validate:\n  - { budget: { ratio: 0.06 } }\nload:'
+    job.put('job.yaml', ROWS_JOB.replace('load:', budget).replace(/ {2}warehouse.*\n/, ''))
+    job.put('data/a.ndjson', `${lines(0, 90)}${'bad\n'.repeat(10)}`)
+    const summary = await job.summary()
+    expect(summary).toMatchObject({ exit: 65, passed: 0, error: { code: 'DATA_REJECTED' } })
+    expect(summary.error?.message).toContain('10 of 100 records of this run were rejected')
+  })
+})
+
+describe('a query', () => {
+  it('asks the quarantine although a store cannot be opened, and also where it is empty', async () => {
+    job.put('deep', 'a file')
+    job.put('job.yaml', ROWS_JOB.replace('warehouse.duckdb', 'deep/warehouse.duckdb'))
+    const asked = await job.command([
+      'query',
+      'select count(failures) as n from quarantine',
+      '--job',
+      job.file,
+      '--json',
+    ])
+    expect(asked.json(), asked.stderr).toMatchObject({ rows: [{ n: '0' }] })
+  })
+})

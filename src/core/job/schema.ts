@@ -216,7 +216,10 @@ export type RuleKind = keyof typeof ruleKinds
 const resources = z.strictObject({
   memory_limit: byteSize.prefault('512MB').describe('Memory of the engine; what does not fit is spilled to disk.'),
   threads: z.int().min(1).max(1024).optional().describe('Threads of the engine. Default: the number of cores.'),
-  chunk: byteSize.prefault('64MB').describe('Target size of a chunk.'),
+  chunk: byteSize
+    .prefault('64MB')
+    .refine((bytes) => bytes >= 1000 && bytes <= 2_000_000_000, 'a chunk has 1kB to 2GB')
+    .describe('Target size of a chunk, 1kB to 2GB.'),
   parallel: z.int().min(1).max(256).default(4).describe('Lanes that are read at the same time.'),
   in_flight: z.int().min(1).max(64).default(2).describe('Batches that are under way at the same time.'),
   max_record: byteSize.prefault('16MB').describe('Largest record; larger ones are quarantined by reference.'),

@@ -457,6 +457,8 @@ describe('a mistake', () => {
       '`per`: expected `run` or a duration with its unit, such as `1h`',
     ],
     ['size without unit', { x: 'resources: { chunk: ▸64 }' }, /`chunk`: expected a size with its unit/],
+    ['a chunk of nothing', { x: 'resources: { chunk: ▸0B }' }, /`chunk`: a chunk has 1kB to 2GB/],
+    ['a chunk beyond the index of records', { x: 'resources: { chunk: ▸5GB }' }, /`chunk`: a chunk has 1kB to 2GB/],
     [
       'test of an unknown source',
       { tests: 'tests:\n  - { name: t, given: { ▸asd: [] }, expect: {} }' },
