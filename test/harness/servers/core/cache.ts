@@ -17,7 +17,7 @@ function cacheFolder(): string {
 export async function cached(entry: string, install: (folder: string) => Promise<void>): Promise<string> {
   const place = join(cacheFolder(), entry)
   if (existsSync(place)) return place
-  return holding(`install-${entry}`, async () => {
+  return holding(place, async () => {
     if (existsSync(place)) return place // by another process, while we waited
     const partial = `${place}.partial`
     await rm(partial, { recursive: true, force: true })

@@ -3,7 +3,7 @@
  * behind is removed by the next one.
  */
 import { execFileSync } from 'node:child_process'
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { isAlive } from './pids.ts'
@@ -56,12 +56,18 @@ export function unmountBeneath(path: string): void {
   for (const point of mounted.reverse()) execFileSync('umount', ['--lazy', point])
 }
 
+/** Of this user: those of others are theirs. */
 function removeLeftBehind(): void {
   for (const name of readdirSync(tmpdir())) {
     const pid = name.startsWith(PREFIX) ? Number.parseInt(name.slice(PREFIX.length), 10) : Number.NaN
     if (Number.isNaN(pid) || isAlive(pid)) continue
     const path = join(tmpdir(), name)
-    if (process.platform === 'linux') unmountBeneath(path)
-    rmSync(path, { recursive: true, force: true })
+    try {
+      if (statSync(path).uid !== process.getuid?.()) continue
+      if (process.platform === 'linux') unmountBeneath(path)
+      rmSync(path, { recursive: true, force: true })
+    } catch {
+      // Another run is removing it too, or cannot yet: it costs some disk, and is tried again next time.
+    }
   }
 }
