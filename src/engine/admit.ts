@@ -167,7 +167,10 @@ async function sourceOf(
 /** Ordinals of the records that the reader refuses, found by the reader itself in one pass. */
 async function damaged(chunk: Chunk, { session, plan }: AdmitContext, thorough: boolean): Promise<number[]> {
   if (chunk.format.type === 'ndjson') {
-    const rows = await session.rows(damagedJsonSql(plan, chunk.file, thorough))
+    // A table numbers its rows while several threads fill it; row_number() would leave all of the work to one.
+    await session.run(`CREATE OR REPLACE TEMP TABLE damage AS ${damagedJsonSql(plan, chunk.file, thorough)}`)
+    const rows = await session.rows('SELECT rowid::INTEGER AS ord FROM damage WHERE bad ORDER BY 1')
+    await session.run('DROP TABLE damage')
     return rows.map((row) => Number(row['ord']))
   }
   if (chunk.format.type !== 'csv') return []

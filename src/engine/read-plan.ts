@@ -232,8 +232,8 @@ export function jsonSource(plan: ReadPlan, file: string): RawSource {
   }
 }
 
-/** Ordinals of lines that the JSON reader cannot take: not JSON, not an object, another shape. `thorough` also finds doubled
- *  keys, at three times the cost: asked for only when the cheaper search has not found all. */
+/** SELECT, per line in order, of `bad`: the JSON reader cannot take it, because it is not JSON, not an object, or has another
+ *  shape. `thorough` also finds doubled keys, at three times the cost: asked for only when the cheaper search has not found all. */
 export function damagedJsonSql(plan: ReadPlan, file: string, thorough: boolean): string {
   const shapes = plan.columns
     .filter((column) => isNested(column.type) || pathOf(column).length > 1)
@@ -247,7 +247,7 @@ export function damagedJsonSql(plan: ReadPlan, file: string, thorough: boolean):
     const keys = `list_filter(json_keys(json), lambda k: k IN (${rootKeys(plan).map(literal).join(', ')}))`
     bad.push(`len(${keys}) <> len(list_distinct(${keys}))`)
   }
-  return `SELECT ord FROM (SELECT row_number() OVER () - 1 AS ord, json FROM read_ndjson_objects(${literal(file)}, ignore_errors = true, maximum_object_size = ${plan.maxRecordBytes})) WHERE ${bad.join(' OR ')} ORDER BY ord`
+  return `SELECT ${bad.join(' OR ')} AS bad FROM read_ndjson_objects(${literal(file)}, ignore_errors = true, maximum_object_size = ${plan.maxRecordBytes})`
 }
 
 /** Ordinals of lines with fields that the contract does not name, and these fields. */

@@ -31,11 +31,18 @@ export async function copyWithout(file: string, left: readonly Span[], target: s
   try {
     source = await open(file, 'r')
     copy = await open(target, 'w')
-    const { size } = await source.stat()
-    let at = 0
-    for (const span of [...left, { start: size, end: size }]) {
-      await copyRange(source, copy, at, span.start)
-      at = await pastLineEnd(source, span.end)
+    const buffer = Buffer.allocUnsafe(PIECE_BYTES)
+    let next = 0
+    for (let at = 0; ; ) {
+      let { bytesRead: length } = await source.read(buffer, 0, buffer.length, at)
+      if (length === 0) break
+      // The two bytes of a line end must be seen together.
+      if (length > 1 && buffer[length - 1] === RETURN) length -= 1
+      const { kept, done } = closeGaps(buffer.subarray(0, length), at, left, next)
+      next = done
+      for (let written = 0; written < kept; )
+        written += (await copy.write(buffer, written, kept - written)).bytesWritten
+      at += length
     }
   } catch (error) {
     throw localIoError(error, `copy ${file} to ${target}`)
@@ -45,25 +52,30 @@ export async function copyWithout(file: string, left: readonly Span[], target: s
   }
 }
 
-const piece = () => Buffer.allocUnsafe(PIECE_BYTES)
-
-async function copyRange(source: FileHandle, copy: FileHandle, from: number, to: number): Promise<void> {
-  const buffer = piece()
-  for (let at = from; at < to; ) {
-    const { bytesRead } = await source.read(buffer, 0, Math.min(buffer.length, to - at), at)
-    if (bytesRead === 0) return
-    for (let written = 0; written < bytesRead; )
-      written += (await copy.write(buffer, written, bytesRead - written)).bytesWritten
-    at += bytesRead
+/** Moves together what is kept of a piece that begins at `at`; `done`: spans that end, line end included, in it or before. */
+function closeGaps(piece: Buffer, at: number, left: readonly Span[], next: number): { kept: number; done: number } {
+  let kept = 0
+  let from = 0
+  let done = next
+  const keep = (to: number): void => {
+    if (kept < from) piece.copyWithin(kept, from, to)
+    kept += to - from
   }
+  for (let span = left[done]; span !== undefined && span.start < at + piece.length; span = left[done]) {
+    keep(Math.max(span.start - at, from))
+    from = Math.min(span.end - at, piece.length)
+    if (from === piece.length) return { kept, done } // the span, or its line end, goes on in the next piece
+    from += lineEndAt(piece, from)
+    done += 1
+  }
+  keep(piece.length)
+  return { kept, done }
 }
 
 /** The line end belongs to the record. */
-async function pastLineEnd(source: FileHandle, at: number): Promise<number> {
-  const two = Buffer.alloc(2)
-  const { bytesRead } = await source.read(two, 0, 2, at)
-  if (bytesRead > 0 && two[0] === NEWLINE) return at + 1
-  return bytesRead > 1 && two[0] === RETURN && two[1] === NEWLINE ? at + 2 : at
+function lineEndAt(bytes: Buffer, at: number): number {
+  if (bytes[at] === NEWLINE) return 1
+  return bytes[at] === RETURN && bytes[at + 1] === NEWLINE ? 2 : 0
 }
 
 async function sourceOf(file: string): Promise<ByteSource> {

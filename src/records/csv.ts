@@ -68,6 +68,7 @@ export function csvSplitter(dialect: CsvDialect): Splitter {
     },
     dropsBlank: true,
     dropsReturns: true,
+    multiline: true,
     blank: isBlank,
     whole: () => false,
     broken(bytes, from, to) {

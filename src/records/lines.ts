@@ -34,6 +34,7 @@ export const lines: Splitter = {
   },
   dropsBlank: false,
   dropsReturns: false,
+  multiline: false,
   blank: isBlank,
   whole(bytes, from, to) {
     const end = trimLineEnd(bytes, from, to)

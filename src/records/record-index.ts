@@ -4,7 +4,7 @@
  */
 import { type FileHandle, open } from 'node:fs/promises'
 import { localIoError } from '../core/errors.ts'
-import { countLines, type Splitter, trimLineEnd } from './splitter.ts'
+import { countLines, NEWLINE, type Splitter, trimLineEnd } from './splitter.ts'
 import { PIECE_BYTES, Window } from './window.ts'
 
 /** Bytes up to this may begin a blank line: space and all control characters. */
@@ -67,18 +67,32 @@ export class RecordIndex {
     const handle = await openFile(this.#file)
     try {
       const found: Buffer[] = []
-      for (const ordinal of ordinals) {
-        const { start, end } = this.span(ordinal)
-        const record = Buffer.allocUnsafe(end - start)
-        const { bytesRead } = await handle.read(record, 0, record.length, start)
-        found.push(bytesRead === record.length ? record : record.subarray(0, bytesRead))
-      }
+      while (found.length < ordinals.length) found.push(...(await this.#together(handle, ordinals, found.length)))
       return found
     } catch (error) {
       throw localIoError(error, `read ${this.#file}`)
     } finally {
       await handle.close()
     }
+  }
+
+  /** One read for all records from `first` on that lie close together: a read for each costs more than the bytes between. */
+  async #together(handle: FileHandle, ordinals: readonly number[], first: number): Promise<Buffer[]> {
+    const { start, end } = this.span(ordinals[first] as number)
+    let stop = end
+    let count = 1
+    for (; first + count < ordinals.length; count += 1) {
+      const next = this.span(ordinals[first + count] as number)
+      if (next.end - start > PIECE_BYTES) break
+      stop = next.end
+    }
+    const piece = Buffer.allocUnsafe(stop - start)
+    const { bytesRead } = await handle.read(piece, 0, piece.length, start)
+    return ordinals.slice(first, first + count).map((ordinal) => {
+      const span = this.span(ordinal)
+      // A copy: a view would hold the whole piece for as long as the record is held.
+      return Buffer.from(piece.subarray(Math.min(span.start - start, bytesRead), Math.min(span.end - start, bytesRead)))
+    })
   }
 
   async #fill(window: Window, splitter: Splitter): Promise<void> {
@@ -98,7 +112,9 @@ export class RecordIndex {
         this.#add(window.position, window.position + stop - window.start, lineEnds)
       else if (stop === window.start && !splitter.blank(window.bytes, window.start, stop))
         this.#add(window.position, window.position, lineEnds)
-      lineEnds += countLines(window.bytes, window.start, end)
+      lineEnds += splitter.multiline
+        ? countLines(window.bytes, window.start, end)
+        : Number(window.bytes[end - 1] === NEWLINE)
       window.consume(end - window.start)
     }
   }

@@ -28,6 +28,8 @@ export interface Splitter {
   /** Carriage returns before line ends stay out of the chunk file: the engine guesses the line end by the first one that it
    *  sees, inside quotes too, and refuses a file with another. */
   readonly dropsReturns: boolean
+  /** A record may hold line ends. */
+  readonly multiline: boolean
   /** The record (without its line end) does not count. */
   blank(bytes: Buffer, from: number, to: number): boolean
   /** The last record of a source, which has no line end, is whole beyond doubt: no writer can be in the middle of it. */
