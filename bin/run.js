@@ -11,5 +11,7 @@ process.stdout.on('error', (error) => {
   if (error.code === 'EPIPE') process.exit(process.exitCode ?? 141)
   throw error
 })
+const { keepCompiled } = await import('./compile-cache.js')
+keepCompiled()
 const { execute } = await import('@oclif/core')
 await execute({ dir: import.meta.url })

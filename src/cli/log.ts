@@ -1,7 +1,10 @@
 /** Logs go to stderr: text for people, JSON lines for collectors. Secrets are redacted in every line. */
+import { createRequire } from 'node:module'
 import { type DestinationStream, type Logger, pino, stdTimeFunctions } from 'pino'
-import { build } from 'pino-pretty'
+import type { PrettyStream } from 'pino-pretty'
 import { redact } from '../core/job/secrets.ts'
+
+const require = createRequire(import.meta.url)
 
 export const LOG_LEVELS = ['debug', 'info', 'warn', 'error', 'silent'] as const
 
@@ -13,8 +16,10 @@ export interface LogOptions {
 export function createLog({ level, format }: LogOptions): Logger {
   const raw: DestinationStream = { write: (line) => void process.stderr.write(redact(line)) }
   const colorize = process.stderr.isTTY === true && process.env['NO_COLOR'] === undefined
-  const text = () => {
-    const pretty = build({
+  let pretty: PrettyStream | undefined
+  // Loaded with the first line: most runs log none, and it is a good part of what the CLI loads.
+  const build = () =>
+    (require('pino-pretty') as typeof import('pino-pretty')).build({
       colorize,
       destination: 2,
       sync: true,
@@ -22,7 +27,11 @@ export function createLog({ level, format }: LogOptions): Logger {
       ignore: 'pid,hostname',
       hideObject: level !== 'debug',
     })
-    return { write: (line: string) => void pretty.write(redact(line)) }
+  const text: DestinationStream = {
+    write: (line) => {
+      pretty ??= build()
+      pretty.write(redact(line))
+    },
   }
   return pino(
     {
@@ -32,6 +41,6 @@ export function createLog({ level, format }: LogOptions): Logger {
       timestamp: stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
     },
-    format === 'json' ? raw : text(),
+    format === 'json' ? raw : text,
   )
 }

@@ -1,5 +1,4 @@
 /** A progress bar on a terminal, nothing anywhere else. */
-import { Presets, SingleBar } from 'cli-progress'
 import type { RunObserver } from '../runtime/run.ts'
 import type { RunSummary } from '../runtime/summary.ts'
 import { bytes, integer } from './table.ts'
@@ -8,8 +7,10 @@ export interface Progress extends RunObserver {
   stop(): void
 }
 
-export function runProgress(enabled: boolean): Progress {
+/** What draws the bar is loaded only where there is one. */
+export async function runProgress(enabled: boolean): Promise<Progress> {
   if (!enabled || process.stderr.isTTY !== true) return { stop: () => undefined }
+  const { Presets, SingleBar } = await import('cli-progress')
   const bar = new SingleBar(
     {
       format: '{bar} {percentage}% │ {done} of {size} │ {rate}/s │ {rows} rows │ ETA {eta_formatted}',

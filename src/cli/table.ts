@@ -1,5 +1,9 @@
 /** Tables for people: right-aligned numbers, no colour unless the terminal has it. */
-import Table from 'cli-table3'
+import { createRequire } from 'node:module'
+import type * as CliTable from 'cli-table3'
+
+/** Loaded with the first table: most of what imports this file only writes numbers. */
+const require = createRequire(import.meta.url)
 
 export interface TableColumn {
   readonly name: string
@@ -7,6 +11,7 @@ export interface TableColumn {
 }
 
 export function table(columns: readonly TableColumn[], rows: readonly (readonly (string | number)[])[]): string {
+  const Table = require('cli-table3') as typeof CliTable.default
   const made = new Table({
     head: columns.map(({ name }) => name),
     colAligns: columns.map(({ align }) => align ?? 'left'),

@@ -3,7 +3,6 @@ import { BaseCommand, errorText } from '../cli/base-command.ts'
 import { parseModified } from '../cli/modified.ts'
 import { runProgress } from '../cli/progress.ts'
 import { catchSignals } from '../cli/signals.ts'
-import { summaryText } from '../cli/summary-text.ts'
 import { AdflowError, EXIT } from '../core/errors.ts'
 import { distribution } from '../distribute/distributor.ts'
 import { runJob } from '../runtime/run.ts'
@@ -62,7 +61,7 @@ way and saves the checkpoint; the second ends at once (exit 75).`
         ...(flags['state-dir'] === undefined ? [] : ['--state-dir', flags['state-dir']]),
         ...(this.jsonEnabled() ? ['--json'] : []),
       ])
-    const progress = runProgress(!flags.quiet && !this.jsonEnabled())
+    const progress = await runProgress(!flags.quiet && !this.jsonEnabled())
     const signals = catchSignals((error) => void this.catch(error))
     const summary = await runJob({
       job,
@@ -84,7 +83,7 @@ way and saves the checkpoint; the second ends at once (exit 75).`
       summary.exit = EXIT.warnings
     if (signals.exit !== undefined && summary.exit === EXIT.done) summary.exit = signals.exit
     process.exitCode = summary.exit
-    if (!flags.quiet) this.log(summaryText(summary))
+    if (!flags.quiet && !this.jsonEnabled()) this.log((await import('../cli/summary-text.ts')).summaryText(summary))
     if (summary.error !== undefined && !this.jsonEnabled()) {
       const { code, message, hint } = summary.error
       process.stderr.write(`${errorText(new AdflowError(code, message, hint === undefined ? {} : { hint }))}\n`)

@@ -43,6 +43,19 @@ const MULTIPLYING = new Set(['unnest', 'unlist', 'generate_subscripts'])
 
 export async function createAnalysis(session: Session): Promise<Analysis> {
   await session.run(`CREATE OR REPLACE TEMP MACRO ${CLOCK}() AS TIMESTAMPTZ '2000-01-01 00:00:00+00'`)
+  functions ??= await readFunctions(session)
+  return new EngineAnalysis(session, functions.aggregates, functions.unrepeatable)
+}
+
+interface Functions {
+  readonly aggregates: ReadonlySet<string>
+  readonly unrepeatable: ReadonlySet<string>
+}
+
+/** The same in every session: extensions are not loaded, and a job makes no functions. */
+let functions: Functions | undefined
+
+async function readFunctions(session: Session): Promise<Functions> {
   const rows = await session.rows(
     `SELECT DISTINCT lower(function_name) AS name, function_type AS kind, coalesce(stability, '') AS stability
      FROM duckdb_functions() WHERE function_type IN ('scalar', 'aggregate', 'macro')`,
@@ -56,7 +69,7 @@ export async function createAnalysis(session: Session): Promise<Analysis> {
   }
   unrepeatable.delete(CLOCK)
   unrepeatable.add('age/1')
-  return new EngineAnalysis(session, aggregates, unrepeatable)
+  return { aggregates, unrepeatable }
 }
 
 class EngineAnalysis implements Analysis {

@@ -50,6 +50,15 @@ const KINDS = new Map<DuckDBTypeId, TypeKind>([
 
 /** @throws AdflowError ENGINE_FAILED when the engine does not know the type. */
 export async function resolveType(session: Session, text: string): Promise<TypeTree> {
+  const tree = known.get(text) ?? (await askType(session, text))
+  known.set(text, tree)
+  return tree
+}
+
+/** Types mean the same in every session: neither a job nor a source can make one. */
+const known = new Map<string, TypeTree>()
+
+async function askType(session: Session, text: string): Promise<TypeTree> {
   const tree = treeOf(await session.typeOf(`NULL::${text}`))
   // The name by which the engine describes tables: it quotes fewer names than the type prints.
   const [described] = await session.describe(`SELECT NULL::${text} AS v`)
