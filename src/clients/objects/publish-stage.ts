@@ -6,6 +6,7 @@ import { AdflowError, localIoError } from '../../core/errors.ts'
 import { exactItems, looksAtRows, type TypedColumn } from '../../engine/exact.ts'
 import { readSeveralTimes } from '../../engine/materialise.ts'
 import { ident, literal } from '../../engine/sql-text.ts'
+import { following } from './follow-file.ts'
 import type { StagedFile } from './publish.ts'
 import { partitionFolder } from './publish-partition.ts'
 
@@ -54,8 +55,9 @@ export async function stageBatch(batch: LoadBatch, options: StageOptions): Promi
     )
   if (!looksAtRows(columns, format))
     return stageOne(batch, '', await exactItems(batch.engine, batch.relation, columns, format), options)
+  const { encode } = batch
   return readSeveralTimes(batch.engine, batch.relation, async (relation) =>
-    stageOne({ ...batch, relation }, '', await exactItems(batch.engine, relation, columns, format), options),
+    stageOne({ encode, relation }, '', await exactItems(batch.engine, relation, columns, format), options),
   )
 }
 
@@ -79,19 +81,21 @@ async function describeBatch({ engine, relation }: LoadBatch): Promise<readonly 
 }
 
 async function stageOne(
-  batch: LoadBatch,
+  batch: Pick<LoadBatch, 'encode' | 'relation'>,
   folder: string,
   items: readonly string[] | undefined,
   { compression, ending, format, name, temporary }: StageOptions,
 ): Promise<Staged> {
   const file = join(temporary, `0.${UNFINISHED}`)
-  const rows = await batch.encode(format, {
-    file,
-    ...(compression === undefined ? {} : { compression }),
-    // Not `{batch}`, which is the relation as it came: it may stand in a table by now.
-    select: `SELECT ${items?.join(', ') ?? '*'} FROM ${batch.relation} AS batch`,
-  })
-  return { rows, files: rows === 0 ? [] : [{ temporary: file, path: `${folder}${name}${ending}`, rows }] }
+  const { result: rows, digest } = await following(file, () =>
+    batch.encode(format, {
+      file,
+      ...(compression === undefined ? {} : { compression }),
+      // Not `{batch}`, which is the relation as it came: it may stand in a table by now.
+      select: `SELECT ${items?.join(', ') ?? '*'} FROM ${batch.relation} AS batch`,
+    }),
+  )
+  return { rows, files: rows === 0 ? [] : [{ temporary: file, path: `${folder}${name}${ending}`, rows, digest }] }
 }
 
 /** The batch with the values of each row as text, NULL included, and their hash, by which COPY takes the rows apart. */

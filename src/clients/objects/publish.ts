@@ -10,6 +10,7 @@ import { dirname, join } from 'node:path'
 import pLimit from 'p-limit'
 import { publish, removeDurably, syncDirectory, writeDurably } from '../../core/durable.ts'
 import { localIoError } from '../../core/errors.ts'
+import type { FileDigest } from './follow-file.ts'
 import {
   intentFile,
   type Manifest,
@@ -28,6 +29,8 @@ export interface StagedFile {
   /** Final name, relative to the folder. */
   readonly path: string
   readonly rows?: number
+  /** Of all its bytes, where they were read while they were written. */
+  readonly digest?: FileDigest
 }
 
 /** Resolved = durable. The batch has no manifest yet. */
@@ -73,7 +76,8 @@ export async function forgetIntent(place: PublishPlace, token: string): Promise<
   })
 }
 
-async function describe({ temporary, path, rows }: StagedFile): Promise<PublishedFile> {
+async function describe({ temporary, path, rows, digest }: StagedFile): Promise<PublishedFile> {
+  if (digest !== undefined) return { path, ...(rows === undefined ? {} : { rows }), ...digest }
   try {
     const sha256 = createHash('sha256')
     for await (const bytes of createReadStream(temporary, { highWaterMark: HASH_BUFFER_BYTES })) sha256.update(bytes)
