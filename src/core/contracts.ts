@@ -77,6 +77,9 @@ export interface Chunk {
   stored?(ordinals: readonly number[]): Promise<Buffer[]>
   /** Byte ranges of records in `file`, without their line end, where the extractor knows them already. */
   spans?(ordinals: readonly number[]): Promise<readonly { readonly start: number; readonly end: number }[]>
+  /** Set where a source is handed over whole (ReadContext.wholeBytes), to be counted while the engine reads it. Until this
+   *  resolves `records` and `digest` throw, and `mark` is good for a plan only. false: the source must be cut after all. */
+  counted?(): Promise<boolean>
   /** Called after the engine has read `file` and before anything is loaded: throws SOURCE_CHANGED where the bytes of a file
    *  that is read in place may have changed meanwhile. */
   verify?(): Promise<void>
@@ -107,6 +110,8 @@ export interface ReadContext {
   readonly modified?: { readonly from?: number; readonly to?: number }
   /** Target size of a chunk. */
   readonly chunkBytes: number
+  /** A source of so many bytes that can be read where it is may be one chunk, uncounted; asked when it comes up. */
+  wholeBytes?(): number
   /** Hard limit of one record. */
   readonly maxRecordBytes: number
   /** Lanes that may be read at the same time. */
@@ -253,8 +258,8 @@ export interface Loader {
   readonly replay: ReplayGuarantee
   /** `lane`: batches must arrive in order. `none`: any order, several at once. */
   readonly order: 'lane' | 'none'
-  /** true: write() takes all rows through one encode() before anything of the batch becomes visible. The runtime then
-   *  streams clean batches straight from their bytes, and encode() rejects when a row is missing. */
+  /** true: write() takes all rows through one encode() before anything of the batch becomes visible, and reads its `digest` only
+   *  after that, or when the token is there. Clean batches are then streamed: encode() rejects when a row is missing. */
   readonly streams?: boolean
   dataset(): Dataset
   /** Once per run, before the first write: connect, create or evolve the target. Throws retryable AdflowError when down. */

@@ -99,7 +99,8 @@ modified for \`settle\`.
 A compressed file cannot be entered in the middle: going on inside it decompresses everything before the position once
 more. A file that was read to its end and did not change is not opened.
 
-A whole NDJSON file of up to one and a half chunks, once it has settled, and every Parquet file are read where they are: by a
+A whole NDJSON file of up to one and a half chunks, once it has settled, and every Parquet file are read where they are; where all
+records are streamed into one store, NDJSON files of up to \`resources.whole_file\` are too. They are read by a
 second name (hard link) in the chunk folder, or, where that is on another file system, by their own. They are copied only where
 neither can be: a link that leads out of the folders of \`path\`, or a name with pattern characters.
 
@@ -234,6 +235,7 @@ class FilesExtractor implements Extractor {
       chunkDir: this.#env.chunkDir,
       folders: this.#folders,
       chunkBytes: context.chunkBytes,
+      wholeBytes: context.wholeBytes?.bind(context),
       maxRecordBytes: context.maxRecordBytes,
       signal: context.signal,
       footers: this.#footers,

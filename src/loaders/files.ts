@@ -146,14 +146,14 @@ class FilesLoader implements Loader {
   async write(batch: LoadBatch): Promise<Receipt> {
     const published = await readManifest(this.#place, batch.token)
     if (published !== undefined) return this.#repeat(batch, published)
-    const { clock, digest, job, range, source, token } = batch
+    const { clock, job, range, source, token } = batch
     attempts += 1
     const temporary = join(this.#temporary, `${token.slice(0, NAME_DIGITS)}.${process.pid}.${attempts}`)
     try {
       const { files, rows } = await stageBatch(batch, this.#staging(token, temporary))
       const manifest = await publishBatch(
         this.#place,
-        { job, source, loader: this.#id, range, token, digest, clock, rows },
+        { job, source, loader: this.#id, range, token, digest: batch.digest, clock, rows },
         files,
       )
       return this.#receipt(manifest, false)

@@ -21,9 +21,18 @@ import { shelve } from './distribution.ts'
 import { Evolution } from './evolve.ts'
 import { forgetMarks, removeQuarantine } from './orphans.ts'
 import { writeQuarantine } from './quarantine.ts'
-import { canStream, type Refined, refine, refineDirect } from './refine.ts'
+import {
+  canStream,
+  directBooks,
+  type Refined,
+  type RefineOptions,
+  refine,
+  refineDirect,
+  type Streamed,
+} from './refine.ts'
 import { BatchState, type State } from './states.ts'
 import { Tracker } from './tracker.ts'
+import { cannotBeRepeated, hasChanged, isNowhere, isWhole, WholeChunks } from './whole-chunks.ts'
 
 export class Batches {
   readonly #options: BatchesOptions
@@ -41,6 +50,7 @@ export class Batches {
   /** The one store, where a clean batch can be streamed into it straight from its bytes. */
   readonly #direct: boolean
   readonly #broken = new BrokenLanes()
+  readonly #whole: WholeChunks
   #failure: unknown
 
   constructor(options: BatchesOptions) {
@@ -56,6 +66,7 @@ export class Batches {
       only?.loader.streams === true &&
       only.input === 'main' &&
       canStream(options.workshop.pipeline)
+    this.#whole = new WholeChunks(options.job.resources.wholeFileBytes)
     this.#budgets = new Budgets(options.job, options.saver, options.warn)
     this.#evolution = new Evolution(options)
     this.#books = new Books({
@@ -94,6 +105,11 @@ export class Batches {
   }
 
   async #read(source: Source, underWay: Set<Promise<void>>): Promise<void> {
+    do await this.#readOnce(source, underWay)
+    while ((await this.#whole.mustReadAgain(source.config.id, underWay)) && !this.#stop.signal.aborted)
+  }
+
+  async #readOnce(source: Source, underWay: Set<Promise<void>>): Promise<void> {
     const { workshop } = this.#options
     this.#trackers.set(source.config.id, new Tracker(this.#positions(source.config.id)))
     for await (const item of source.extractor.read(this.#readContext(source.config))) {
@@ -112,6 +128,7 @@ export class Batches {
         await item.release()
         return
       }
+      if (isWhole(item)) this.#whole.begin(source.config.id)
       const task = this.#process(this.#plan(source, item, session)).finally(() => underWay.delete(task))
       underWay.add(task)
     }
@@ -125,6 +142,7 @@ export class Batches {
       planned: saver.state.planned.filter((batch) => batch.source === config.id),
       until: 'now',
       chunkBytes,
+      ...(this.#direct ? { wholeBytes: () => this.#whole.largest(config.id) } : {}),
       maxRecordBytes,
       parallel,
       signal: this.#stop.signal,
@@ -179,7 +197,6 @@ export class Batches {
   }
 
   async #process(batch: Batch): Promise<void> {
-    const { workshop } = this.#options
     try {
       if (this.#failure === undefined) await this.#throughStages(batch)
     } catch (error) {
@@ -192,13 +209,54 @@ export class Batches {
     } finally {
       batch.turn.done()
       for (const turn of batch.storeTurns.values()) turn.done()
-      workshop.sessions.release(batch.session)
+      this.#options.workshop.sessions.release(batch.session)
       await batch.chunk.release()
     }
   }
 
   async #throughStages(batch: Batch): Promise<void> {
     batch.state.move('validation.pending', 'validation.running')
+    if (isWhole(batch.chunk)) return this.#throughWhole(batch)
+    await this.#lookAt(batch)
+  }
+
+  /** Clean throughout, or not at all. One that some store may have already is looked at like any other. */
+  async #throughWhole(batch: Batch): Promise<void> {
+    const { chunk, session, source, token } = batch
+    await batch.planned
+    if (batch.repeated && !(await isNowhere(token, this.#options.stores, session))) {
+      if ((await chunk.counted?.()) === false) throw cannotBeRepeated(chunk)
+      return this.#lookAt(batch)
+    }
+    if (this.#whole.largest(source.config.id) === 0) return this.#giveUp(batch)
+    const streamed = await refineDirect(chunk, this.#refineOptions(batch))
+    let outcomes: Record<string, StoreOutcome>
+    try {
+      outcomes = await this.#deliver(batch, streamed)
+    } catch (error) {
+      if (!isDataError(error) && !hasChanged(error)) throw error
+      return this.#giveUp(batch)
+    }
+    const refined = await directBooks(chunk, streamed, session)
+    if (this.#budgets.active) {
+      await this.#inTurn(batch)
+      this.#budgets.charge(refined.counts)
+    }
+    await this.#close(batch, refined, outcomes)
+  }
+
+  /** Nothing of it is visible anywhere: its plan goes, and its source is read again in ordinary chunks. */
+  async #giveUp({ plan, source, token }: Batch): Promise<void> {
+    const { saver, state } = this.#options
+    await removeQuarantine(state, [token])
+    await saver.update((draft) => {
+      draft.planned = draft.planned.filter(({ sequence }) => sequence !== plan.sequence)
+    })
+    this.#unclean.add(source.config.id)
+    this.#whole.giveUp(source.config.id)
+  }
+
+  async #lookAt(batch: Batch): Promise<void> {
     let refined = await this.#refine(batch, 'streamed')
     this.#ensureGoing(batch)
     await batch.planned
@@ -214,6 +272,10 @@ export class Batches {
       if (refined.quarantine.length > 0) await this.#quarantine(batch, refined)
       outcomes = await this.#deliver(batch, refined)
     }
+    await this.#close(batch, refined, outcomes)
+  }
+
+  async #close(batch: Batch, refined: Refined, outcomes: Record<string, StoreOutcome>): Promise<void> {
     const waits = await shelve(batch, refined, this.#options, this.#evolution.pipeline)
     batch.state.move(refined.quarantine.length > 0 ? 'validation.partial' : 'validation.passed')
     batch.state.move('transformation.pending', 'transformation.running', 'transformation.completed')
@@ -229,38 +291,44 @@ export class Batches {
   }
 
   /** Steps with state, evolving contracts and budgets see the batches one after the other. */
-  async #refine(batch: Batch, how: 'streamed' | 'looked at' | 'guarded'): Promise<Refined> {
-    const { state, stores } = this.#options
-    const { chunk, session, token, plan } = batch
-    const id = batch.source.config.id
-    const turn = async (): Promise<void> => {
-      await batch.turn.ready
-      this.#ensureGoing(batch)
-      await batch.planned
-    }
-    if (this.#evolution.active) await turn()
-    await this.#evolution.takeUp(chunk, session, stores)
-    const options = {
+  async #inTurn(batch: Batch): Promise<void> {
+    await batch.turn.ready
+    this.#ensureGoing(batch)
+    await batch.planned
+  }
+
+  #refineOptions({ session, source, plan, token }: Batch): RefineOptions {
+    return {
       session,
       pipeline: this.#evolution.pipeline,
       token,
       clock: plan.clock,
-      chunkDir: state.chunks,
-      expectDamage: this.#damaged.has(id),
+      chunkDir: this.#options.state.chunks,
+      expectDamage: this.#damaged.has(source.config.id),
       consumers: this.#consumers,
       baseline: this.#books.baseline(),
-      guarded: how === 'guarded',
-      ...(this.#evolution.pipeline.stateful ? { turn } : {}),
+      guarded: false,
     }
+  }
+
+  async #refine(batch: Batch, how: 'streamed' | 'looked at' | 'guarded'): Promise<Refined> {
+    const { chunk, session } = batch
+    const id = batch.source.config.id
+    if (this.#evolution.active) await this.#inTurn(batch)
+    await this.#evolution.takeUp(chunk, session, this.#options.stores)
+    const turn = this.#evolution.pipeline.stateful ? { turn: () => this.#inTurn(batch) } : {}
+    const options = { ...this.#refineOptions(batch), guarded: how === 'guarded', ...turn }
     const clean = !this.#unclean.has(id) && chunk.refused.length === 0 && !batch.repeated
     const direct = how === 'streamed' && this.#direct && clean
-    const refined = await (direct ? refineDirect(chunk, options) : refine(chunk, options))
+    const refined = direct
+      ? await directBooks(chunk, await refineDirect(chunk, options), session)
+      : await refine(chunk, options)
     if (!direct && refined.rows < chunk.records) this.#unclean.add(id)
     else if (!direct) this.#unclean.delete(id)
     if (refined.damaged) this.#damaged.add(id)
     else this.#damaged.delete(id)
     if (this.#budgets.active && how !== 'guarded') {
-      await turn()
+      await this.#inTurn(batch)
       // The records were charged when the store was to read them by itself.
       this.#budgets.charge(how === 'looked at' ? { ...refined.counts, read: 0 } : refined.counts)
     }
@@ -289,7 +357,7 @@ export class Batches {
     return tokenOf({ job: job.name, source, range, epoch: saver.state.epoch })
   }
 
-  async #deliver(batch: Batch, refined: Refined): Promise<Record<string, StoreOutcome>> {
+  async #deliver(batch: Batch, refined: Streamed): Promise<Record<string, StoreOutcome>> {
     const offered = () => this.#broken.offered(batch.plan.sequence)
     const going = () => this.#ensureGoing(batch)
     if (!refined.direct) return deliver(batch, refined, this.#options, going, offered)

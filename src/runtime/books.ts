@@ -26,6 +26,7 @@ export class Books {
   readonly #trackers: ReadonlyMap<string, Tracker>
   readonly #budgets: Budgets
   readonly #pipeline: () => Pipeline
+  readonly #gaps = new Set<string>()
 
   constructor(options: BooksOptions) {
     this.#options = options
@@ -69,7 +70,8 @@ export class Books {
         unaccounted: 0,
       },
     ])
-    const position = this.#trackers.get(id)?.finish(chunk.range)
+    const { mark } = chunk
+    const position = this.#trackers.get(id)?.finish({ ...chunk.range, ...(mark === undefined ? {} : { mark }) })
     await saver.update((draft) => {
       draft.planned = draft.planned.filter((other) => other.sequence !== plan.sequence)
       const lanes = { ...draft.sources[id] }
@@ -168,7 +170,11 @@ export class Books {
     ])
   }
 
+  /** Once in a run: a source that is read again has the same gaps again. */
   async gap(config: JobExtractor, { gap, code, message }: Gap): Promise<void> {
+    const key = JSON.stringify([config.id, gap.lane, gap.from, code])
+    if (this.#gaps.has(key)) return
+    this.#gaps.add(key)
     const { ledger, summary, log } = this.#options
     const booked = { source: config.id, ...gap, code, message: redact(message) }
     await ledger.append([{ type: 'gap', ...booked }])

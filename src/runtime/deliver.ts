@@ -2,16 +2,16 @@
 import { AdflowError } from '../core/errors.ts'
 import { tokenOf } from '../core/token.ts'
 import type { StoreOutcome } from '../lineage/events.ts'
-import { type Batch, type BatchesOptions, infoOf } from './batch.ts'
+import type { Batch, BatchesOptions } from './batch.ts'
 import { isDataError } from './chain.ts'
 import { MAIN } from './pipeline.ts'
-import type { Refined } from './refine.ts'
+import type { Streamed } from './refine.ts'
 import type { Delivery, Store } from './store.ts'
 
 /** One attempt at every store first, then the pauses: a store in trouble does not hold up the others. */
 export async function deliver(
   batch: Batch,
-  refined: Refined,
+  refined: Streamed,
   { job, saver, stores }: BatchesOptions,
   ensureGoing: () => void,
   /** Called before a store first sees the batch. */
@@ -30,8 +30,11 @@ export async function deliver(
     }
     const outcome = await store.attempt(delivery, batch.session)
     // Before a crash the batch was looked at, and the store has fewer rows of it than it has records: look again.
-    if (refined.direct && !(outcome instanceof AdflowError) && outcome.rows !== refined.rows)
-      throw new AdflowError('ENGINE_FAILED', `${store.id} has ${outcome.rows} rows of ${refined.rows} records`)
+    if (refined.direct && !(outcome instanceof AdflowError) && outcome.rows !== batch.chunk.records)
+      throw new AdflowError(
+        batch.chunk.counted === undefined ? 'ENGINE_FAILED' : 'UNACCOUNTED',
+        `${store.id} has ${outcome.rows} rows of ${batch.chunk.records} records`,
+      )
     if (!(outcome instanceof AdflowError)) outcomes[store.id] = booked(store, delivery, outcome)
     else if (refined.streamed && isDataError(outcome)) throw outcome
     else later.push({ store, delivery, error: outcome })
@@ -45,19 +48,26 @@ function booked({ input }: Store, { token }: Delivery, outcome: StoreOutcome): S
   return input === MAIN ? outcome : { ...outcome, token }
 }
 
-function deliveryFor(batch: Batch, refined: Refined, store: Store, job: string, epoch: string): Delivery {
+function deliveryFor(batch: Batch, refined: Streamed, store: Store, job: string, epoch: string): Delivery {
   const { source, chunk, plan, token } = batch
   const output = refined.outputs.get(store.input)
   if (output === undefined) throw new AdflowError('UNEXPECTED', `there is no output ${store.input} for ${store.id}`)
   const parts = { job, source: source.config.id, range: chunk.range, epoch }
   return {
-    ...infoOf(job, batch),
+    job,
+    source: source.config.id,
+    range: chunk.range,
+    clock: plan.clock,
+    get digest() {
+      return chunk.digest
+    },
     token: store.input === MAIN ? token : tokenOf({ ...parts, output: store.input }),
     sequence: plan.sequence,
     origin: chunk.origin,
     batch: token,
     columns: output.columns,
     relation: output.relation,
-    ...(refined.direct ? { expected: refined.rows, verify: async () => chunk.verify?.() } : {}),
+    ...(refined.direct ? { expected: () => chunk.records, verify: async () => chunk.verify?.() } : {}),
+    ...(chunk.counted === undefined ? {} : { counted: chunk.counted }),
   }
 }

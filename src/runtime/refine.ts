@@ -52,6 +52,9 @@ export interface Refined {
   readonly direct: boolean
 }
 
+/** What stores must know of a batch to be given it. */
+export type Streamed = Pick<Refined, 'outputs' | 'streamed' | 'direct'>
+
 /** A chain that keeps every row needs no table between the chunk and the store, as long as the data is clean. */
 export function canStream(pipeline: Pipeline): boolean {
   return (
@@ -62,20 +65,30 @@ export function canStream(pipeline: Pipeline): boolean {
   )
 }
 
-/** The clean batch, not yet evaluated: the relation gives as many rows as the chunk has records, or the store rejects. */
+/** The clean batch, not yet evaluated: the relation gives as many rows as the chunk has records, or the store rejects. Its
+ *  books can be made when the chunk has been counted. */
 export async function refineDirect(
   chunk: Chunk,
   { session, pipeline, clock, chunkDir }: RefineOptions,
-): Promise<Refined> {
+): Promise<Streamed> {
   await setClock(session, clock)
   const select = await chunkSql(chunk, { session, plan: pipeline.plan, folder: chunkDir, expectDamage: false })
   await session.run(`CREATE OR REPLACE TEMP VIEW ${ROWS_VIEW} AS ${select}`)
   const main = pipeline.outputs.get(MAIN)
   if (main === undefined) throw new AdflowError('UNEXPECTED', 'the chain has no main output')
+  return {
+    outputs: new Map([[MAIN, { relation: `(${withRowSeen(main.relation)})`, columns: main.relation.columns }]]),
+    streamed: true,
+    direct: true,
+  }
+}
+
+/** The books of a clean batch that is streamed: every record passes, or the store rejects. */
+export async function directBooks(chunk: Chunk, streamed: Streamed, session: Session): Promise<Refined> {
   const [row] = await session.rows(`SELECT coalesce(sum(hash(range)), 0)::HUGEINT AS s FROM range(${chunk.records})`)
   const sum = String(row?.['s'] ?? 0)
   return {
-    outputs: new Map([[MAIN, { relation: `(${withRowSeen(main.relation)})`, columns: main.relation.columns }]]),
+    ...streamed,
     counts: { read: chunk.records, quarantined: {}, filtered: {}, deduplicated: 0, warned: {} },
     sums: { read: sum, quarantined: '0', filtered: '0', deduplicated: '0', out: sum },
     rows: chunk.records,
@@ -84,8 +97,6 @@ export async function refineDirect(
     warnings: [],
     damaged: false,
     removed: [],
-    streamed: true,
-    direct: true,
   }
 }
 

@@ -22,8 +22,10 @@ export interface Delivery extends BatchInfo {
   readonly batch: string
   readonly columns: readonly Column[]
   readonly relation: string
-  /** Rows that the relation must give; set where it is evaluated by the store alone. */
-  readonly expected?: number
+  /** Of a whole chunk, see Chunk.counted: until it resolves `digest` throws. */
+  readonly counted?: () => Promise<boolean>
+  /** Rows that the relation must give; set where it is evaluated by the store alone. Asked after counted(). */
+  readonly expected?: () => number
   /** Throws where the bytes behind the relation have changed while the store read them. */
   readonly verify?: () => Promise<void>
 }
@@ -98,6 +100,8 @@ export class Store {
    *  source: no attempt can mend these, and the spool must not take them over. */
   async attempt(delivery: Delivery, session: Session): Promise<StoreOutcome | AdflowError> {
     try {
+      // A store that has the token compares digests before it reads anything.
+      if (delivery.counted !== undefined && (await this.held(delivery, session)) !== undefined) await delivery.counted()
       return this.#outcome(await this.loader.write(this.#batch(delivery, session), { signal: this.#signal }))
     } catch (error) {
       return this.#storeError(error, delivery, session)
@@ -126,7 +130,8 @@ export class Store {
       if (!(outcome instanceof AdflowError)) return outcome
       this.down = outcome
     }
-    const { relation, expected: _, verify, ...info } = delivery
+    if ((await delivery.counted?.()) === false) throw notWhole()
+    const { relation, expected: _, counted: __, verify, ...info } = delivery
     const owed = await this.spool.put(info, relation, session, verify)
     return { rows: owed.rows, status: 'owed', outputs: [] }
   }
@@ -185,18 +190,35 @@ export class Store {
   }
 
   #batch(delivery: Delivery, session: Session): LoadBatch {
+    const { job, source, range, token, clock, columns, relation, counted, expected } = delivery
     return {
-      ...delivery,
+      job,
+      source,
+      range,
+      token,
+      clock,
+      columns,
+      relation,
+      get digest() {
+        return delivery.digest
+      },
       engine: session,
       encode: async (format, options) => {
-        const rows = await encode(session, delivery.relation, format, options)
-        if (delivery.expected !== undefined && rows !== delivery.expected)
-          throw new AdflowError('ENGINE_FAILED', `${delivery.expected - rows} rows of the batch did not pass`)
+        const counting = counted?.()
+        const rows = await encode(session, relation, format, options)
+        if ((await counting) === false) throw notWhole()
+        const missing = (expected?.() ?? rows) - rows
+        if (missing !== 0) throw new AdflowError('ENGINE_FAILED', `${missing} rows of the batch did not pass`)
         await delivery.verify?.()
         return rows
       },
     }
   }
+}
+
+/** The same finding as of a record that is not clean: the source is cut instead. */
+function notWhole(): AdflowError {
+  return new AdflowError('ENGINE_FAILED', 'the source has records that must not reach the engine')
 }
 
 function asStoreError(error: unknown, id: string): AdflowError {

@@ -5,6 +5,7 @@ import { comparePositions } from '../core/positions.ts'
 
 interface Entry {
   readonly range: PlannedRange
+  mark: string | undefined
   finished: boolean
 }
 
@@ -41,22 +42,27 @@ export class Tracker {
     if (order < 0) throw defect(range, `overlaps or comes late: the lane is already submitted up to ${lane.end}`)
     if (order > 0) throw defect(range, `leaves a hole: the lane is submitted up to ${lane.end} only`)
     lane.end = range.to
-    lane.open.set(range.from, { range, finished: false })
+    lane.open.set(range.from, { range, mark: range.mark, finished: false })
     this.#inFlight += 1
   }
 
-  /** Any order. Returns where the lane stands now; undefined while its first range is still open. */
-  finish(range: Range): LanePosition | undefined {
+  /** Any order; with the mark of its end where that is known better by now. Returns where the lane stands now; undefined while
+   *  its first range is still open. */
+  finish(range: PlannedRange): LanePosition | undefined {
     const lane = this.#lanes.get(range.lane)
     const entry = lane?.open.get(range.from)
     if (lane === undefined || entry === undefined || entry.range.to !== range.to)
       throw defect(range, 'was finished but is not in flight')
     if (entry.finished) throw defect(range, 'was finished twice')
     entry.finished = true
+    if (range.mark !== undefined) entry.mark = range.mark
     this.#inFlight -= 1
     for (const [from, first] of lane.open) {
       if (!first.finished) break
-      const { to, mark } = first.range
+      const {
+        mark,
+        range: { to },
+      } = first
       lane.position = mark === undefined ? { at: to } : { at: to, mark }
       lane.open.delete(from)
     }

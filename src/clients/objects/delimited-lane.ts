@@ -5,17 +5,17 @@ import { ChunkFile } from '../../records/chunk-file.ts'
 import { csvFields, csvSplitter, uniqueNames } from '../../records/csv.ts'
 import { type Cut, cutRecords, type Excluded } from '../../records/cut.ts'
 import { lines } from '../../records/lines.ts'
-import { Places } from '../../records/locate.ts'
-import { RecordIndex } from '../../records/record-index.ts'
 import { countLines, type Splitter, trimLineEnd } from '../../records/splitter.ts'
 import { PIECE_BYTES, type Window } from '../../records/window.ts'
 import { skipByteOrderMark } from './byte-order-mark.ts'
 import { chunkPath } from './chunk-names.ts'
+import { chunkRecords } from './chunk-records.ts'
 import { ownFile, type Readable, readInPlace, verifyInPlace } from './in-place.ts'
 import type { CutOrder, LaneCutter, LaneStart, OpenLane } from './lane-cutter.ts'
 import type { CutChunk } from './reading.ts'
+import { wholeFile } from './whole-file.ts'
 
-/** A file up to so many chunks long is one chunk, read where it is. */
+/** A file up to so many chunks long is one chunk, read where it is and counted before. */
 const IN_PLACE_CHUNKS = 1.5
 
 export class DelimitedLane implements LaneCutter {
@@ -139,14 +139,18 @@ export class DelimitedLane implements LaneCutter {
   async #inPlace(order: CutOrder): Promise<CutChunk | undefined> {
     const lane = this.#lane
     const { facts, path } = lane.file
-    const whole = order.exact
-      ? order.target === facts.size
-      : order.target >= facts.size || (!order.limited && facts.size <= lane.options.chunkBytes * IN_PLACE_CHUNKS)
     if (lane.format !== 'ndjson' || lane.compressed || this.#at > 0 || this.#prelude?.to !== 0) return undefined
-    if (!whole || !order.settled || facts.size === 0) return undefined
+    if (!order.settled || facts.size === 0) return undefined
+    const { chunkBytes, wholeBytes } = lane.options
+    const isSmall = facts.size <= chunkBytes * IN_PLACE_CHUNKS
+    const isWhole = order.exact
+      ? order.target === facts.size
+      : order.target >= facts.size || (!order.limited && (isSmall || facts.size <= (wholeBytes?.() ?? 0)))
+    if (!isWhole) return undefined
     const target = chunkPath(lane.options.chunkDir, 'ndjson')
     const readable = await readInPlace(path, target, facts, lane.options.folders)
     if (readable === undefined) return undefined
+    if (!isSmall && wholeBytes !== undefined) return this.#uncounted(readable)
     const file = new ChunkFile()
     // One byte beyond the end, so that the cut meets the end of the file itself.
     const cut = await this.#records({ ...order, target: order.exact ? facts.size : facts.size + 1 }, file)
@@ -155,6 +159,14 @@ export class DelimitedLane implements LaneCutter {
     await readable.discard()
     this.#window = lane.window(0)
     return undefined
+  }
+
+  /** The lane is at its end then; how many lines that are the chunk knows. */
+  #uncounted(readable: Readable): CutChunk {
+    const { file, options } = this.#lane
+    this.#at = file.facts.size
+    this.#window = this.#lane.window(this.#at)
+    return wholeFile({ ...file, readable, maxRecordBytes: options.maxRecordBytes })
   }
 
   async #copied(order: CutOrder): Promise<CutChunk | undefined> {
@@ -172,15 +184,9 @@ export class DelimitedLane implements LaneCutter {
   }
 
   #chunk(cut: Cut, readable: Readable, file: ChunkFile): CutChunk {
-    const splitter = this.#splitter
     const prelude = this.#at === 0 && this.#prelude !== undefined && this.#prelude.to > 0 ? [this.#prelude] : []
     const linesBefore = this.#at === 0 ? 0 : this.#lines
     const layout = { from: this.#at, linesBefore, excluded: [...prelude, ...cut.excluded], returns: cut.returns }
-    let index: Promise<RecordIndex> | undefined
-    const records = () => {
-      index ??= RecordIndex.build(readable.file, splitter, cut.records)
-      return index
-    }
     this.#pass(cut)
     return {
       to: cut.to,
@@ -190,19 +196,7 @@ export class DelimitedLane implements LaneCutter {
       refused: cut.refused,
       bytes: file.bytes,
       digest: file.digest,
-      locate: async (ordinals) => {
-        const known = await records()
-        const places = new Places(layout)
-        return ordinals.map((ordinal) => {
-          const { start, end, lineEnds } = known.span(ordinal)
-          return places.of(start, end - start, lineEnds)
-        })
-      },
-      raw: async (ordinals) => (await records()).bytes(ordinals),
-      spans: async (ordinals) => {
-        const known = await records()
-        return ordinals.map((ordinal) => known.span(ordinal))
-      },
+      ...chunkRecords(readable.file, this.#splitter, layout, () => cut.records),
     }
   }
 

@@ -24,8 +24,8 @@ const markShape = z.object({
   raw: z.number(),
   /** Bytes of the file that must still be the same. */
   parts: z.array(part),
-  /** Lines before `at`. */
-  lines: z.number(),
+  /** Lines before `at`; missing where they were never counted. */
+  lines: z.number().optional(),
   /** The file of `size` bytes was read to its end. */
   ended: z.boolean(),
   /** CSV: column names. */

@@ -103,8 +103,8 @@ class LaneReader {
       const cut = async (from: number, to: number): Promise<Chunk> => {
         const chunk = await lane.cut(from, to)
         at = to
-        const state = { lines: to, rows: lane.rows }
-        return this.#named(from, chunk, await this.#mark(to, this.#file.facts.size, to === lane.rows, state))
+        const mark = await this.#mark(to, this.#file.facts.size, to === lane.rows)
+        return this.#named(from, chunk, () => mark({ lines: to, rows: lane.rows }))
       }
       for (const range of planned) yield await cut(Number(range.from), Number(range.to))
       for (const { from, to } of lane.ranges(at)) {
@@ -124,7 +124,7 @@ class LaneReader {
    *  more: only so line numbers, header and nesting are known. */
   async #resume(lane: OpenLane, settled: boolean): Promise<LaneCutter> {
     const { at, mark } = this.#task
-    if (mark?.at === at)
+    if (mark?.at === at && mark.lines !== undefined)
       return this.#cutter(lane, { at, lines: mark.lines, header: mark.header, array: mark.array ?? false })
     const cutter = this.#cutter(lane, BEGINNING)
     if (at > 0) await cutter.skip({ target: at, exact: true, limited: true, settled })
@@ -154,33 +154,51 @@ class LaneReader {
     const looked = lane.compressed || this.#kind.format === 'json' || cut.to >= this.#file.facts.size
     const ended = looked && (await cutter.ended())
     const raw = lane.compressed ? Math.min(cutter.raw, this.#file.facts.size) : cut.to
-    return this.#named(from, cut, await this.#mark(cut.to, raw, ended, cutter.state))
+    const { state } = cutter
+    const mark = await this.#mark(cut.to, raw, ended)
+    return this.#named(from, cut, () => mark(cut.lines === undefined ? state : { ...state, lines: cut.lines() }))
   }
 
-  #named(from: number, cut: CutChunk, mark: string): Chunk {
-    const { to, discard, ...rest } = cut
+  #named(from: number, cut: CutChunk, mark: () => string): Chunk {
     const { lane, file } = this.#task
-    this.#progress.at = to
+    this.#progress.at = cut.to
     let released: Promise<void> | undefined
     return {
-      ...rest,
-      range: { lane, from: String(from), to: String(to) },
-      mark,
+      range: { lane, from: String(from), to: String(cut.to) },
+      get mark() {
+        return mark()
+      },
       origin: file.absolute,
+      file: cut.file,
+      format: cut.format,
+      get records() {
+        return cut.records
+      },
+      refused: cut.refused,
+      bytes: cut.bytes,
+      get digest() {
+        return cut.digest
+      },
+      locate: cut.locate,
+      raw: cut.raw,
+      ...(cut.stored === undefined ? {} : { stored: cut.stored }),
+      ...(cut.spans === undefined ? {} : { spans: cut.spans }),
+      ...(cut.counted === undefined ? {} : { counted: cut.counted }),
+      ...(cut.verify === undefined ? {} : { verify: cut.verify }),
       release: () => {
-        released ??= discard()
+        released ??= cut.discard()
         return released
       },
     }
   }
 
+  /** The evidence is taken now; what the cutter knows may come later. */
   async #mark(
     at: number,
     raw: number,
     ended: boolean,
-    state: Pick<Mark, 'lines' | 'header' | 'array' | 'rows'>,
-  ): Promise<string> {
-    const mark: Mark = { v: 1, at, ...(await this.#witness.evidence(raw)), ended, ...state }
-    return JSON.stringify(mark)
+  ): Promise<(state: Pick<Mark, 'header' | 'array' | 'rows'> & { lines?: number | undefined }) => string> {
+    const evidence = await this.#witness.evidence(raw)
+    return (state) => JSON.stringify({ v: 1, at, ...evidence, ended, ...state })
   }
 }

@@ -24,6 +24,8 @@ export interface ReadingOptions {
   /** Real paths of the folders of the source in which the engine may read. */
   readonly folders: readonly string[]
   readonly chunkBytes: number
+  /** Up to so many bytes a source that can be read in place is one chunk, not counted yet; asked when one comes up. */
+  readonly wholeBytes: (() => number) | undefined
   readonly maxRecordBytes: number
   readonly signal: AbortSignal
   readonly footers: ParquetFooters
@@ -45,4 +47,7 @@ export interface CutChunk
   readonly stored?: NonNullable<Chunk['stored']>
   readonly spans?: NonNullable<Chunk['spans']>
   readonly verify?: NonNullable<Chunk['verify']>
+  readonly counted?: NonNullable<Chunk['counted']>
+  /** Lines of the chunk, where they are known only when it has been counted. */
+  readonly lines?: () => number | undefined
 }

@@ -134,6 +134,7 @@ interface Resources {
   readonly memoryLimitBytes: number
   readonly threads: number
   readonly chunkBytes: number
+  readonly wholeFileBytes: number
   readonly parallel: number
   readonly inFlight: number
   readonly maxRecordBytes: number

@@ -145,6 +145,7 @@ function limits({ resources, spool, retry }: z.output<typeof jobDocument>): Pick
       memoryLimitBytes: resources.memory_limit,
       threads: resources.threads ?? availableParallelism(),
       chunkBytes: resources.chunk,
+      wholeFileBytes: resources.whole_file,
       parallel: resources.parallel,
       inFlight: resources.in_flight,
       maxRecordBytes: resources.max_record,

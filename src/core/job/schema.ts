@@ -220,6 +220,12 @@ const resources = z.strictObject({
     .prefault('64MB')
     .refine((bytes) => bytes >= 1000 && bytes <= 2_000_000_000, 'a chunk has 1kB to 2GB')
     .describe('Target size of a chunk, 1kB to 2GB.'),
+  whole_file: byteSize
+    .prefault('2GB')
+    .refine((bytes) => bytes <= 4_000_000_000, 'a whole file has up to 4GB')
+    .describe(
+      'A settled NDJSON file of up to this size is one batch and is not copied, while all records of the source can be streamed into the one store. Up to 4GB.',
+    ),
   parallel: z.int().min(1).max(256).default(4).describe('Lanes that are read at the same time.'),
   in_flight: z.int().min(1).max(64).default(2).describe('Batches that are under way at the same time.'),
   max_record: byteSize.prefault('16MB').describe('Largest record; larger ones are quarantined by reference.'),
