@@ -201,7 +201,42 @@ export interface RuleWarned extends RangeFields {
   readonly message: string
 }
 
+/** Somebody has a part of the past loaded: again, or for the first time. A resumption is another start. */
+export interface BackfillStarted {
+  readonly type: 'backfill_started'
+  readonly backfill: string
+  readonly run: string
+  readonly who: string
+  /** The command as typed, without secrets. */
+  readonly command: string
+  /** Ranges to be read for the first time, and batches to be brought back. */
+  readonly first: number
+  readonly restore: number
+}
+
+export interface BackfillEnded {
+  readonly type: 'backfill_ended'
+  readonly backfill: string
+  /** `done`, `paused`, `incomplete`, `cancelled`, `failed`. */
+  readonly status: string
+  /** Rows that stores have got back since this start. */
+  readonly rows: number
+  readonly message?: string
+}
+
+/** Stores have got a batch back that was gone from them. Its books stay as they were closed. */
+export interface BatchRestored extends RangeFields {
+  readonly type: 'batch_restored'
+  readonly backfill: string
+  readonly token: string
+  /** `repeated`: the store had it all by then. */
+  readonly stores: PerId<StoreOutcome>
+}
+
 export type LedgerEvent =
+  | BackfillStarted
+  | BackfillEnded
+  | BatchRestored
   | RunStarted
   | RunEnded
   | BatchMoved

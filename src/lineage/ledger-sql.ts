@@ -36,6 +36,7 @@ const COLUMNS = {
   stores: ['stores', 'MAP(VARCHAR, STRUCT("rows" BIGINT, status VARCHAR, outputs VARCHAR[], token VARCHAR))'],
   unaccounted: ['unaccounted', 'BIGINT'],
   loader: ['loader', 'VARCHAR'],
+  backfill: ['backfill', 'VARCHAR'],
   rows: ['rows', 'BIGINT'],
   consumer: ['consumer', 'VARCHAR'],
   delivered: ['delivered', 'BIGINT'],

@@ -7,9 +7,9 @@ import type { Turn } from '../core/turnstile.ts'
 import type { Session } from '../engine/session.ts'
 import type { Ledger } from '../lineage/ledger.ts'
 import type { PlannedBatch } from './checkpoint-slot.ts'
-import type { GroupSaver } from './group-saver.ts'
+import type { Saver } from './group-saver.ts'
 import type { Outbox } from './outbox.ts'
-import type { RunObserver } from './run.ts'
+import type { PastRanges, RunObserver } from './run.ts'
 import type { StateDir } from './state-dir.ts'
 import type { BatchState, State } from './states.ts'
 import type { Store } from './store.ts'
@@ -21,7 +21,7 @@ export interface BatchesOptions {
   readonly registry: Registry
   readonly state: StateDir
   readonly ledger: Ledger
-  readonly saver: GroupSaver
+  readonly saver: Saver
   readonly stores: readonly Store[]
   readonly workshop: Workshop
   /** Where the job distributes something. */
@@ -31,6 +31,8 @@ export interface BatchesOptions {
   readonly summary: RunSummary
   readonly log: Logger
   readonly modified?: { readonly from?: number; readonly to?: number }
+  /** Its ranges are all there is to read. */
+  readonly past?: PastRanges
   readonly drain?: AbortSignal
   readonly observer?: RunObserver
   warn(text: string): void

@@ -135,12 +135,12 @@ export class Batches {
   }
 
   #readContext(config: JobExtractor): ReadContext {
-    const { job, saver, modified } = this.#options
+    const { job, saver, modified, past } = this.#options
     const { chunkBytes, maxRecordBytes, parallel } = job.resources
     return {
       from: this.#positions(config.id),
       planned: saver.state.planned.filter((batch) => batch.source === config.id),
-      until: 'now',
+      until: past === undefined ? 'now' : {},
       chunkBytes,
       ...(this.#direct ? { wholeBytes: () => this.#whole.largest(config.id) } : {}),
       maxRecordBytes,

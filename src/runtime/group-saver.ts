@@ -13,8 +13,15 @@ export interface CheckpointDraft {
   extra?: Record<string, unknown>
 }
 
+/** Where a run keeps its state. */
+export interface Saver {
+  readonly state: CheckpointState
+  update(mutate: (draft: CheckpointDraft) => void): Promise<void>
+  idle(): Promise<void>
+}
+
 /** The state in memory, always at or ahead of the checkpoint on disk. */
-export class GroupSaver {
+export class GroupSaver implements Saver {
   readonly #draft: CheckpointDraft
   readonly #commits: GroupCommit<void>
 

@@ -10,7 +10,7 @@ import { comparePositions, START } from '../core/positions.ts'
 import { tokenOf } from '../core/token.ts'
 import type { CheckpointState, PlannedBatch } from './checkpoint-slot.ts'
 import type { Checkpoints } from './checkpoints.ts'
-import type { GroupSaver } from './group-saver.ts'
+import type { Saver } from './group-saver.ts'
 import { forgetOtherMarks, markedNumbers, removeOrphanQuarantine } from './orphans.ts'
 import type { Outbox } from './outbox.ts'
 import type { StateDir } from './state-dir.ts'
@@ -24,7 +24,7 @@ export interface ResumeParts {
   readonly state: StateDir
   readonly stores: readonly Store[]
   readonly checkpoints: Checkpoints
-  readonly saver: GroupSaver
+  readonly saver: Saver
   readonly workshop: Workshop
   readonly outbox: Outbox | undefined
   warn(text: string): void

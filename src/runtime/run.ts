@@ -1,6 +1,7 @@
 /** One run of a job: open, pay what is owed, read the sources to their end, close the books. */
 
 import type { Logger } from 'pino'
+import type { Positions } from '../core/contracts.ts'
 import { uuidv7 } from '../core/ids.ts'
 import type { Job } from '../core/job/job.ts'
 import { redact } from '../core/job/secrets.ts'
@@ -8,11 +9,13 @@ import type { Registry } from '../core/registry.ts'
 import { whoIsThis } from '../core/who.ts'
 import { type Ledger, openLedger } from '../lineage/ledger.ts'
 import { Batches } from './batches.ts'
+import type { PlannedBatch } from './checkpoint-slot.ts'
 import { type Checkpoints, openCheckpoints } from './checkpoints.ts'
 import { conclude, failed } from './conclusion.ts'
 import { addConsumers, type Distribution } from './distribution.ts'
 import { GroupSaver } from './group-saver.ts'
 import { lockJob } from './lock.ts'
+import { pastSaver } from './memory-saver.ts'
 import { Outbox } from './outbox.ts'
 import { Pins } from './pins.ts'
 import { resume } from './resume.ts'
@@ -38,8 +41,17 @@ export interface RunOptions {
   /** Aborted by the first signal: nothing new is read, what is under way is finished. */
   readonly drain?: AbortSignal
   readonly observer?: RunObserver
+  /** Read these ranges instead of going on from the checkpoint, which stays as it is. */
+  readonly past?: PastRanges
   /** Hands over what waits for consumers. Without it all of it is owed. */
   readonly distribution?: Distribution
+}
+
+/** Ranges that lie outside of what a run reads on its own: for each lane they hang together. */
+export interface PastRanges {
+  /** How the lanes are entered. */
+  readonly sources: Readonly<Record<string, Positions>>
+  readonly planned: readonly PlannedBatch[]
 }
 
 export interface RunObserver {
@@ -53,18 +65,22 @@ export async function runJob(options: RunOptions): Promise<RunSummary> {
   const state = await openStateDir(options.stateDir, options.job.name)
   const lock = await lockJob(state.path, { command: options.command, run: uuidv7() })
   try {
-    const checkpoints = await openCheckpoints(state.path, options.job.name)
-    const run = lock.run
-    // Before anything is touched: where the ledger is damaged, nothing may change.
-    const ledger = await openLedger(state.ledger, { run })
-    try {
-      await emptyStateFolders(state)
-      return await inLedger(options, state, checkpoints, ledger, run)
-    } finally {
-      await ledger.close()
-    }
+    return await runUnderLock(options, state, lock.run)
   } finally {
     await lock.close()
+  }
+}
+
+/** The same for who holds the lock of the job already. */
+export async function runUnderLock(options: RunOptions, state: StateDir, run: string): Promise<RunSummary> {
+  const checkpoints = await openCheckpoints(state.path, options.job.name)
+  // Before anything is touched: where the ledger is damaged, nothing may change.
+  const ledger = await openLedger(state.ledger, { run })
+  try {
+    await emptyStateFolders(state)
+    return await inLedger(options, state, checkpoints, ledger, run)
+  } finally {
+    await ledger.close()
   }
 }
 
@@ -168,14 +184,15 @@ async function work(options: RunOptions, parts: RunParts): Promise<void> {
 async function loadAndDistribute(options: RunOptions, parts: RunParts, outbox: Outbox | undefined): Promise<void> {
   const { job } = options
   const { state, checkpoints, ledger, summary, workshop, warn } = parts
-  const saver = new GroupSaver(checkpoints)
+  const { past } = options
+  const saver = past === undefined ? new GroupSaver(checkpoints) : pastSaver(checkpoints.current, past)
   const stores = await openStores(options, parts)
-  await resume({ state, stores, checkpoints, saver, workshop, outbox, warn })
+  if (past === undefined) await resume({ state, stores, checkpoints, saver, workshop, outbox, warn })
   for (const store of stores) await store.pay(workshop.session)
 
   const distribute = async () => {
     if (outbox === undefined || options.distribution === undefined) return
-    const { planned } = saver.state
+    const planned = [...checkpoints.current.planned, ...saver.state.planned]
     const signal = options.drain ?? new AbortController().signal
     const after = await options.distribution.workOff({ ...options, state, outbox, ledger, planned, signal })
     summary.consumers = addConsumers(summary.consumers, after)
@@ -217,6 +234,7 @@ async function loadAndDistribute(options: RunOptions, parts: RunParts, outbox: O
         options.drain?.aborted !== true &&
         options.only === undefined &&
         options.modified === undefined &&
+        past === undefined &&
         summary.gaps.every(({ optional }) => optional),
     })
   }
