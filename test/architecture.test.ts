@@ -20,10 +20,11 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   runtime: ['core', 'records', 'engine', 'lineage', 'clients'],
   distribute: ['core', 'engine', 'lineage', 'runtime'],
   trace: ['core', 'engine', 'lineage', 'clients', 'runtime'],
-  cli: ['core', 'runtime', 'distribute', 'trace'],
+  reconcile: ['core', 'engine', 'lineage', 'runtime'],
+  cli: ['core', 'runtime', 'distribute', 'trace', 'reconcile'],
   sample: ['core', 'engine', 'cli'],
   init: ['core', 'records', 'engine', 'clients', 'sample'],
-  commands: ['core', 'runtime', 'distribute', 'trace', 'cli', 'sample', 'init'],
+  commands: ['core', 'runtime', 'distribute', 'trace', 'reconcile', 'cli', 'sample', 'init'],
 }
 
 const COMPONENTS = {

@@ -4,6 +4,7 @@
  */
 import type { Chunk, Gap, Positions } from '../core/contracts.ts'
 import { AdflowError } from '../core/errors.ts'
+import type { JobLoader } from '../core/job/job.ts'
 import { toOrdinals } from '../engine/admit.ts'
 import type { Session } from '../engine/session.ts'
 import { isDataError } from './chain.ts'
@@ -33,9 +34,9 @@ export class Rerun {
     this.#options = options
   }
 
-  /** Loaders of the job are left out. */
-  static async open(options: BenchOptions): Promise<Rerun> {
-    const job = { ...options.job, load: [] }
+  /** Loaders of the job are left out, but for `stores`: whoever compares has them on the same engine, not opened yet. */
+  static async open(options: BenchOptions, stores: readonly JobLoader[] = []): Promise<Rerun> {
+    const job = { ...options.job, load: stores }
     return new Rerun(await Workbench.open({ ...options, job }), options)
   }
 
@@ -44,9 +45,18 @@ export class Rerun {
     return this.#bench.state.chunks
   }
 
-  /** Temp tables may be made here; attached files are those of the job's steps only. */
+  /** Temp tables may be made here; attached files are those of the job's steps, and of the stores. */
   get session(): Session {
     return this.#bench.session
+  }
+
+  get workshop(): Workbench['workshop'] {
+    return this.#bench.workshop
+  }
+
+  /** Scratch folders, which the engine may read and write. */
+  get state(): Workbench['state'] {
+    return this.#bench.state
   }
 
   get pipeline(): Workbench['pipeline'] {
@@ -93,7 +103,10 @@ export class Rerun {
       throw new AdflowError(
         'SOURCE_CHANGED',
         `${chunk.origin} has other bytes in [${past.from}, ${past.to}) than when batch ${past.token.slice(0, 12)} was read`,
-        { hint: 'bring the file back as it was; from other bytes nothing can be repeated' },
+        {
+          hint: 'bring the file back as it was; from other bytes nothing can be repeated',
+          details: { lane: past.lane },
+        },
       )
     const refined = await this.#evaluated(chunk, past)
     return {

@@ -28,6 +28,8 @@ export interface BenchOptions {
   readonly locate?: (file: string) => Promise<string>
   /** State file of a job, of which a copy is worked on: what its steps remember. Default: they begin with nothing. */
   readonly memory?: string
+  /** Stores of the job are attached read-only. */
+  readonly readOnly?: boolean
 }
 
 /** How one chunk is worked on. */

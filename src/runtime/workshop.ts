@@ -44,10 +44,12 @@ export interface WorkshopOptions {
   readonly evolved?: Readonly<Record<string, string>>
   /** Absolute path of a reference file → where to read it. Default: there. */
   readonly locate?: (file: string) => Promise<string>
+  /** Stores are only looked at: their files are attached read-only, and none is made. */
+  readonly readOnly?: boolean
 }
 
 export async function openWorkshop(options: WorkshopOptions): Promise<Workshop> {
-  const { job, registry, state, log, only, evolved, locate } = options
+  const { job, registry, state, log, only, evolved, locate, readOnly = false } = options
   const { resources } = job
   const engine = await Engine.open({
     memoryBytes: resources.memoryLimitBytes,
@@ -94,6 +96,7 @@ export async function openWorkshop(options: WorkshopOptions): Promise<Workshop> 
         session,
         attached,
         () => definition.access?.(config.options, env) ?? {},
+        readOnly,
       )
       access.push(wanted)
       loaders.push({
@@ -143,6 +146,7 @@ async function openAccess(
   session: Session,
   attached: Map<string, AdflowError | undefined>,
   access: () => EngineAccess,
+  readOnly: boolean,
 ): Promise<{ readonly wanted: EngineAccess; readonly unavailable?: AdflowError }> {
   let wanted: EngineAccess = {}
   try {
@@ -156,7 +160,7 @@ async function openAccess(
     if (!attached.has(as))
       attached.set(
         as,
-        await session.attach(file, as, false).then(
+        await session.attach(file, as, readOnly).then(
           () => undefined,
           (error: unknown) => explainAttachError(error, file),
         ),

@@ -14,3 +14,15 @@ export async function duckdbRows(sql: string, setup: readonly string[] = []): Pr
     instance.closeSync()
   }
 }
+
+/** Changes a DuckDB file by hand, as people do. */
+export async function changeDatabase(file: string, sql: string): Promise<void> {
+  const instance = await DuckDBInstance.create(file)
+  const connection = await instance.connect()
+  try {
+    await connection.run(sql)
+  } finally {
+    connection.closeSync()
+    instance.closeSync()
+  }
+}
