@@ -1,7 +1,7 @@
 /** What the ledger knows of a batch that is needed to cut and refine it once more. */
 import type { PlannedRange, Position } from '../core/contracts.ts'
 import type { Session } from '../engine/session.ts'
-import type { BatchSums } from '../lineage/events.ts'
+import type { BatchCounts, BatchSums } from '../lineage/events.ts'
 
 export interface PastBatch extends PlannedRange {
   readonly token: string
@@ -26,6 +26,7 @@ export interface PastBatch extends PlannedRange {
   /** Records read, and bytes of the chunk. */
   readonly read: number
   readonly bytes: number
+  readonly counts: BatchCounts
   readonly sums: BatchSums
   /** Store → what it has of the batch. */
   readonly stores: Readonly<Record<string, PastOutcome>>
@@ -41,7 +42,7 @@ export interface PastOutcome {
 
 const ISO = '%Y-%m-%dT%H:%M:%S.%gZ'
 const COLUMNS = `token, source, lane, range_from::VARCHAR AS range_from, range_to::VARCHAR AS range_to, mark, mark_from, origin, digest,
-  clock, sequence::VARCHAR AS sequence, run, pin, epoch::VARCHAR AS epoch, "out"::BIGINT AS "out", "read", bytes, to_json(sums)::VARCHAR AS sums, to_json(stores)::VARCHAR AS stores,
+  clock, sequence::VARCHAR AS sequence, run, pin, epoch::VARCHAR AS epoch, "out"::BIGINT AS "out", "read", bytes, to_json(counts)::VARCHAR AS counts, to_json(sums)::VARCHAR AS sums, to_json(stores)::VARCHAR AS stores,
   strftime(closed_at, '${ISO}') AS closed_at, to_json(coalesce(paid, MAP {}))::VARCHAR AS paid`
 
 /** The batches for which the condition holds, over the columns of the view `batches`, of `runs`, and `mark_from`; in the order in
@@ -82,6 +83,7 @@ function pastBatch(row: Readonly<Record<string, unknown>>): PastBatch {
     rows: Number(row['out']),
     read: Number(row['read']),
     bytes: Number(row['bytes']),
+    counts: JSON.parse(text('counts')) as BatchCounts,
     sums: sumsOf(text('sums')),
     stores: storesOf(text('stores'), token),
   }

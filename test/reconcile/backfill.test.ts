@@ -263,7 +263,7 @@ describe('backfill --from --to', () => {
 
 describe('a backfill that is paused', () => {
   test('is listed, shown, resumed, and done once', async () => {
-    put('a.ndjson', 1, 3000)
+    put('a.ndjson', 1, 900)
     await run()
     const before = await stored()
     await warehouse('DELETE FROM clicks')
@@ -287,7 +287,7 @@ describe('a backfill that is paused', () => {
   })
 
   test('can be given up: what was loaded stays', async () => {
-    put('a.ndjson', 1, 3000)
+    put('a.ndjson', 1, 900)
     await run()
     await warehouse('DELETE FROM clicks')
     const stop = new AbortController()

@@ -59,9 +59,11 @@ export async function differences(
   const types = new Map((await tableColumns(engine, target)).map(({ name, type }) => [name.toLowerCase(), type]))
   const gone = [...own.map(({ name }) => name), batchColumn].find((name) => !types.has(name.toLowerCase()))
   if (gone !== undefined)
-    throw new AdflowError('STORE_MISMATCH', `the table ${label} has no column ${gone}: its rows cannot be compared`, {
-      hint: types.size === 0 ? 'the table is gone' : 'rows that do not know their batch can only be reconciled by key',
-    })
+    throw types.size === 0
+      ? new AdflowError('STORE_UNAVAILABLE', `the table ${label} is gone`, { hint: 'restore it, or load it anew' })
+      : new AdflowError('STORE_MISMATCH', `the table ${label} has no column ${gone}: its rows cannot be compared`, {
+          hint: 'rows that do not know their batch can only be reconciled by key',
+        })
   const names = own.map(({ name }) => ident(name)).join(', ')
   const typed = own.map(({ name }) => `CAST(${ident(name)} AS ${types.get(name.toLowerCase())}) AS ${ident(name)}`)
   const table = tableSql(target)
