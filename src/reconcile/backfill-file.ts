@@ -55,7 +55,7 @@ const head = z.object({
 export type BackfillItem = z.infer<typeof item>
 export type BackfillHead = z.infer<typeof head>
 
-export function backfillFolder(state: StateDir): string {
+function backfillFolder(state: StateDir): string {
   return join(state.path, 'backfills')
 }
 
