@@ -13,12 +13,12 @@ export interface LineageColumn {
 export interface LineageNode {
   /** Id in the job file; `contract` for the admitted rows; the name of the table for reference data. */
   readonly id: string
-  readonly kind: 'source' | 'reference' | 'contract' | 'step' | 'store'
+  readonly kind: 'source' | 'reference' | 'contract' | 'step' | 'store' | 'consumer'
   /** Type of the component, verb of the step. */
   readonly type: string
   /** Sources, reference data and stores: what it is outside of this job. */
   readonly dataset?: Dataset
-  /** Stores: `main`, or the id of the step whose rows it takes. */
+  /** Stores and consumers: `main`, or the id of the step whose rows they take. */
   readonly input?: string
   readonly columns: readonly LineageColumn[]
 }
@@ -26,7 +26,7 @@ export interface LineageNode {
 /** `same`: the value as it came. `computed`, `aggregated`: made of it. `found`: it decided which value was looked up. */
 export type How = 'same' | 'computed' | 'aggregated' | 'found'
 
-interface ColumnPlace {
+export interface ColumnPlace {
   readonly node: string
   readonly column: string
 }
@@ -115,6 +115,6 @@ function stronger(a: How, b: How): How {
 }
 
 /** The engine compares names of columns without case. */
-function keyOf({ node, column }: ColumnPlace): string {
+export function keyOf({ node, column }: ColumnPlace): string {
   return JSON.stringify([node, column.toLowerCase()])
 }

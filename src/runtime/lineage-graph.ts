@@ -17,9 +17,20 @@ export interface GraphParts {
     readonly input: string | undefined
     readonly dataset: Dataset
   }[]
+  readonly consumers?: readonly GraphConsumer[]
 }
 
-export function lineageGraph({ pipeline, sources, stores }: GraphParts): LineageGraph {
+/** `from` of a column names columns of the output that the consumer reads. */
+export interface GraphConsumer {
+  readonly id: string
+  readonly type: string
+  readonly input: string
+  readonly columns: readonly (Column & { readonly sql?: string })[]
+  /** Columns that its `where` looks at. */
+  readonly where: readonly string[]
+}
+
+export function lineageGraph({ pipeline, sources, stores, consumers = [] }: GraphParts): LineageGraph {
   const { job, plan, stages, outputs } = pipeline
   const nodes: LineageNode[] = []
   const flows: { from: string; to: string }[] = []
@@ -88,6 +99,29 @@ export function lineageGraph({ pipeline, sources, stores }: GraphParts): Lineage
     flows.push({ from: end, to: id })
     for (const { name } of columns)
       edges.push({ from: { node: end, column: name }, to: { node: id, column: name }, how: 'same', masked: false })
+  }
+  for (const { id, type, input: wanted, columns, where } of consumers) {
+    const end = ends.get(wanted) ?? input
+    const personalHere = wanted === MAIN ? personal.main : personal.steps.get(wanted)
+    nodes.push({
+      id,
+      kind: 'consumer',
+      type,
+      input: wanted,
+      columns: columns.map(({ name, type: columnType, from }) => ({
+        name,
+        type: columnType,
+        personal: from.some((column) => personalHere?.has(column)),
+      })),
+    })
+    flows.push({ from: end, to: id })
+    for (const { name, from, how = 'same', sql } of columns)
+      for (const column of from) {
+        const edge: LineageEdge = { from: { node: end, column }, to: { node: id, column: name }, how, masked: false }
+        edges.push(sql === undefined ? edge : { ...edge, sql })
+      }
+    if (where.length > 0)
+      decisions.push({ node: id, by: 'filter', columns: where.map((column) => ({ node: end, column })) })
   }
   return { job: job.name, nodes, flows, edges, decisions }
 }
