@@ -53,9 +53,9 @@ export class ConsumerState {
   }
 
   async switchOff(reason: string): Promise<void> {
-    const off = { at: new Date().toISOString(), reason }
-    await writeDurably(join(this.#folder, OFF), JSON.stringify(off))
-    this.#off = off
+    // At once: several requests that are under way may be told the same.
+    this.#off = { at: new Date().toISOString(), reason }
+    await writeDurably(join(this.#folder, OFF), JSON.stringify(this.#off))
   }
 
   async switchOn(): Promise<void> {

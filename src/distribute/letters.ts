@@ -83,6 +83,10 @@ export class Letters {
     return [...this.#entries.values()]
   }
 
+  has(id: string): boolean {
+    return this.#entries.has(id)
+  }
+
   /** The whole letter. */
   async letter(id: string): Promise<DeadLetter | undefined> {
     const entry = this.#entries.get(id)

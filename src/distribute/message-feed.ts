@@ -61,6 +61,10 @@ export class MessageFeed {
     for await (const message of state.messages.read(made)) {
       if (progress.isSettled(message.index)) continue
       track.open += 1
+      if (state.letters.has(message.id)) {
+        await track.buried(message)
+        continue
+      }
       yield itemOf(message, track, progress.triesOf(message.index))
     }
     await track.allRead()
@@ -121,8 +125,13 @@ class FileTrack implements Origin {
   async dead(message: StoredMessage, reason: string, tries: Attempts): Promise<void> {
     const about = { consumer: this.#work.config.id, token: this.file.token }
     await this.#work.state.letters.bury(letterOf(message, about, reason, tries))
-    await this.#progress.settle(message.index, 'dead', message.rows)
-    this.#feed.dead += message.rows
+    await this.buried(message)
+  }
+
+  /** Also for a letter after which a kill came before this note. */
+  async buried({ index, rows }: StoredMessage): Promise<void> {
+    await this.#progress.settle(index, 'dead', rows)
+    this.#feed.dead += rows
     await this.#settled()
   }
 
