@@ -5,7 +5,7 @@ import { uuidv7 } from '../core/ids.ts'
 import type { Job } from '../core/job/job.ts'
 import { type Ledger, openLedger } from '../lineage/ledger.ts'
 import { lockJob } from '../runtime/lock.ts'
-import { type StateDir, stateDirOf } from '../runtime/state-dir.ts'
+import { stateDirOf } from '../runtime/state-dir.ts'
 import { ConsumerState, lettersFile } from './consumer-state.ts'
 import { requireConsumers } from './distribute-job.ts'
 import { type DeadLetter, type Letter, Letters } from './letters.ts'
@@ -72,30 +72,28 @@ export async function changeLetters(options: ChangeOptions): Promise<LettersChan
   const state = stateDirOf(stateDir, job.name)
   if (existsSync(state.path)) {
     const lock = await lockJob(state.path, { command: options.command, run: uuidv7() })
+    const consumers = new Map<string, ConsumerState>()
     try {
-      const consumers = await openAll(job, state)
+      for (const { id } of job.distribute) consumers.set(id, await ConsumerState.open(state.consumerOf(id)))
       for (const [id, consumer] of consumers) {
         const dead = chosen(consumer.letters.all, options).filter((letter) => letter.state === 'dead')
         if (dead.length > 0) letters[id] = dead.map((letter) => letter.id)
       }
       refuseMissing(options.ids, Object.values(letters).flat())
       const ledger = await openLedger(state.ledger, { run: lock.run })
-      for (const [id, ids] of Object.entries(letters)) await change(options, ledger, id, consumers.get(id), ids)
-      await ledger.close()
-      for (const consumer of consumers.values()) await consumer.close()
+      try {
+        for (const [id, ids] of Object.entries(letters)) await change(options, ledger, id, consumers.get(id), ids)
+      } finally {
+        await ledger.close()
+      }
     } finally {
+      for (const consumer of consumers.values()) await consumer.close()
       await lock.close()
     }
   }
   refuseMissing(options.ids, Object.values(letters).flat())
   const count = Object.values(letters).reduce((sum, ids) => sum + ids.length, 0)
   return { schema_version: 1, job: job.name, what, letters, count }
-}
-
-async function openAll(job: Job, state: StateDir): Promise<Map<string, ConsumerState>> {
-  const consumers = new Map<string, ConsumerState>()
-  for (const { id } of job.distribute) consumers.set(id, await ConsumerState.open(state.consumerOf(id)))
-  return consumers
 }
 
 /** The ledger says it first: nothing changes that nobody has signed for. */
