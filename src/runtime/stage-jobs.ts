@@ -10,20 +10,21 @@ import { Engine } from '../engine/session.ts'
 import { compilePipeline, MAIN } from './pipeline.ts'
 
 const NO_RULES = { rowRules: [], batchRules: [], budgets: [] } as const
+const NO_ENDS = { load: [], distribute: [] } as const
 
 /** Sources alone. The contract stays: it says how a CSV field must look as JSON. */
 export function extraction(job: Job, sources: readonly JobExtractor[]): Job {
-  return { ...job, ...NO_RULES, extract: sources, steps: [], load: [] }
+  return { ...job, ...NO_RULES, extract: sources, steps: [], ...NO_ENDS }
 }
 
 /** Contract and rules over records. */
 export function validation(job: Job): Job {
-  return { ...job, extract: [], steps: [], load: [] }
+  return { ...job, extract: [], steps: [], ...NO_ENDS }
 }
 
 /** Steps over rows that were validated: they stand under the contract's names and in its types. */
 export function transformation(job: Job): Job {
-  return { ...job, ...NO_RULES, extract: [], load: [], columns: job.columns.map(validated), unknown: unknownOf(job) }
+  return { ...job, ...NO_RULES, extract: [], ...NO_ENDS, columns: job.columns.map(validated), unknown: unknownOf(job) }
 }
 
 /** Loaders over rows that went through the steps. */
@@ -36,6 +37,7 @@ export function loading(job: Job, columns: readonly Column[], loaders: readonly 
     columns: columns.map(({ name, type }) => validated({ ...UNTYPED, name, type, path })),
     steps: [],
     load: loaders.map((loader) => ({ ...loader, input: undefined })),
+    distribute: [],
     unknown: unknownOf(job),
   }
 }

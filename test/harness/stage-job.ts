@@ -29,6 +29,8 @@ transform:
   - filter: "name <> 'nobody' or name is null"
 load:
   store: { type: duckdb, path: "\${WAREHOUSE:-run.duckdb}", table: clicks }
+distribute:
+  partner: { type: files, path: partner, format: csv, where: "twice > 2" }
 `
 
 export const LINES = [
