@@ -20,6 +20,8 @@ contract:
     name: varchar
     kind: varchar
     score: double
+distribute:
+  partner: { type: files, path: partner, format: csv, where: "twice > 2" }
 validate:
   - { id: known_kind, check: "kind in ('click', 'view')" }
   - { id: no_zero, check: "id <> 0", on_fail: drop }
@@ -29,8 +31,6 @@ transform:
   - filter: "name <> 'nobody' or name is null"
 load:
   store: { type: duckdb, path: "\${WAREHOUSE:-run.duckdb}", table: clicks }
-distribute:
-  partner: { type: files, path: partner, format: csv, where: "twice > 2" }
 `
 
 export const LINES = [
