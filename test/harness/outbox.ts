@@ -23,7 +23,7 @@ export interface OutboxOptions {
   readonly spool?: Readonly<Record<string, unknown>>
 }
 
-export const CLOCK = '2026-03-01T12:00:00.000Z'
+const CLOCK = '2026-03-01T12:00:00.000Z'
 
 export class OutboxBench {
   readonly folder = mkdtempSync(join(tmpdir(), 'adflow-outbox-'))
