@@ -18,9 +18,9 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   transports: ['core', 'clients'],
   // No component: the registry finds them by file name.
   runtime: ['core', 'records', 'engine', 'lineage', 'clients'],
+  reconcile: ['core', 'engine', 'lineage', 'clients', 'runtime'],
   distribute: ['core', 'engine', 'lineage', 'runtime'],
   trace: ['core', 'engine', 'lineage', 'clients', 'runtime'],
-  reconcile: ['core', 'engine', 'lineage', 'runtime'],
   cli: ['core', 'runtime', 'distribute', 'trace', 'reconcile'],
   sample: ['core', 'engine', 'cli'],
   init: ['core', 'records', 'engine', 'clients', 'sample'],

@@ -4,6 +4,7 @@
  */
 import type { Logger } from 'pino'
 import type { z } from 'zod'
+import type { Comparison } from './comparison.ts'
 import type { Analysis, CompiledStep, StepEnv } from './step-contract.ts'
 import type { ColumnOrigin } from './step-lineage.ts'
 
@@ -268,6 +269,8 @@ export interface Loader {
   write(batch: LoadBatch, context: { readonly signal: AbortSignal }): Promise<Receipt>
   /** After the last batch of a run. `complete`: every batch of the run was written, nothing is owed. */
   finish?(context: { readonly engine: EngineConnection; readonly complete: boolean }): Promise<void>
+  /** By which the store can be compared and healed. */
+  readonly comparison?: Comparison
   /** After an unknown outcome: did the token land? */
   probe?(token: string, context: { readonly engine: EngineConnection }): Promise<Receipt | undefined>
   /** Every batch of the job that the store remembers: for recover and for noticing stale checkpoints. */

@@ -43,6 +43,8 @@ export interface CompiledStep {
   /** Columns of the output in which personal data is hidden from here on. */
   readonly hides?: readonly string[]
   readonly lineage?: StepLineage
+  /** Columns that tell the rows of the output apart. */
+  readonly key?: readonly string[]
   /** Engine work around each batch (dedupe marks, reference tables …). */
   readonly state?: StepState
 }

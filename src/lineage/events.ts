@@ -151,6 +151,30 @@ export interface Recovered {
   readonly batches: number
 }
 
+/** Rows of a store are about to be put right. Without its end, the store itself knows whether it happened, by the token. */
+export interface HealStarted {
+  readonly type: 'heal_started'
+  readonly token: string
+  readonly who: string
+  /** `missing` or `all`. */
+  readonly what: string
+  readonly loader: string
+  /** What was found: rows by kind of difference. */
+  readonly before: PerId
+  /** Tokens of the batches that are read again. */
+  readonly batches: readonly string[]
+}
+
+export interface HealEnded {
+  readonly type: 'heal_ended'
+  readonly token: string
+  readonly who: string
+  readonly loader: string
+  /** `done`; `nothing`: it never reached the store. */
+  readonly status: string
+  readonly after: PerId
+}
+
 /** A batch rule or a rule with `on_fail: fail` stopped a batch. */
 export interface RuleFailed extends Partial<RangeFields> {
   readonly type: 'rule_failed'
@@ -247,6 +271,8 @@ export type LedgerEvent =
   | LedgerCutOff
   | StateChanged
   | Recovered
+  | HealStarted
+  | HealEnded
   | RuleFailed
   | DistributionMoved
   | DeadLettersChanged

@@ -9,13 +9,22 @@ import {
   createLedger,
   findBatch,
   type LedgerPlace,
+  otherBytes,
   recordBatch,
   remembered,
 } from '../clients/duckdb/batch-ledger.ts'
+import { tableComparison } from '../clients/duckdb/comparison.ts'
 import { type ReadTable, tableContents } from '../clients/duckdb/contents.ts'
 import { mergeBatch } from '../clients/duckdb/merge.ts'
 import { countRows, differences, type NumberedTable, replaceRows } from '../clients/duckdb/past-rows.ts'
-import { columnsOf, fitTable, type TableName, tableColumns, tableSql } from '../clients/duckdb/table.ts'
+import {
+  columnsOf,
+  fitTable,
+  type TableName,
+  tableColumns,
+  tableSql,
+  unfinishedReplace,
+} from '../clients/duckdb/table.ts'
 import { transaction, turnsOf } from '../clients/duckdb/transaction.ts'
 import type {
   ComponentEnv,
@@ -123,7 +132,7 @@ class DuckdbLoader implements Loader {
       const wanted = numbered === false ? columns : [...columns, { name: numbered, type: 'BIGINT' }]
       const unfinished = (await tableColumns(engine, this.#next)).length > 0
       if (this.#options.write !== 'replace') {
-        if (unfinished) throw this.#unfinishedReplace()
+        if (unfinished) throw unfinishedReplace(this.#next, this.#file)
         await this.#fit(engine, wanted)
       } else if (!this.#options.evolve && (await tableColumns(engine, this.#target)).length > 0)
         await this.#fit(engine, wanted)
@@ -135,7 +144,7 @@ class DuckdbLoader implements Loader {
       const { engine } = batch
       const held = await this.#held(batch.token, engine)
       if (held !== undefined) {
-        if (held.digest !== batch.digest) throw this.#otherBytes(batch, held.digest)
+        if (held.digest !== batch.digest) throw otherBytes(this.#label, batch, held.digest)
         return this.#receipt(held.rows, true)
       }
       const relation = this.#numbered(batch)
@@ -194,6 +203,10 @@ class DuckdbLoader implements Loader {
 
   async compare(batch: LoadBatch): Promise<{ readonly missing: string; readonly extra: string }> {
     return differences(batch, this.#numberedTable())
+  }
+
+  get comparison(): NonNullable<Loader['comparison']> {
+    return tableComparison({ ...this.#readTable(), place: this.#place, write: this.#options.write })
   }
 
   contents({ engine }: ContentsContext): Promise<StoreContents> {
@@ -317,24 +330,6 @@ class DuckdbLoader implements Loader {
     throw new AdflowError('JOB_INVALID', `the key column ${missing} of ${this.#label} does not reach the loader`, {
       hint: `columns here: ${columns.map(({ name }) => name).join(', ')}`,
     })
-  }
-
-  #otherBytes({ token, range, source }: LoadBatch, digest: string): AdflowError {
-    return new AdflowError(
-      'STORE_MISMATCH',
-      `${this.#label} holds batch ${token.slice(0, 12)} (${source}, ${range.lane} ${range.from}–${range.to}) with the digest ${digest}; it now has other bytes`,
-      { hint: 'the source has changed under a range that was loaded; load it anew with an audited replay' },
-    )
-  }
-
-  #unfinishedReplace(): AdflowError {
-    return new AdflowError(
-      'STORE_MISMATCH',
-      `${this.#next.schema}.${this.#next.table} holds batches of a replace that never became complete`,
-      {
-        hint: `run the job once more with \`write: replace\`, or take over or drop that table by hand in ${this.#file}`,
-      },
-    )
   }
 }
 

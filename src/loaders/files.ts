@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs'
 import { mkdir, readdir, stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { z } from 'zod'
+import { publishedComparison } from '../clients/objects/comparison.ts'
 import { forgetIntent, publishBatch } from '../clients/objects/publish.ts'
 import { publishedContents } from '../clients/objects/publish-contents.ts'
 import {
@@ -17,6 +18,7 @@ import {
 } from '../clients/objects/publish-manifest.ts'
 import { discardStaged, type StageOptions, stageBatch } from '../clients/objects/publish-stage.ts'
 import { differingRows, filesThere, retract, rowsThere } from '../clients/objects/published-rows.ts'
+import type { Comparison } from '../core/comparison.ts'
 import type {
   ComponentEnv,
   ContentsContext,
@@ -98,6 +100,7 @@ class FilesLoader implements Loader {
   readonly replay = 'token'
   readonly order = 'none'
   readonly streams: boolean
+  readonly comparison: Comparison
   readonly #options: Options
   readonly #id: string
   readonly #folder: string
@@ -118,6 +121,12 @@ class FilesLoader implements Loader {
     const owner = hash('sha256', JSON.stringify([env.job, env.id])).slice(0, 12)
     this.#temporary = join(this.#folder, META_FOLDER, 'tmp', owner)
     this.#compression = compression === 'none' ? (format === 'parquet' ? 'uncompressed' : undefined) : compression
+    this.comparison = {
+      write: 'append',
+      digests: ['engine', 'md5'],
+      open: ({ engine, columns }) =>
+        publishedComparison(this.#place, ({ job, loader }) => job === env.job && loader === env.id, columns, engine),
+    }
     this.#ending = `.${format}${format === 'parquet' ? '' : ENDINGS[compression]}`
   }
 

@@ -73,6 +73,7 @@ export default defineStep({
     return {
       output: restrict(input, kept),
       kind: 'row',
+      key: keys.map(({ name }) => name),
       expressions: [],
       lineage: { decides: { by: 'filter', columns: union(keys.map(({ from }) => from)) } },
       drops: { as: 'deduplicated', sql: `SELECT ${ROW} FROM (${input.sql}) WHERE NOT ${kept}` },

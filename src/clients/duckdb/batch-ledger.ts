@@ -1,5 +1,6 @@
 /** The batches that an attached DuckDB file holds: a table of the file itself, written in the batch's own transaction. */
 import type { BatchInfo, EngineConnection, StoreRecord } from '../../core/contracts.ts'
+import { AdflowError } from '../../core/errors.ts'
 import { ident, list, literal } from '../../engine/sql-text.ts'
 import { tableColumns } from './table.ts'
 
@@ -46,8 +47,18 @@ export async function recordBatch(
   { again = false }: { readonly again?: boolean } = {},
 ): Promise<void> {
   const texts = [token, target, loader, job, source, range.lane, range.from, range.to, digest].map(literal).join(', ')
+  // Not now(): on the session of a batch that is the clock of the batch, and merges are told apart by what came last.
   await engine.run(
-    `INSERT ${again ? 'OR REPLACE ' : ''}INTO ${ledgerSql(database)} VALUES (${texts}, ${rows}, ${literal(clock)}::TIMESTAMPTZ, now())`,
+    `INSERT ${again ? 'OR REPLACE ' : ''}INTO ${ledgerSql(database)} VALUES (${texts}, ${rows}, ${literal(clock)}::TIMESTAMPTZ, get_current_timestamp())`,
+  )
+}
+
+/** The entry of a batch has another digest than the batch that comes. */
+export function otherBytes(label: string, { token, range, source }: BatchInfo, digest: string): AdflowError {
+  return new AdflowError(
+    'STORE_MISMATCH',
+    `${label} holds batch ${token.slice(0, 12)} (${source}, ${range.lane} ${range.from}–${range.to}) with the digest ${digest}; it now has other bytes`,
+    { hint: 'the source has changed under a range that was loaded; load it anew with an audited replay' },
   )
 }
 

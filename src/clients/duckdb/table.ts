@@ -71,6 +71,13 @@ export async function fitTable(
   for (const change of changes) await engine.run(`ALTER TABLE ${table} ${change}`)
 }
 
+/** Batches were collected to take the place of a table, and their run never became complete. */
+export function unfinishedReplace({ schema, table }: TableName, file: string): AdflowError {
+  return new AdflowError('STORE_MISMATCH', `${schema}.${table} holds batches of a replace that never became complete`, {
+    hint: `run the job once more with \`write: replace\`, or take over or drop that table by hand in ${file}`,
+  })
+}
+
 function mismatch(label: string, what: string, hint: string): AdflowError {
   return new AdflowError('STORE_MISMATCH', `the table ${label} does not fit: ${what}`, { hint })
 }

@@ -30,6 +30,7 @@ export interface Job {
   readonly distribute: readonly JobConsumer[]
   readonly resources: Resources
   readonly spool: { readonly maxBytes: number; readonly whenFull: 'block' | 'fail' }
+  readonly reconcile: JobReconcile
   readonly retry: { readonly attempts: number; readonly initialMs: number; readonly maxMs: number }
   readonly lineage: {
     readonly namespace: string
@@ -139,6 +140,20 @@ interface Resources {
   readonly inFlight: number
   readonly maxRecordBytes: number
   readonly tempDirectory: string | undefined
+}
+
+/** Defaults of `adflow reconcile`. */
+export interface JobReconcile {
+  /** undefined: not by itself. */
+  readonly everyMs: number | undefined
+  readonly by: 'time' | 'key' | undefined
+  readonly column: string | undefined
+  readonly windowMs: number
+  readonly settleMs: number
+  readonly key: readonly string[] | undefined
+  readonly compare: readonly ('count' | 'digest')[]
+  readonly sum: readonly string[]
+  readonly heal: 'none' | 'missing' | 'all'
 }
 
 export type TestRow = Readonly<Record<string, unknown>>

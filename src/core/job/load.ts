@@ -10,11 +10,11 @@ import { Checker } from './checker.ts'
 import { MAIN, readDistribute, readExtract, readLoad, readTransform, readTransport } from './components.ts'
 import { parseYaml, type YamlDocument } from './document.ts'
 import { type Environment, interpolate } from './interpolate.ts'
-import type { Job, JobStep } from './job.ts'
+import type { Job, JobReconcile, JobStep } from './job.ts'
 import { excerpt, START_OF_FILE } from './places.ts'
 import { Problems } from './problems.ts'
 import { readColumns, readRules } from './rules.ts'
-import { contract, jobDocument, LATER, test } from './schema.ts'
+import { contract, jobDocument, LATER, reconcile, test } from './schema.ts'
 import { redact } from './secrets.ts'
 import { readTests } from './tests.ts'
 
@@ -102,6 +102,7 @@ async function readDocument(
     distribute,
     ...limits(whole),
     lineage: { namespace: whole.lineage.namespace, transport, timeoutMs: whole.lineage.timeout },
+    reconcile: reconciliation(whole.reconcile ?? reconcile.parse({})),
     tests,
     at: (path) => {
       const { line, column } = checker.place(path)
@@ -154,6 +155,11 @@ function limits({ resources, spool, retry }: z.output<typeof jobDocument>): Pick
     spool: { maxBytes: spool.max_bytes, whenFull: spool.when_full },
     retry: { attempts: retry.attempts, initialMs: retry.initial, maxMs: retry.max },
   }
+}
+
+function reconciliation({ every, window, settle, ...rest }: z.output<typeof reconcile>): JobReconcile {
+  const { by, column, key, compare, sum, heal } = rest
+  return { everyMs: every, windowMs: window, settleMs: settle, by, column, key, compare, sum, heal }
 }
 
 /** The order of keys counts: columns are created in it. Comments, quotes and layout do not. */

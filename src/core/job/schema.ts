@@ -263,6 +263,38 @@ const lineage = z.strictObject({
     .describe('How long the end of a run waits for events that are on their way. The rest is sent by the next run.'),
 })
 
+export const reconcile = z.strictObject({
+  every: duration
+    .optional()
+    .describe('How often the daemon of a later version reconciles; `adflow reconcile` does it once, now.'),
+  by: z
+    .enum(['time', 'key'])
+    .optional()
+    .describe('How rows are put into buckets. Default: by time where there is a time column.'),
+  column: columnName
+    .optional()
+    .describe('Time column of the buckets. Default: the first column with a time or a date.'),
+  window: duration.prefault('1h').describe('Width of a bucket by time.'),
+  settle: duration.prefault('0s').describe('Rows whose time is younger than this are left out.'),
+  key: z
+    .array(columnName)
+    .min(1)
+    .optional()
+    .describe(
+      'Columns by which a row is found again. Default: the key of the store, or of `dedupe`; without one a changed row is one missing and one extra.',
+    ),
+  compare: z
+    .array(z.enum(['count', 'digest']))
+    .min(1)
+    .default(['count', 'digest'])
+    .describe('What is compared per bucket. Counts alone do not see a changed row, nor one lost with one doubled.'),
+  sum: z.array(columnName).default([]).describe('Integer or decimal columns that are summed per bucket.'),
+  heal: z
+    .enum(['none', 'missing', 'all'])
+    .default('none')
+    .describe('`missing` puts in what the store lacks; `all` also corrects and removes, after asking.'),
+})
+
 const row = z.record(z.string(), z.unknown())
 const rows = z.array(row).describe('Rows as maps: column → value. Write large decimals and timestamps as text.')
 
@@ -343,10 +375,11 @@ export const jobDocument = z.strictObject({
     .describe('Consumers: id → type and options.'),
   resources: resources.prefault({}).describe('What the job may use of the machine.'),
   spool: spool.prefault({}).describe('Where batches wait for a store that is down.'),
+  reconcile: reconcile.optional().describe('How `adflow reconcile` compares the stores of this job with its sources.'),
   retry: retry.prefault({}).describe('How often a write is tried again before its batch is owed.'),
   lineage: lineage.prefault({}).describe('OpenLineage events of each run.'),
   tests: z.array(test).default([]).describe('Tests of this job: `adflow test` runs them.'),
 })
 
 /** Top-level keys that a later version reads. Refused by name: a schedule that is ignored would be worse than an error. */
-export const LATER: readonly string[] = ['reconcile', 'schedule']
+export const LATER: readonly string[] = ['schedule']

@@ -203,7 +203,8 @@ describe('a mistake', () => {
     ['bad job name', { name: 'name: ▸Ad-Events' }, /must be lower_snake/],
     ['bad id', { extract: 'extract:\n  ▸My: { type: files, paths: [a] }' }, /`My`: must be lower_snake/],
     ['not there yet: schedule', { x: '▸schedule: { cron: x }' }, '`schedule` is not available yet'],
-    ['not there yet: reconcile', { x: '▸reconcile: {}' }, '`reconcile` is not available yet'],
+    ['wrong word in reconcile', { x: 'reconcile: { heal: ▸some }' }, /none.*missing.*all/, /did you mean/],
+    ['wrong duration in reconcile', { x: 'reconcile: { window: ▸1 hour }' }, /expected a duration/],
     ['no consumer', { x: 'distribute: ▸{}' }, '`distribute`: needs at least one consumer'],
     [
       'unknown type of consumer',
