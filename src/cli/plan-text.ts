@@ -1,5 +1,5 @@
 /** The plan of a job, for people. */
-import type { JobPlan, PlannedColumn, PlannedLoader, PlannedSource } from '../runtime/plan.ts'
+import type { JobPlan, PlannedColumn, PlannedConsumer, PlannedLoader, PlannedSource } from '../runtime/plan.ts'
 import { bytes, integer, table } from './table.ts'
 
 const MAX_LANES = 20
@@ -22,6 +22,7 @@ export function planText(plan: JobPlan): string {
       plan.rules.map(({ id, on_fail, expects }) => [id, on_fail, expects]),
     ),
     ...plan.loaders.map(loaderText),
+    ...plan.consumers.map(consumerText),
     `to do: ${bytes(plan.bytes_left)} in about ${integer(plan.batches)} batches`,
   ].join('\n\n')
 }
@@ -88,4 +89,9 @@ function loaderText({ id, type, dataset, input, columns, paths, owed }: PlannedL
       `  owed: ${integer(owed.rows)} rows in ${integer(owed.batches)} batches (${bytes(owed.bytes)}), paid first`,
     )
   return [`store ${id} (${type}): ${dataset}${from}, ${integer(columns.length)} columns`, ...lines].join('\n')
+}
+
+function consumerText({ id, type, input, delivery, because }: PlannedConsumer): string {
+  const from = input === 'main' ? '' : `, rows of ${input}`
+  return `consumer ${id} (${type})${from}\n  outbox → ${id}: ${delivery} (${because})`
 }

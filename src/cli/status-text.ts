@@ -35,6 +35,11 @@ export function statusText(status: JobStatus): string {
       '',
       `owed to ${store}: ${integer(rows)} rows in ${integer(batches)} batches (${bytes(size)}); the next run pays them`,
     )
+  for (const { consumer, batches, rows, bytes: size } of status.consumers)
+    parts.push(
+      '',
+      `waiting for ${consumer}: ${integer(rows)} rows in ${integer(batches)} batches (${bytes(size)}); the next run, or \`adflow distribute\`, hands them over`,
+    )
   for (const gap of status.gaps)
     parts.push(
       '',

@@ -2,7 +2,7 @@
  * An append-only set of tokens on disk, one a line. What a kill leaves of the last line is not a token: it is cut off, and
  * whoever had not been told that the token is there does its work again.
  */
-import { type FileHandle, open } from 'node:fs/promises'
+import { type FileHandle, open, readFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { appendDurably, syncDirectory } from './durable.ts'
 import { AdflowError, localIoError } from './errors.ts'
@@ -55,5 +55,15 @@ export class TokenLog {
   async close(): Promise<void> {
     await this.#commits.idle()
     await this.#handle.close()
+  }
+}
+
+/** The tokens without opening the log for writing: to look at them, also while another process adds some. */
+export async function readTokens(path: string): Promise<ReadonlySet<string>> {
+  try {
+    return new Set((await readFile(path, 'latin1')).split('\n').slice(0, -1))
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return new Set()
+    throw localIoError(error, `read ${path}`)
   }
 }

@@ -38,6 +38,7 @@ export interface JobPlan {
   readonly rules: readonly { readonly id: string; readonly expects: string; readonly on_fail: string }[]
   readonly steps: readonly PlannedStep[]
   readonly loaders: readonly PlannedLoader[]
+  readonly consumers: readonly PlannedConsumer[]
   readonly bytes_left: number
   /** Compressed sources make more batches than this. */
   readonly batches: number
@@ -95,6 +96,21 @@ export interface PlannedLoader {
   readonly owed: { readonly batches: number; readonly rows: number; readonly bytes: number }
 }
 
+export interface PlannedConsumer {
+  readonly id: string
+  readonly type: string
+  readonly optional: boolean
+  readonly input: string
+  readonly delivery: string
+  readonly because: string
+}
+
+const TO_CONSUMER = {
+  delivery: 'at least once',
+  because:
+    'a kill may repeat a message, under the same id and with the same bytes: a receiver that remembers ids has it once',
+} as const
+
 export async function planJob(options: PlanOptions): Promise<JobPlan> {
   const { job, registry, stateDir } = options
   const state = stateDirOf(stateDir, job.name)
@@ -120,6 +136,7 @@ export async function planJob(options: PlanOptions): Promise<JobPlan> {
       rules: rulesOf(pipeline),
       steps: stepsOf(pipeline),
       loaders: await planLoaders(pipeline, sources, options),
+      consumers: job.distribute.map(({ id, type, optional, input }) => ({ id, type, optional, input, ...TO_CONSUMER })),
       bytes_left: total(sources, 'bytes_left'),
       batches: total(sources, 'batches'),
       sql: sqlOfChain(pipeline),

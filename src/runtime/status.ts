@@ -1,11 +1,13 @@
 /** Where a job stands: positions, what is owed, the last runs, the totals of its books. Reads only. */
 import { existsSync } from 'node:fs'
+import { join } from 'node:path'
 import type { Job } from '../core/job/job.ts'
+import { readTokens } from '../core/token-log.ts'
 import type { Browser } from './browse.ts'
 import { openCheckpoints } from './checkpoints.ts'
 import { type Holder, holderOf } from './lock.ts'
 import { Spool } from './spool.ts'
-import { stateDirOf } from './state-dir.ts'
+import { type StateDir, stateDirOf } from './state-dir.ts'
 
 export interface JobStatus {
   readonly schema_version: 1
@@ -33,9 +35,19 @@ export interface JobStatus {
     readonly rows: number
     readonly bytes: number
   }[]
+  /** What waits in the outbox, for each consumer that something waits for. */
+  readonly consumers: readonly ConsumerStatus[]
   readonly runs: readonly Readonly<Record<string, unknown>>[]
   readonly conservation: readonly Readonly<Record<string, unknown>>[]
   readonly gaps: readonly Readonly<Record<string, unknown>>[]
+}
+
+export interface ConsumerStatus {
+  readonly consumer: string
+  readonly batches: number
+  /** Before `where`; those that are through of a batch that is not count too. */
+  readonly rows: number
+  readonly bytes: number
 }
 
 export async function jobStatus(job: Job, stateDir: string, { session }: Browser): Promise<JobStatus> {
@@ -79,6 +91,7 @@ export async function jobStatus(job: Job, stateDir: string, { session }: Browser
     ),
     planned: current?.planned.length ?? 0,
     owed,
+    consumers: exists ? await waiting(job, state) : [],
     runs: await records(
       'SELECT run, started_at, ended_at, status, exit, code, batches, "read" FROM runs ORDER BY started_at DESC LIMIT 10',
     ),
@@ -87,4 +100,19 @@ export async function jobStatus(job: Job, stateDir: string, { session }: Browser
     ),
     gaps: await records('SELECT source, lane, range_from, range_to, code, message, booked_at FROM gaps WHERE open'),
   }
+}
+
+async function waiting(job: Job, state: StateDir): Promise<ConsumerStatus[]> {
+  const found: ConsumerStatus[] = []
+  for (const { id, input } of job.distribute) {
+    const spool = new Spool(state.outboxOf(input))
+    if (!existsSync(spool.folder)) continue
+    await spool.open()
+    const passed = await readTokens(join(state.consumerOf(id), 'passed'))
+    const files = spool.owed.filter(({ token }) => !passed.has(token))
+    if (files.length === 0) continue
+    const sum = (key: 'rows' | 'bytes') => files.reduce((total, file) => total + file[key], 0)
+    found.push({ consumer: id, batches: files.length, rows: sum('rows'), bytes: sum('bytes') })
+  }
+  return found
 }
