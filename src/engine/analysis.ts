@@ -9,28 +9,10 @@ import { didYouMean } from '../core/job/suggest.ts'
 import type { Analysis, Expression, Typed } from '../core/step-contract.ts'
 import type { ColumnOrigin } from '../core/step-lineage.ts'
 import { columnNamed, emptyRelation, ROW } from './relation.ts'
+import { type Followed, selectLineage } from './select-lineage.ts'
 import type { Session } from './session.ts'
 import { ident, literal } from './sql-text.ts'
-
-interface Node {
-  readonly class?: string
-  readonly type?: string
-  readonly function_name?: string
-  readonly column_names?: readonly string[]
-  readonly table_name?: string
-  readonly [key: string]: unknown
-}
-
-/** What an expression or statement mentions. */
-interface Mentions {
-  readonly columns: string[][]
-  readonly functions: string[]
-  readonly tables: string[]
-  readonly subqueries: number
-  readonly windows: number
-  /** `*`, COLUMNS(…): any number of columns. */
-  readonly stars: number
-}
+import { collect, type Mentions, type Node, visit } from './syntax-tree.ts'
 
 /** `now()` is the batch's clock (see BatchInfo.clock): the only function of its kind that repeats. */
 const CLOCK = 'now'
@@ -119,18 +101,22 @@ class EngineAnalysis implements Analysis {
       throw invalid(statement, `table ${foreign} is not known here`, {
         hint: 'the rows of the preceding step are the table `input`',
       })
-    const from = [...new Set(mentions.columns.flatMap((names) => sourcesOf(names, input)))]
     const described = await this.#describe(
       statement,
       input,
       `SELECT * FROM (${overInput(visible(input), statement.sql)})`,
     )
+    const followed = selectLineage(ast[0]?.['node'] as Node, input.columns, this.#aggregates)
+    if (followed !== undefined && followed.length === described.length)
+      return { columns: described.map(({ name, type }, index) => ({ name, type, ...outOf(followed[index]) })) }
+    // A statement that cannot be followed: everything that it names may be in every column, and `*` brings what has the name.
+    const from = mentions.columns.flatMap((names) => sourcesOf(names, input))
     return {
       columns: described.map(({ name, type }) => ({
         name,
         type,
-        from: columnNamed(input, name)?.from ?? from,
-        how: 'computed' as const,
+        from: [...new Set([...(columnNamed(input, name)?.from ?? []), ...from])],
+        how: 'computed',
       })),
     }
   }
@@ -265,6 +251,11 @@ function visible(input: Relation): string {
   return `SELECT ${input.columns.map((column) => ident(column.name)).join(', ')} FROM (${emptyRelation(input.columns).sql})`
 }
 
+function outOf(column: Followed | undefined): Followed {
+  const { from = [], how } = column ?? {}
+  return { from, ...(how === undefined ? {} : { how }) }
+}
+
 function sourcesOf(names: readonly string[], input: Relation): readonly string[] {
   for (const name of names) {
     const column = columnNamed(input, name)
@@ -280,54 +271,4 @@ function cteNames(statements: readonly Node[]): string[] {
     names.push(...map.map(({ key }) => key.toLowerCase()))
   })
   return names
-}
-
-function collect(root: unknown): Mentions {
-  const columns: string[][] = []
-  const functions: string[] = []
-  const tables: string[] = []
-  let subqueries = 0
-  let windows = 0
-  let stars = 0
-  const lambdas = new Set<string>()
-  visit(root, (node) => {
-    if (node.class === 'LAMBDA') for (const name of lambdaParameters(node)) lambdas.add(name)
-    if (node.class === 'COLUMN_REF' && node.column_names !== undefined) columns.push([...node.column_names])
-    if (node.class === 'FUNCTION' && node.function_name !== undefined) functions.push(nameOf(node.function_name, node))
-    if (node.class === 'SUBQUERY') subqueries += 1
-    if (node.class === 'WINDOW') windows += 1
-    if (node.class === 'STAR') stars += 1
-    if (node.type === 'BASE_TABLE') tables.push(String(node.table_name))
-    if (node.type === 'TABLE_FUNCTION') tables.push(String((node['function'] as Node | undefined)?.function_name))
-  })
-  return {
-    columns: columns.filter(([name]) => !lambdas.has(name ?? '')),
-    functions,
-    tables,
-    subqueries,
-    windows,
-    stars,
-  }
-}
-
-/** Lower case; age() with one argument is another function than age() with two: it reads the clock. */
-function nameOf(name: string, node: Node): string {
-  const lower = name.toLowerCase()
-  return lower === 'age' && (node['children'] as unknown[]).length === 1 ? 'age/1' : lower
-}
-
-function lambdaParameters(node: Node): string[] {
-  const names: string[] = []
-  visit(node['lhs'], (child) => {
-    if (child.class === 'COLUMN_REF') names.push(...(child.column_names ?? []))
-  })
-  return names
-}
-
-function visit(value: unknown, see: (node: Node) => void): void {
-  if (Array.isArray(value)) for (const item of value) visit(item, see)
-  else if (value !== null && typeof value === 'object') {
-    see(value as Node)
-    for (const child of Object.values(value)) visit(child, see)
-  }
 }

@@ -105,6 +105,7 @@ describe('lint', () => {
     ['a copy made before the mask', `- derive: { uid: "upper(user_id)" }\n${MASK}`, ['uid']],
     ['another name', '- rename: { user_id: person }', ['person']],
     ['an aggregate that picks a value', '- aggregate: { by: [event_id], select: { who: "max(user_id)" } }', ['who']],
+    ['the name of another column', '- sql: "select event_id, user_id as tags from input"', ['tags']],
     ['nothing: it is masked', MASK, []],
     ['nothing: derived after the mask', `${MASK}\n- derive: { uid: "upper(user_id)" }`, []],
     ['nothing: a truth value and a count', `- derive: { known: "user_id is not null" }\n${MASK}`, []],
