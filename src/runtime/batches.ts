@@ -129,7 +129,9 @@ export class Batches {
         return
       }
       if (isWhole(item)) this.#whole.begin(source.config.id)
-      const task = this.#process(this.#plan(source, item, session)).finally(() => underWay.delete(task))
+      const task = this.#process(this.#plan(source, item, session))
+        .catch((error: unknown) => this.#fail(error)) // nobody waits for it yet: the process would end at once
+        .finally(() => underWay.delete(task))
       underWay.add(task)
     }
   }
@@ -202,8 +204,7 @@ export class Batches {
     } catch (error) {
       if (isSourceFault(error)) await this.#bookFault(batch, error)
       else {
-        this.#failure ??= error
-        this.#stop.abort()
+        this.#fail(error)
         await this.#books.failure(batch, error)
       }
     } finally {
@@ -212,6 +213,11 @@ export class Batches {
       this.#options.workshop.sessions.release(batch.session)
       await batch.chunk.release()
     }
+  }
+
+  #fail(error: unknown): void {
+    this.#failure ??= error
+    this.#stop.abort()
   }
 
   async #throughStages(batch: Batch): Promise<void> {
@@ -344,7 +350,6 @@ export class Batches {
     const tokens = saver.state.planned
       .filter((plan) => !binding.has(plan))
       .map((plan) => this.#tokenOf(plan.source, plan))
-    if (tokens.length === 0) return
     if (workshop.pipeline.stateful) await forgetMarks(workshop.session, tokens)
     await removeQuarantine(state, tokens)
     await saver.update((draft) => {
@@ -353,8 +358,7 @@ export class Batches {
   }
 
   #tokenOf(source: string, range: Range): string {
-    const { job, saver } = this.#options
-    return tokenOf({ job: job.name, source, range, epoch: saver.state.epoch })
+    return tokenOf({ job: this.#options.job.name, source, range, epoch: this.#options.saver.state.epoch })
   }
 
   async #deliver(batch: Batch, refined: Streamed): Promise<Record<string, StoreOutcome>> {

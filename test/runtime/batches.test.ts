@@ -1,0 +1,49 @@
+import pino from 'pino'
+import { expect, it } from 'vitest'
+import type { Chunk } from '../../src/core/contracts.ts'
+import { AdflowError } from '../../src/core/errors.ts'
+import type { BatchesOptions } from '../../src/runtime/batch.ts'
+import { Batches } from '../../src/runtime/batches.ts'
+import { memorySaver } from '../../src/runtime/memory-saver.ts'
+
+it('a chunk that cannot be cleared away ends the run with its error, not the process', async () => {
+  const full = new AdflowError('LOCAL_IO', 'cannot remove the chunk')
+  const unhandled: unknown[] = []
+  const note = (error: unknown) => unhandled.push(error)
+  process.on('unhandledRejection', note)
+  const damaged = new AdflowError('DISK_FULL', 'cannot read on')
+  const chunk = {
+    range: { lane: 'a', from: '0', to: '1' },
+    refused: [],
+    records: 1,
+    release: () => Promise.reject(full),
+  } as unknown as Chunk
+  const extractor = {
+    async *read() {
+      yield chunk
+      // The next chunk is long in coming, and nobody waits for the first one meanwhile.
+      await new Promise((resolve) => setImmediate(resolve))
+      await new Promise((resolve) => setImmediate(resolve))
+    },
+  }
+  const session = {
+    run: () => Promise.reject(damaged),
+  }
+  const batches = new Batches({
+    job: { name: 'j', batchRules: [], budgets: [], unknown: 'discard_value', resources: {} },
+    saver: memorySaver(),
+    stores: [],
+    state: {},
+    log: pino({ level: 'silent' }),
+    warn: () => undefined,
+    workshop: {
+      extractors: [{ config: { id: 's' }, extractor }],
+      pipeline: { batchRules: [], warnRules: [], stages: [], plan: {}, outputs: new Map() },
+      sessions: { acquire: async () => session, release: () => undefined },
+    },
+  } as unknown as BatchesOptions)
+  await expect(batches.readAll()).rejects.toBe(damaged)
+  await new Promise((resolve) => setImmediate(resolve))
+  process.off('unhandledRejection', note)
+  expect(unhandled).toEqual([])
+})
