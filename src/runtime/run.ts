@@ -21,7 +21,7 @@ import { Pins } from './pins.ts'
 import { resume } from './resume.ts'
 import { RunLineage } from './run-lineage.ts'
 import { Spool } from './spool.ts'
-import { emptyStateFolders, openStateDir, type StateDir } from './state-dir.ts'
+import { emptyStateFolders, openStateDir, type StateDir, spoolsIn } from './state-dir.ts'
 import { Store } from './store.ts'
 import { emptySummary, type RunSummary } from './summary.ts'
 import { openWorkshop, type Workshop } from './workshop.ts'
@@ -186,6 +186,7 @@ async function loadAndDistribute(options: RunOptions, parts: RunParts, outbox: O
   const { state, checkpoints, ledger, summary, workshop, warn } = parts
   const { past } = options
   const saver = past === undefined ? new GroupSaver(checkpoints) : pastSaver(checkpoints.current, past)
+  await warnOfForgotten(options, parts)
   const stores = await openStores(options, parts)
   if (past === undefined) await resume({ state, stores, checkpoints, saver, workshop, outbox, warn })
   for (const store of stores) await store.pay(workshop.session)
@@ -241,6 +242,20 @@ async function loadAndDistribute(options: RunOptions, parts: RunParts, outbox: O
   await distribute()
   if (failure !== undefined) throw failure
   conclude({ job, summary, stores, interrupted: options.drain?.aborted === true, warn })
+}
+
+/** What is owed to a loader that the job no longer has, or calls otherwise, would be forgotten in silence. */
+async function warnOfForgotten({ job }: RunOptions, { state, warn }: RunParts): Promise<void> {
+  for (const id of await spoolsIn(state)) {
+    if (job.load.some((loader) => loader.id === id)) continue
+    const spool = new Spool(state.spoolOf(id))
+    await spool.open()
+    const rows = spool.owed.reduce((total, batch) => total + batch.rows, 0)
+    if (rows > 0)
+      warn(
+        `${rows} rows in ${spool.folder} are owed to ${id}, and the job has no such loader: give a loader that id again, or remove the folder`,
+      )
+  }
 }
 
 async function openStores({ job, drain }: RunOptions, { state, ledger, workshop }: RunParts): Promise<Store[]> {

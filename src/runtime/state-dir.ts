@@ -1,6 +1,6 @@
 /** Where the state of a job lives on this machine. */
 import { mkdir, readdir, rm, writeFile } from 'node:fs/promises'
-import { dirname, join, resolve } from 'node:path'
+import { basename, dirname, join, resolve } from 'node:path'
 import { sweepTemporaries, temporaryPath } from '../core/durable.ts'
 import { AdflowError, localIoError } from '../core/errors.ts'
 
@@ -98,6 +98,11 @@ export async function emptyStateFolders(state: StateDir): Promise<void> {
   const inner = [state.spool, state.outbox, state.consumers].map(foldersIn)
   for (const folder of [state.path, state.ledger, state.quarantine, ...(await Promise.all(inner)).flat()])
     await sweepTemporaries(folder)
+}
+
+/** Ids of the loaders that have a spool, whether the job has them or not. */
+export async function spoolsIn({ spool }: StateDir): Promise<readonly string[]> {
+  return (await foldersIn(spool)).map((folder) => basename(folder))
 }
 
 async function foldersIn(folder: string): Promise<readonly string[]> {

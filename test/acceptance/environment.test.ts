@@ -303,6 +303,21 @@ describe('a store that is down', () => {
     await expectWhole(100)
   })
 
+  it('and that the job then no longer has: each run says what is owed to it', async () => {
+    job.put('archive', 'a file')
+    job.put('data/a.ndjson', lines(0, 100))
+    expect(await job.summary()).toMatchObject({ exit: 69, stores: { archive: { owed: 100 } } })
+    const before = readFileSync(job.file, 'utf8')
+    job.put('job.yaml', before.replace('  archive:', '  files:').replace('path: archive', 'path: elsewhere'))
+    const without = await job.summary()
+    expect(without).toMatchObject({ exit: 0, read: 0 })
+    expect(without.warnings).toEqual([expect.stringMatching(/^100 rows in .*spool\/archive are owed to archive/)])
+    rmSync(join(folder.path, 'archive'))
+    job.put('job.yaml', before)
+    expect(await job.summary()).toMatchObject({ exit: 0, warnings: [], stores: { archive: { loaded: 100 } } })
+    await expectWhole(100)
+  })
+
   it('is none of the two that share one file', async () => {
     job.put(
       'job.yaml',
