@@ -104,15 +104,15 @@ describe('a damaged checkpoint', () => {
     const before = join(folder.path, 'state-before')
     cpSync(job.state, before, { recursive: true })
     const length = readFileSync(newestSlot(job.state)).length
-    const step = LONG ? 1 : Math.ceil(length / 12)
-    for (let at = 0; at < length; at += step) {
+    const coarse = Math.ceil(length / 12)
+    for (let at = 0; at < length; at += LONG ? 1 : coarse) {
       rmSync(job.state, { recursive: true })
       cpSync(before, job.state, { recursive: true })
       const newest = newestSlot(job.state)
       const bad = readFileSync(newest)
       bad[at] = (bad[at] as number) ^ 0x20
       writeFileSync(newest, bad)
-      const again = (await job.run()).json<RunSummary>()
+      const again = at % coarse === 0 ? await job.summary() : await job.runHere()
       expect(again, `byte ${at}`).toMatchObject({ status: 'done', exit: 0, unaccounted: 0 })
       expect(again.warnings.join('\n'), `byte ${at}`).toContain('is damaged')
       // What the lost generation had passed comes again, and the stores refuse it.

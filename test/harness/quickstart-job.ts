@@ -2,6 +2,10 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import pino from 'pino'
+import { loadJob } from '../../src/core/job/load.ts'
+import { loadRegistry } from '../../src/core/registry.ts'
+import { runJob } from '../../src/runtime/run.ts'
 import type { RunSummary } from '../../src/runtime/summary.ts'
 import type { Truth } from '../../src/sample/truth.ts'
 import { adflow, type CliOptions, type CliResult } from './cli.ts'
@@ -41,6 +45,16 @@ export class QuickstartJob {
 
   run(args: readonly string[] = [], options: CliOptions = {}): Promise<CliResult> {
     return adflow(['run', QUICKSTART, '--json', ...args], { ...options, env: { ...this.env, ...options.env } })
+  }
+
+  /** The same in this process: a tenth of a second instead of one, where it is done by the thousand. */
+  async runHere(): Promise<RunSummary> {
+    const registry = await loadRegistry()
+    const env = { ...process.env, ...this.env }
+    const job = await loadJob(QUICKSTART, { registry, env })
+    const log = pino({ level: 'silent' })
+    const stateDir = join(this.folder, 'state')
+    return runJob({ job, registry, stateDir, log, command: 'test', version: '0.0.0' })
   }
 
   async summary(): Promise<RunSummary> {
