@@ -7,6 +7,7 @@ import type { z } from 'zod'
 import type { Comparison } from './comparison.ts'
 import type { Analysis, CompiledStep, StepEnv } from './step-contract.ts'
 import type { ColumnOrigin } from './step-lineage.ts'
+import type { ContentDigest, ContentsContext, StoreAudit, StoreContents } from './store-contract.ts'
 
 /** A point in a lane: decimal digits without leading zeros. Ordered as a number (see core/positions.ts). */
 export type Position = string
@@ -226,6 +227,8 @@ export interface Receipt {
   readonly repeated: boolean
   /** Places written, for lineage: a table name, file paths. */
   readonly outputs: readonly string[]
+  /** Where the store can tell: what it held of the batch when it had been written. */
+  readonly content?: ContentDigest
 }
 
 /** A batch that a store remembers; with its own clock where the store keeps it: a range that is planned again gets it back. */
@@ -239,20 +242,6 @@ export interface Holding {
   readonly remembered: boolean
   /** Rows that are there; undefined where the store cannot tell them from those of other batches. */
   readonly rows: number | undefined
-}
-
-/** How the rows of a store are read back: for trace, impact and proof. SQL for an engine that has what access() asks for. */
-export interface StoreContents {
-  /** Columns of the data, with the types as which they are read. */
-  readonly columns: readonly { readonly name: string; readonly type: string }[]
-  /** SELECT of all rows: these columns, and what `batch` and `order` need. */
-  readonly select: string
-  /** Expression over a row: the number of its batch (core/token.ts), NULL where it has none. Absent: rows do not know their batch. */
-  readonly batch?: string
-  /** Expression over a row, BIGINT: the order of equal rows of one batch. */
-  readonly order: string
-  /** A row replaces an earlier one with the same values here; NULL equals NULL. */
-  readonly key?: readonly string[]
 }
 
 export interface Loader {
@@ -296,13 +285,10 @@ export interface Loader {
   /** `columns`: those of the output that the loader reads, by the job of today. Reads only, and needs no open().
    *  Throws STORE_UNAVAILABLE where there is nothing. */
   contents?(context: ContentsContext): Promise<StoreContents>
+  /** Everything that the store has, compared with nothing. Reads all of it. undefined: its rows do not know their batches.
+   *  Throws STORE_UNAVAILABLE where there is nothing. */
+  audit?(context: ContentsContext): Promise<StoreAudit | undefined>
   close(): Promise<void>
-}
-
-export interface ContentsContext {
-  readonly engine: EngineConnection
-  readonly job: string
-  readonly columns: readonly Column[]
 }
 
 /** What every component gets at creation. */

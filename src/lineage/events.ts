@@ -1,5 +1,6 @@
 /** What can happen to a job, as events of the ledger. Integers that may exceed 2^53 are decimal strings. */
 import type { Position } from '../core/contracts.ts'
+import type { ContentDigest } from '../core/store-contract.ts'
 
 /** Counts per rule, step or loader id. */
 type PerId<Value = number> = Readonly<Record<string, Value>>
@@ -75,6 +76,8 @@ export interface StoreOutcome {
   readonly outputs: readonly string[]
   /** Where the store reads another output than `main`: the token under which it has the batch. */
   readonly token?: string
+  /** What the store held of the batch when it had been written, where it can tell. */
+  readonly content?: ContentDigest
 }
 
 /** The books of one batch. A batch that is repeated after a crash is closed again; the last one counts. */
@@ -103,6 +106,7 @@ export interface StorePaid {
   readonly token: string
   readonly loader: string
   readonly rows: number
+  readonly content?: ContentDigest
 }
 
 /** A part of a source that could not be read; a later run tries again. */

@@ -4,19 +4,21 @@
  */
 import { z } from 'zod'
 import { aliasOf, makeFolderOf, warehouseFile } from '../clients/duckdb/attach.ts'
+import { auditTable } from '../clients/duckdb/audit.ts'
 import {
   batchesOf,
   createLedger,
   findBatch,
   type LedgerPlace,
   otherBytes,
-  recordBatch,
   remembered,
 } from '../clients/duckdb/batch-ledger.ts'
+import { commitBatch } from '../clients/duckdb/commit.ts'
 import { tableComparison } from '../clients/duckdb/comparison.ts'
 import { type ReadTable, tableContents } from '../clients/duckdb/contents.ts'
 import { mergeBatch } from '../clients/duckdb/merge.ts'
 import { countRows, differences, type NumberedTable, replaceRows } from '../clients/duckdb/past-rows.ts'
+import { explained, requireKey } from '../clients/duckdb/refusals.ts'
 import {
   columnsOf,
   fitTable,
@@ -28,19 +30,18 @@ import {
 import { transaction, turnsOf } from '../clients/duckdb/transaction.ts'
 import type {
   ComponentEnv,
-  ContentsContext,
   EngineConnection,
   Holding,
   LoadBatch,
   Loader,
   LoaderRemark,
   Receipt,
-  StoreContents,
   StoreRecord,
 } from '../core/contracts.ts'
 import { defineLoader } from '../core/define.ts'
 import { AdflowError } from '../core/errors.ts'
 import { didYouMean } from '../core/job/suggest.ts'
+import type { ContentsContext, StoreAudit, StoreContents } from '../core/store-contract.ts'
 import { tokenNumber } from '../core/token.ts'
 import type { TypedColumn } from '../engine/exact.ts'
 import { readSeveralTimes } from '../engine/materialise.ts'
@@ -124,7 +125,7 @@ class DuckdbLoader implements Loader {
   open({ engine, columns }: Parameters<Loader['open']>[0]): Promise<void> {
     const { database, schema } = this.#target
     return this.#turn(`open ${this.#label}`, async () => {
-      this.#checkKey(columns)
+      requireKey(this.#options.key, columns, this.#label)
       await engine.run(`CREATE SCHEMA IF NOT EXISTS ${ident(database)}.${ident(schema)}`)
       await createLedger(engine, database)
       await this.#chooseBatchColumn(engine)
@@ -145,16 +146,16 @@ class DuckdbLoader implements Loader {
       const held = await this.#held(batch.token, engine)
       if (held !== undefined) {
         if (held.digest !== batch.digest) throw otherBytes(this.#label, batch, held.digest)
-        return this.#receipt(held.rows, true)
+        return this.#receipt(held, true)
       }
       const relation = this.#numbered(batch)
       const columns = await columnsOf(engine, relation)
       if (this.#options.write === 'replace') await this.#fitNext(engine, columns)
       else await this.#fitOnce(engine, columns)
       const { key } = this.#options
-      if (key === undefined) return this.#commit(batch, () => this.#append(engine, relation))
+      if (key === undefined) return this.#commit(batch, () => this.#append(engine, relation), relation)
       return readSeveralTimes(engine, relation, (table) =>
-        this.#commit(batch, () => mergeBatch(engine, this.#target, { relation: table, columns, key })),
+        this.#commit(batch, () => mergeBatch(engine, this.#target, { relation: table, columns, key }), table),
       )
     })
   }
@@ -173,7 +174,7 @@ class DuckdbLoader implements Loader {
 
   async probe(token: string, { engine }: { engine: EngineConnection }): Promise<Receipt | undefined> {
     const held = await this.#held(token, engine)
-    return held === undefined ? undefined : this.#receipt(held.rows, true)
+    return held === undefined ? undefined : this.#receipt(held, true)
   }
 
   history(job: string, { engine }: { engine: EngineConnection }): Promise<readonly StoreRecord[]> {
@@ -196,8 +197,8 @@ class DuckdbLoader implements Loader {
       const relation = this.#numbered(batch)
       await this.#fitOnce(batch.engine, await columnsOf(batch.engine, relation))
       const put = (from: string) => replaceRows(batch, numbered, from, newer)
-      if (numbered.key === undefined) return this.#commit(batch, () => put(relation), true)
-      return readSeveralTimes(batch.engine, relation, (table) => this.#commit(batch, () => put(table), true))
+      if (numbered.key === undefined) return this.#commit(batch, () => put(relation), relation, true)
+      return readSeveralTimes(batch.engine, relation, (table) => this.#commit(batch, () => put(table), table, true))
     })
   }
 
@@ -213,17 +214,19 @@ class DuckdbLoader implements Loader {
     return tableContents(engine, this.#readTable())
   }
 
+  audit({ engine }: ContentsContext): Promise<StoreAudit | undefined> {
+    return auditTable(engine, this.#readTable(), this.#place, this.#options.write === 'replace')
+  }
+
   async close(): Promise<void> {
     // The file is attached to the engine, and the runtime closes that.
   }
 
-  /** The rows and the batch's own entry, or neither. */
-  #commit(batch: LoadBatch, put: () => Promise<number>, again = false): Promise<Receipt> {
-    return transaction(batch.engine, async () => {
-      const rows = await put()
-      await recordBatch(batch.engine, this.#place, batch, rows, { again })
-      return this.#receipt(rows, false)
-    })
+  async #commit(batch: LoadBatch, put: () => Promise<number>, from: string, again = false): Promise<Receipt> {
+    const { key, write } = this.#options
+    const table = write === 'replace' ? this.#next : this.#target
+    const parts = { table, place: this.#place, batchColumn: this.#batchColumn, key, from, again }
+    return this.#receipt(await commitBatch(batch, parts, put), false)
   }
 
   /** A table that was made without the column, and must stay as it is, goes without. */
@@ -302,34 +305,13 @@ class DuckdbLoader implements Loader {
       try {
         return await work()
       } catch (error) {
-        throw this.#explained(error, doing)
+        throw explained(error, doing, this.#file)
       }
     })
   }
 
-  #explained(error: unknown, doing: string): unknown {
-    if (!(error instanceof AdflowError) || error.code === 'STORE_MISMATCH' || error.code === 'JOB_INVALID') return error
-    const refused = /^(Constraint|Catalog) Error/.test(error.message)
-    // Any other may be a record on which the relation itself fails: the runtime finds it, and must see the error as it is.
-    if (error.code === 'ENGINE_FAILED' && !refused) return error
-    return new AdflowError(
-      refused ? 'STORE_MISMATCH' : error.code,
-      `cannot ${doing} in ${this.#file}: ${error.message}`,
-      { cause: error, hint: error.hint ?? 'nothing of the batch was written' },
-    )
-  }
-
-  #receipt(rows: number, repeated: boolean): Receipt {
-    return { rows, repeated, outputs: [this.dataset().name] }
-  }
-
-  #checkKey(columns: readonly { readonly name: string }[]): void {
-    const names = new Set(columns.map(({ name }) => name.toLowerCase()))
-    const missing = this.#options.key?.find((column) => !names.has(column.toLowerCase()))
-    if (missing === undefined) return
-    throw new AdflowError('JOB_INVALID', `the key column ${missing} of ${this.#label} does not reach the loader`, {
-      hint: `columns here: ${columns.map(({ name }) => name).join(', ')}`,
-    })
+  #receipt({ rows, content }: Pick<Receipt, 'rows' | 'content'>, repeated: boolean): Receipt {
+    return { rows, repeated, outputs: [this.dataset().name], ...(content === undefined ? {} : { content }) }
   }
 }
 
@@ -357,7 +339,9 @@ constraints of the old table are gone with it.
 
 **batch_column** is written with each row and costs next to nothing, since all rows of a batch have the same number. It is the first 64
 bits of the token, signed: \`_batch\` of \`batches\` in \`adflow query\`. Rows that were there before have NULL; a table that
-\`evolve: false\` keeps as it is goes without.
+\`evolve: false\` keeps as it is goes without. In the same transaction the rows of the batch are read
+back: their count and the sum of their hashes stand in \`_adflow_batches\` and in the ledger, and those of rows that a merge replaces;
+by them \`adflow prove\` compares.
 
 **evolve** adds columns (NULL in older rows) and widens integers and decimals where every old and new value stays exact. Any
 other difference of type is refused with STORE_MISMATCH before anything is written.

@@ -6,6 +6,7 @@ import { join, resolve } from 'node:path'
 import { z } from 'zod'
 import { publishedComparison } from '../clients/objects/comparison.ts'
 import { forgetIntent, publishBatch } from '../clients/objects/publish.ts'
+import { auditPublished, manifestContent } from '../clients/objects/publish-audit.ts'
 import { publishedContents } from '../clients/objects/publish-contents.ts'
 import {
   type Manifest,
@@ -21,20 +22,19 @@ import { differingRows, filesThere, retract, rowsThere } from '../clients/object
 import type { Comparison } from '../core/comparison.ts'
 import type {
   ComponentEnv,
-  ContentsContext,
   EncodedFormat,
   Holding,
   LoadBatch,
   Loader,
   LoaderRemark,
   Receipt,
-  StoreContents,
   StoreRecord,
 } from '../core/contracts.ts'
 import { defineLoader } from '../core/define.ts'
 import { sweepTemporaries } from '../core/durable.ts'
 import { AdflowError, localIoError } from '../core/errors.ts'
 import { realPathOf } from '../core/real-path.ts'
+import type { ContentsContext, StoreAudit, StoreContents } from '../core/store-contract.ts'
 import { writtenType } from '../engine/exact.ts'
 import { emptyRelation } from '../engine/relation.ts'
 
@@ -233,6 +233,10 @@ class FilesLoader implements Loader {
     return publishedContents(engine, { files, format, prefix: name, columns })
   }
 
+  audit(): Promise<StoreAudit> {
+    return auditPublished(this.#place)
+  }
+
   async close(): Promise<void> {
     // Nothing is held open between batches.
   }
@@ -261,8 +265,10 @@ class FilesLoader implements Loader {
     return this.#receipt(manifest, true)
   }
 
-  #receipt({ files, rows }: Manifest, repeated: boolean): Receipt {
-    return { rows, repeated, outputs: files.map(({ path }) => join(this.#folder, path)) }
+  #receipt(manifest: Manifest, repeated: boolean): Receipt {
+    const { files, rows } = manifest
+    const outputs = files.map(({ path }) => join(this.#folder, path))
+    return { rows, repeated, outputs, content: manifestContent(manifest) }
   }
 
   /** What processes that were killed have left: nothing of this process, which may be writing already. */

@@ -1,7 +1,7 @@
 /** One run of a job: open, pay what is owed, read the sources to their end, close the books. */
 
 import type { Logger } from 'pino'
-import type { Positions } from '../core/contracts.ts'
+import type { Positions, Receipt } from '../core/contracts.ts'
 import { uuidv7 } from '../core/ids.ts'
 import type { Job } from '../core/job/job.ts'
 import { redact } from '../core/job/secrets.ts'
@@ -270,13 +270,17 @@ async function openStores({ job, drain }: RunOptions, { state, ledger, workshop 
       job,
       signal: drain ?? new AbortController().signal,
       paid: (id, batch, receipt) =>
-        ledger.append([{ type: 'store_paid', token: batch.batch, loader: id, rows: receipt.rows }]),
+        ledger.append([{ type: 'store_paid', token: batch.batch, loader: id, ...paid(receipt) }]),
     })
     if (unavailable !== undefined) store.down = unavailable
     else await store.open(workshop.session, workshop.pipeline.outputs.get(store.input)?.relation.columns ?? [])
     stores.push(store)
   }
   return stores
+}
+
+function paid({ rows, content }: Receipt): Pick<Receipt, 'rows' | 'content'> {
+  return { rows, ...(content === undefined ? {} : { content }) }
 }
 
 function evolvedOf(checkpoints: Checkpoints): { evolved?: Readonly<Record<string, string>> } {

@@ -186,7 +186,9 @@ export class Store {
 
   #outcome(receipt: Receipt): StoreOutcome {
     if (!receipt.repeated) this.loaded += receipt.rows
-    return { rows: receipt.rows, status: receipt.repeated ? 'repeated' : 'loaded', outputs: receipt.outputs }
+    const { rows, outputs, content } = receipt
+    const status = receipt.repeated ? 'repeated' : 'loaded'
+    return { rows, status, outputs, ...(content === undefined ? {} : { content }) }
   }
 
   #batch(delivery: Delivery, session: Session): LoadBatch {

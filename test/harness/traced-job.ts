@@ -42,7 +42,7 @@ export function fields(i: number): { id: number; at: string; cost: number; city:
   }
 }
 
-function ndjson(from: number, to: number): string {
+export function ndjson(from: number, to: number): string {
   const lines = Array.from({ length: to - from }, (_, index) => index + from).map((i) =>
     i % 10 === 3 ? `{"id": ${i}, broken` : JSON.stringify(fields(i)),
   )

@@ -1,6 +1,7 @@
 /** The batches that an attached DuckDB file holds: a table of the file itself, written in the batch's own transaction. */
 import type { BatchInfo, EngineConnection, StoreRecord } from '../../core/contracts.ts'
 import { AdflowError } from '../../core/errors.ts'
+import type { ContentDigest } from '../../core/store-contract.ts'
 import { ident, list, literal } from '../../engine/sql-text.ts'
 import { tableColumns } from './table.ts'
 
@@ -16,14 +17,24 @@ export interface LedgerPlace {
   readonly loader: string
 }
 
-function ledgerSql(database: string): string {
+export function ledgerSql(database: string): string {
   return `${ident(database)}."main".${ident(LEDGER_TABLE)}`
 }
 
 export async function createLedger(engine: EngineConnection, database: string): Promise<void> {
   await engine.run(
-    `CREATE TABLE IF NOT EXISTS ${ledgerSql(database)} (token VARCHAR, target VARCHAR, loader VARCHAR, job VARCHAR, source VARCHAR, lane VARCHAR, from_position VARCHAR, to_position VARCHAR, digest VARCHAR, "rows" BIGINT, clock TIMESTAMPTZ, loaded_at TIMESTAMPTZ, PRIMARY KEY (token, target))`,
+    `CREATE TABLE IF NOT EXISTS ${ledgerSql(database)} (token VARCHAR, target VARCHAR, loader VARCHAR, job VARCHAR, source VARCHAR, lane VARCHAR, from_position VARCHAR, to_position VARCHAR, digest VARCHAR, "rows" BIGINT, clock TIMESTAMPTZ, loaded_at TIMESTAMPTZ, hashed VARCHAR, content VARCHAR, PRIMARY KEY (token, target))`,
   )
+  // A file that an earlier version of adflow has made.
+  for (const name of ['hashed', 'content'])
+    await engine.run(`ALTER TABLE ${ledgerSql(database)} ADD COLUMN IF NOT EXISTS ${name} VARCHAR`)
+}
+
+/** A batch that the file holds. */
+export interface HeldBatch {
+  readonly digest: string
+  readonly rows: number
+  readonly content?: ContentDigest
 }
 
 /** By target, not by loader: a loader that got another id in its job must not load everything again. */
@@ -31,25 +42,38 @@ export async function findBatch(
   engine: EngineConnection,
   { database, target }: LedgerPlace,
   token: string,
-): Promise<{ readonly digest: string; readonly rows: number } | undefined> {
+): Promise<HeldBatch | undefined> {
   const [row] = await engine.rows(
-    `SELECT digest, "rows" FROM ${ledgerSql(database)} WHERE token = ${literal(token)} AND target = ${literal(target)}`,
+    `SELECT digest, "rows", content FROM ${ledgerSql(database)} WHERE token = ${literal(token)} AND target = ${literal(target)}`,
   )
-  return row === undefined ? undefined : { digest: String(row['digest']), rows: Number(row['rows']) }
+  if (row === undefined) return undefined
+  const { digest, rows, content } = row
+  return {
+    digest: String(digest),
+    rows: Number(rows),
+    ...(typeof content === 'string' ? { content: JSON.parse(content) as ContentDigest } : {}),
+  }
 }
 
-/** `again`: in the place of the entry that may be there. */
+interface Recorded {
+  readonly rows: number
+  /** Columns behind the content, as duckdb/content.ts writes them. */
+  readonly hashed?: string
+  readonly content?: ContentDigest
+  /** In the place of the entry that may be there. */
+  readonly again?: boolean
+}
+
 export async function recordBatch(
   engine: EngineConnection,
   { database, target, loader }: LedgerPlace,
   { token, job, source, range, digest, clock }: BatchInfo,
-  rows: number,
-  { again = false }: { readonly again?: boolean } = {},
+  { rows, hashed, content, again = false }: Recorded,
 ): Promise<void> {
   const texts = [token, target, loader, job, source, range.lane, range.from, range.to, digest].map(literal).join(', ')
   // Not now(): on the session of a batch that is the clock of the batch, and merges are told apart by what came last.
   await engine.run(
-    `INSERT ${again ? 'OR REPLACE ' : ''}INTO ${ledgerSql(database)} VALUES (${texts}, ${rows}, ${literal(clock)}::TIMESTAMPTZ, get_current_timestamp())`,
+    `INSERT ${again ? 'OR REPLACE ' : ''}INTO ${ledgerSql(database)} (token, target, loader, job, source, lane, from_position, to_position, digest, "rows", clock, loaded_at, hashed, content) VALUES (${texts}, ${rows}, ${literal(clock)}::TIMESTAMPTZ, get_current_timestamp(), ${hashed === undefined ? 'NULL' : literal(hashed)}, ${content === undefined ? 'NULL' : literal(JSON.stringify(content))})`,
   )
 }
 
@@ -93,4 +117,23 @@ export async function remembered(
     `SELECT token FROM ${ledgerSql(database)} WHERE target = ${literal(target)} AND list_contains(${list(tokens)}, token)`,
   )
   return new Set(rows.map((row) => String(row['token'])))
+}
+
+/** Of all jobs, for the target, without the marks of heals; none where the file has no ledger yet. */
+export async function entriesOf(
+  engine: EngineConnection,
+  { database, target }: LedgerPlace,
+): Promise<ReadonlyMap<string, { readonly job: string; readonly rows: number }>> {
+  const columns = await tableColumns(engine, { database, schema: 'main', table: LEDGER_TABLE })
+  if (columns.length === 0) return new Map()
+  const rows = await engine.rows(
+    `SELECT token, job, "rows" FROM ${ledgerSql(database)} WHERE target = ${literal(target)} AND digest <> 'heal'`,
+  )
+  return new Map(rows.map((row) => [String(row['token']), { job: String(row['job']), rows: Number(row['rows']) }]))
+}
+
+/** Whether the file keeps the columns and contents of batches: one that no run of this version has opened does not. */
+export async function keepsContents(engine: EngineConnection, { database }: LedgerPlace): Promise<boolean> {
+  const columns = await tableColumns(engine, { database, schema: 'main', table: LEDGER_TABLE })
+  return columns.some(({ name }) => name === 'hashed')
 }

@@ -81,7 +81,7 @@ async function mend(table: TableComparison, mending: Mending, engine: EngineConn
   // Under another name than the loader's own: this is no range of a lane, and no position may follow from it.
   const range = { lane: 'heal', from: '0', to: '0' }
   const info = { job, source, range, token, digest: 'heal', clock }
-  await recordBatch(engine, { ...place, loader: `${place.loader} (heal)` }, info, inserted)
+  await recordBatch(engine, { ...place, loader: `${place.loader} (heal)` }, info, { rows: inserted })
   return { inserted, removed, repeated: false }
 }
 

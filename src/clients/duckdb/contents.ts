@@ -1,6 +1,7 @@
 /** A table of an attached DuckDB file read back as rows that know their batch. */
-import type { EngineConnection, StoreContents } from '../../core/contracts.ts'
+import type { EngineConnection } from '../../core/contracts.ts'
 import { AdflowError } from '../../core/errors.ts'
+import type { StoreContents } from '../../core/store-contract.ts'
 import { ident } from '../../engine/sql-text.ts'
 import { type TableName, tableColumns, tableSql } from './table.ts'
 

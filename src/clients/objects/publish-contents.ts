@@ -1,5 +1,7 @@
 /** Published files read back as rows that know their batch: the token stands in the name of the file. */
-import type { Column, EncodedFormat, EngineConnection, StoreContents } from '../../core/contracts.ts'
+import type { Column, EncodedFormat, EngineConnection } from '../../core/contracts.ts'
+import { AdflowError } from '../../core/errors.ts'
+import type { StoreContents } from '../../core/store-contract.ts'
 import type { TypedColumn } from '../../engine/exact.ts'
 import { ident, list, literal } from '../../engine/sql-text.ts'
 
@@ -17,7 +19,13 @@ export interface PublishedFiles {
 
 export async function publishedContents(engine: EngineConnection, published: PublishedFiles): Promise<StoreContents> {
   const reader = READERS[published.format](published)
-  const described = await engine.rows(`DESCRIBE SELECT * FROM ${reader}`)
+  const described = await engine.rows(`DESCRIBE SELECT * FROM ${reader}`).catch((error: unknown) => {
+    const message = error instanceof Error ? error.message.split('\n', 1)[0] : String(error)
+    throw new AdflowError('STORE_DAMAGED', `a published file cannot be read: ${message}`, {
+      cause: error,
+      hint: '`adflow prove` names every file that is not as it was published; restore them, or have them written again',
+    })
+  })
   const found = described
     .map((row) => ({ name: String(row['column_name']), type: String(row['column_type']) }))
     .filter(({ name }) => name !== FILE && name !== 'file_row_number')
