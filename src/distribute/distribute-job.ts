@@ -51,9 +51,10 @@ export async function distributeJob(options: DistributeOptions): Promise<Distrib
   const state = await openStateDir(stateDir, job.name)
   const lock = await lockJob(state.path, { command: options.command, run: uuidv7() })
   try {
-    await emptyStateFolders(state)
     const { planned } = (await openCheckpoints(state.path, job.name)).current
+    // Before anything is touched: where the ledger is damaged, nothing may change.
     const ledger = await openLedger(state.ledger, { run: lock.run })
+    await emptyStateFolders(state)
     const outbox = await Outbox.open(state, job)
     if (outbox === undefined) throw new AdflowError('UNEXPECTED', `there is no outbox of ${job.name}`)
     try {

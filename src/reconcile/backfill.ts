@@ -10,6 +10,7 @@ import type { Job } from '../core/job/job.ts'
 import { redact } from '../core/job/secrets.ts'
 import type { Registry } from '../core/registry.ts'
 import { openLedger } from '../lineage/ledger.ts'
+import { requireSoundLedger } from '../lineage/ledger-verify.ts'
 import { openCheckpoints } from '../runtime/checkpoints.ts'
 import { lockJob } from '../runtime/lock.ts'
 import { emptyStateFolders, openStateDir, type StateDir } from '../runtime/state-dir.ts'
@@ -185,6 +186,8 @@ async function locked<T>(options: BackfillOptions, act: (state: StateDir, run: s
   const state = await openStateDir(options.stateDir, options.job.name)
   const lock = await lockJob(state.path, { command: options.command, run: uuidv7() })
   try {
+    // What is missing is asked of the ledger: where it is damaged, nothing may change.
+    await requireSoundLedger(state.ledger)
     await emptyStateFolders(state)
     return await act(state, lock.run)
   } finally {

@@ -11,7 +11,7 @@ import { tokenNumber } from '../core/token.ts'
 import { Engine, type Session } from '../engine/session.ts'
 import { ident } from '../engine/sql-text.ts'
 import { ledgerSelect } from '../lineage/ledger-sql.ts'
-import { ledgerSegments } from '../lineage/ledger-verify.ts'
+import { ledgerSegments, requireSoundLedger } from '../lineage/ledger-verify.ts'
 import type { StateDir } from './state-dir.ts'
 
 /** Numbers of all batches that have marks in the state file, attached as `state`. */
@@ -68,8 +68,10 @@ export async function withStateEngine<T>(state: StateDir, work: (session: Sessio
   }
 }
 
-/** A SELECT of all events of the job's ledger. */
+/** A SELECT of all events of the job's ledger, after its chain was walked: what is not in it may be removed.
+ *  @throws AdflowError LEDGER_DAMAGED */
 export async function ledgerOf(state: StateDir): Promise<string> {
+  await requireSoundLedger(state.ledger)
   return ledgerSelect((await ledgerSegments(state.ledger)).map((name) => join(state.ledger, name)))
 }
 

@@ -6,13 +6,19 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import AuditReportCommand from '../../src/commands/audit/report.ts'
 import AuditVerify from '../../src/commands/audit/verify.ts'
+import Backfill from '../../src/commands/backfill/index.ts'
+import Distribute from '../../src/commands/distribute.ts'
+import Impact from '../../src/commands/impact.ts'
+import Lineage from '../../src/commands/lineage.ts'
 import Query from '../../src/commands/query.ts'
+import Reconcile from '../../src/commands/reconcile.ts'
 import Recover from '../../src/commands/recover.ts'
 import Run from '../../src/commands/run.ts'
 import StateRewind from '../../src/commands/state/rewind.ts'
 import StateSet from '../../src/commands/state/set.ts'
 import Status from '../../src/commands/status.ts'
-import { SmallJob } from '../harness/small-job.ts'
+import Trace from '../../src/commands/trace.ts'
+import { ROWS_JOB, SmallJob } from '../harness/small-job.ts'
 import { runCommand } from './run-command.ts'
 
 let folder = ''
@@ -23,7 +29,7 @@ const state = () => ['--state-dir', join(folder, 'state')]
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'adflow-damaged-ledger-'))
-  job = new SmallJob(folder)
+  job = new SmallJob(folder, `${ROWS_JOB}distribute:\n  partner: { type: files, format: ndjson, path: partner }\n`)
   for (const name of ['a.ndjson', 'b.ndjson']) {
     job.put(`data/${name}`, '{"id":1,"n":2,"name":"x"}\n{"id":"bad"}\n')
     expect((await runCommand('run', Run, [job.file, ...state(), '--quiet'])).exit).toBe(0)
@@ -61,6 +67,12 @@ describe.each([
     ['state set', StateSet, ['input', 'data/a.ndjson', '0', '--reason', 'again']],
     ['recover', Recover, ['--force']],
     ['audit verify', AuditVerify, []],
+    ['trace', Trace, ['--where', 'id = 1']],
+    ['impact', Impact, ['--file', 'data/a.ndjson', '--line', '1']],
+    ['reconcile', Reconcile, []],
+    ['backfill', Backfill, ['--missing']],
+    ['distribute', Distribute, []],
+    ['lineage', Lineage, ['--run', 'last']],
     ['audit report', AuditReportCommand, []],
   ] as const)('`%s` names the place, ends with 78 and changes nothing', async (id, Class, argv) => {
     const line = damaged()
