@@ -67,7 +67,10 @@ export class RecordIndex {
     const handle = await openFile(this.#file)
     try {
       const found: Buffer[] = []
-      while (found.length < ordinals.length) found.push(...(await this.#together(handle, ordinals, found.length)))
+      // One for all reads: buffers of this size set off major collections.
+      const buffer = { bytes: Buffer.alloc(0) }
+      while (found.length < ordinals.length)
+        found.push(...(await this.#together(handle, ordinals, found.length, buffer)))
       return found
     } catch (error) {
       throw localIoError(error, `read ${this.#file}`)
@@ -77,7 +80,12 @@ export class RecordIndex {
   }
 
   /** One read for all records from `first` on that lie close together: a read for each costs more than the bytes between. */
-  async #together(handle: FileHandle, ordinals: readonly number[], first: number): Promise<Buffer[]> {
+  async #together(
+    handle: FileHandle,
+    ordinals: readonly number[],
+    first: number,
+    buffer: { bytes: Buffer },
+  ): Promise<Buffer[]> {
     const { start, end } = this.span(ordinals[first] as number)
     let stop = end
     let count = 1
@@ -86,7 +94,8 @@ export class RecordIndex {
       if (next.end - start > PIECE_BYTES) break
       stop = next.end
     }
-    const piece = Buffer.allocUnsafe(stop - start)
+    if (buffer.bytes.length < stop - start) buffer.bytes = Buffer.allocUnsafeSlow(Math.max(stop - start, PIECE_BYTES))
+    const piece = buffer.bytes.subarray(0, stop - start)
     const { bytesRead } = await handle.read(piece, 0, piece.length, start)
     return ordinals.slice(first, first + count).map((ordinal) => {
       const span = this.span(ordinal)
