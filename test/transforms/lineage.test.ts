@@ -81,15 +81,13 @@ const steps: readonly (readonly [string, StepDefinition<never>, fc.Arbitrary<unk
   [
     'lookup',
     lookup as never,
-    fc
-      .tuple(expression, fc.constantFrom('null', 'drop'))
-      .map(([key, missing]) => ({
-        table: 'ref',
-        from: { type: 'files', path: 'ref.csv' },
-        on: { [key]: 'k' },
-        select: { found: 'v', w: 'w' },
-        missing,
-      })),
+    fc.tuple(expression, fc.constantFrom('null', 'drop')).map(([key, missing]) => ({
+      table: 'ref',
+      from: { type: 'files', path: 'ref.csv' },
+      on: { [key]: 'k' },
+      select: { found: 'v', w: 'w' },
+      missing,
+    })),
   ],
   [
     'aggregate',
