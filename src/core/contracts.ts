@@ -244,6 +244,15 @@ export interface Holding {
   readonly rows: number | undefined
 }
 
+/** SQL, valid until write() of the batch would settle. */
+export interface BatchComparison {
+  /** SELECT of one boolean, by digests: true where all rows are the same, so that nobody need look for those that differ. */
+  readonly same: string
+  /** SELECTs of the rows that only the batch has, and that only the store has of it. */
+  readonly missing: string
+  readonly extra: string
+}
+
 export interface Loader {
   readonly replay: ReplayGuarantee
   /** `lane`: batches must arrive in order. `none`: any order, several at once. */
@@ -276,12 +285,9 @@ export interface Loader {
     batch: LoadBatch,
     context: { readonly signal: AbortSignal; readonly newer: readonly string[] },
   ): Promise<Receipt>
-  /** SELECTs of the rows that only the batch, or only the store, has of it; what later batches have replaced is no difference.
-   *  Changes nothing; unfinished files go to `scratch`. */
-  compare?(
-    batch: LoadBatch,
-    context: { readonly scratch: string },
-  ): Promise<{ readonly missing: string; readonly extra: string }>
+  /** What differs between the batch and what the store has of it; what later batches have replaced is no difference. Changes
+   *  nothing; unfinished files go to `scratch`. */
+  compare?(batch: LoadBatch, context: { readonly scratch: string }): Promise<BatchComparison>
   /** `columns`: those of the output that the loader reads, by the job of today. Reads only, and needs no open().
    *  Throws STORE_UNAVAILABLE where there is nothing. */
   contents?(context: ContentsContext): Promise<StoreContents>

@@ -29,6 +29,7 @@ import {
 } from '../clients/duckdb/table.ts'
 import { transaction, turnsOf } from '../clients/duckdb/transaction.ts'
 import type {
+  BatchComparison,
   ComponentEnv,
   EngineConnection,
   Holding,
@@ -202,7 +203,7 @@ class DuckdbLoader implements Loader {
     })
   }
 
-  async compare(batch: LoadBatch): Promise<{ readonly missing: string; readonly extra: string }> {
+  async compare(batch: LoadBatch): Promise<BatchComparison> {
     return differences(batch, this.#numberedTable())
   }
 

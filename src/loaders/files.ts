@@ -21,6 +21,7 @@ import { discardStaged, type StageOptions, stageBatch } from '../clients/objects
 import { differingRows, filesThere, retract, rowsThere } from '../clients/objects/published-rows.ts'
 import type { Comparison } from '../core/comparison.ts'
 import type {
+  BatchComparison,
   ComponentEnv,
   EncodedFormat,
   Holding,
@@ -201,10 +202,7 @@ class FilesLoader implements Loader {
     return this.write(batch)
   }
 
-  async compare(
-    batch: LoadBatch,
-    { scratch }: { readonly scratch: string },
-  ): Promise<{ missing: string; extra: string }> {
+  async compare(batch: LoadBatch, { scratch }: { readonly scratch: string }): Promise<BatchComparison> {
     const temporary = join(scratch, `compare.${batch.token.slice(0, NAME_DIGITS)}`)
     const staging = this.#staging(batch.token, temporary)
     const { format } = this.#options

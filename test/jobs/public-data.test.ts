@@ -8,6 +8,7 @@ import { loadJob } from '../../src/core/job/load.ts'
 import { loadRegistry } from '../../src/core/registry.ts'
 import { Engine, type Session } from '../../src/engine/session.ts'
 import { literal } from '../../src/engine/sql-text.ts'
+import { verifyRun } from '../../src/reconcile/replay-verify.ts'
 import { runJobTests } from '../../src/runtime/job-tests.ts'
 import { lintJobs } from '../../src/runtime/lint.ts'
 import { runJob } from '../../src/runtime/run.ts'
@@ -113,6 +114,21 @@ describe.each(EXAMPLES)('the example $job', ({ job: name, table, read, quarantin
     const loaded = `SELECT * EXCLUDE (_batch) FROM ${table}.main.${table}`
     expect(await difference(loaded, sql, read)).toEqual({ loaded: BigInt(summary.passed), surplus: 0n, missing: 0n })
     await session.run(`DETACH ${table}`)
+  })
+
+  it('repeated, gives what was booked and what the store has', { timeout: 180_000 }, async () => {
+    const signal = new AbortController().signal
+    const options = {
+      job: await load(),
+      registry,
+      stateDir: join(folder, 'state'),
+      log,
+      version: '0',
+      signal,
+      shown: 3,
+    }
+    const report = await verifyRun({ ...options, run: 'last' })
+    expect(report).toMatchObject({ equal: true, exit: 0, records: read, differing: [], not_compared: {} })
   })
 })
 

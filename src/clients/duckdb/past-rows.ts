@@ -1,7 +1,8 @@
 /** What a table still has of batches of the past, told by the column that numbers them. */
-import type { EngineConnection, LoadBatch } from '../../core/contracts.ts'
+import type { BatchComparison, EngineConnection, LoadBatch } from '../../core/contracts.ts'
 import { AdflowError } from '../../core/errors.ts'
 import { tokenNumber } from '../../core/token.ts'
+import { sameRows } from '../../engine/same-rows.ts'
 import { ident } from '../../engine/sql-text.ts'
 import { lastOfEachKey, mergeBatch } from './merge.ts'
 import { columnsOf, type TableName, tableColumns, tableSql } from './table.ts'
@@ -54,7 +55,7 @@ export async function replaceRows(
 export async function differences(
   { engine, relation, token }: LoadBatch,
   { target, label, batchColumn, key }: NumberedTable,
-): Promise<{ readonly missing: string; readonly extra: string }> {
+): Promise<BatchComparison> {
   const own = await columnsOf(engine, relation)
   const types = new Map((await tableColumns(engine, target)).map(({ name, type }) => [name.toLowerCase(), type]))
   const gone = [...own.map(({ name }) => name), batchColumn].find((name) => !types.has(name.toLowerCase()))
@@ -74,10 +75,11 @@ export async function differences(
   const came = `SELECT ${typed.join(', ')} FROM (${last}) AS batch`
   const missing = `${came} EXCEPT ALL ${held}`
   const extra = `${held} EXCEPT ALL ${came}`
-  if (key === undefined) return { missing, extra }
-  const same = key.map((name) => `other.${ident(name)} IS NOT DISTINCT FROM batch.${ident(name)}`).join(' AND ')
-  const replaced = `EXISTS (SELECT 1 FROM ${table} AS other WHERE ${same} AND other.${mine.replace('=', 'IS DISTINCT FROM')})`
-  return { missing: `SELECT * FROM (${missing}) AS batch WHERE NOT ${replaced}`, extra }
+  const same = sameRows(came, held)
+  if (key === undefined) return { same, missing, extra }
+  const equal = key.map((name) => `other.${ident(name)} IS NOT DISTINCT FROM batch.${ident(name)}`).join(' AND ')
+  const replaced = `EXISTS (SELECT 1 FROM ${table} AS other WHERE ${equal} AND other.${mine.replace('=', 'IS DISTINCT FROM')})`
+  return { same, missing: `SELECT * FROM (${missing}) AS batch WHERE NOT ${replaced}`, extra }
 }
 
 function numbers(tokens: readonly string[]): string {

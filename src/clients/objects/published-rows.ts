@@ -2,9 +2,10 @@
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import pLimit from 'p-limit'
-import type { EncodedFormat } from '../../core/contracts.ts'
+import type { BatchComparison, EncodedFormat } from '../../core/contracts.ts'
 import { removeDurably, writeDurably } from '../../core/durable.ts'
 import { localIoError } from '../../core/errors.ts'
+import { sameRows } from '../../engine/same-rows.ts'
 import { list } from '../../engine/sql-text.ts'
 import {
   intentFile,
@@ -47,7 +48,7 @@ export function differingRows(
   came: readonly string[],
   held: readonly string[],
   format: EncodedFormat,
-): { readonly missing: string; readonly extra: string } {
+): BatchComparison {
   const [one, other] = [came, held].map((files) => (files.length === 0 ? undefined : rowsOf(files, format)))
   const less = (from: string | undefined, without: string | undefined) =>
     from === undefined
@@ -55,7 +56,8 @@ export function differingRows(
       : without === undefined
         ? from
         : `${from} EXCEPT ALL ${without}`
-  return { missing: less(one, other), extra: less(other, one) }
+  const same = one === undefined || other === undefined ? `SELECT ${one === other} AS same` : sameRows(one, other)
+  return { same, missing: less(one, other), extra: less(other, one) }
 }
 
 function rowsOf(files: readonly string[], format: EncodedFormat): string {

@@ -202,13 +202,11 @@ export function loaderConformance<Options>(name: string, fixture: LoaderFixture<
       const [first, second] = [await bench.batch({ rows: ROWS }), await bench.batch({ at: 1, rows: MORE_ROWS })]
       const holding = async (token: string) => (await loader.holdings?.([token], { engine: bench.session }))?.get(token)
       const differing = async (batch: LoadBatch) => {
-        const { missing, extra } = (await loader.compare?.(batch, { scratch: join(folder, 'spill') })) ?? {
-          missing: '',
-          extra: '',
-        }
+        const found = await loader.compare?.(batch, { scratch: join(folder, 'spill') })
         const [row] = await bench.session.rows(
-          `SELECT (SELECT count(*) FROM (${missing})) AS missing, (SELECT count(*) FROM (${extra})) AS extra`,
+          `SELECT (${found?.same}) AS same, (SELECT count(*) FROM (${found?.missing})) AS missing, (SELECT count(*) FROM (${found?.extra})) AS extra`,
         )
+        expect(row?.['same']).toBe(Number(row?.['missing']) + Number(row?.['extra']) === 0)
         return [Number(row?.['missing']), Number(row?.['extra'])]
       }
       expect(await holding(first.token)).toMatchObject({ remembered: false })
