@@ -51,6 +51,7 @@ export async function resume(parts: ResumeParts): Promise<void> {
   const ahead = batchesAhead(
     saver.state,
     histories.map(({ records }) => records),
+    doubtful,
   )
   if (doubtful) await forgetOrphans(parts, [...saver.state.planned, ...ahead], histories)
   if (ahead.length > 0)
@@ -154,10 +155,12 @@ export function epochOf(
 const FARTHEST_EPOCH = 100n
 
 /** Batches past the checkpoint that some store holds and no plan names, from where each lane stands; and what lies between
- *  them: of several batches that were under way at once a later one may be in a store, and an earlier one in none. */
+ *  them: of several batches that were under way at once a later one may be in a store, and an earlier one in none. Of a lane
+ *  without a position a backfill may have loaded a part: what lies before that is no hole, unless plans may be lost. */
 export function batchesAhead(
   state: Pick<CheckpointState, 'sources' | 'planned'>,
   histories: readonly (readonly StoreRecord[])[],
+  doubtful: boolean,
 ): readonly (Omit<PlannedBatch, 'sequence' | 'clock'> & { readonly clock?: string })[] {
   const lanes = Map.groupBy(histories.flat(), ({ source, range }) => JSON.stringify([source, range.lane]))
   return [...lanes.values()].flatMap((records) => {
@@ -170,11 +173,13 @@ export function batchesAhead(
     )
     const bound = new Map<Position, Pick<Range, 'to'>>(planned.map((batch) => [batch.from, batch]))
     const ahead: (Omit<PlannedBatch, 'sequence' | 'clock'> & { readonly clock?: string })[] = []
-    let at = state.sources[source]?.[lane]?.at ?? START
+    const position = state.sources[source]?.[lane]?.at
+    const fills = doubtful || position !== undefined
+    let at = position ?? START
     for (;;) {
       const record = byFrom.get(at)
-      const to =
-        bound.get(at)?.to ?? record?.range.to ?? known.find((other) => comparePositions(other.from, at) > 0)?.from
+      const next = fills ? known.find((other) => comparePositions(other.from, at) > 0)?.from : undefined
+      const to = bound.get(at)?.to ?? record?.range.to ?? next
       if (to === undefined || comparePositions(to, at) <= 0) return ahead
       if (!bound.has(at))
         ahead.push({ source, lane, from: at, to, ...(record?.clock === undefined ? {} : { clock: record.clock }) })

@@ -16,9 +16,23 @@ function record(
 }
 
 function ahead(at: string | undefined, planned: readonly [string, string][], ...histories: StoreRecord[][]) {
+  return found({ at, planned, histories, doubtful: false })
+}
+
+function found({
+  at,
+  planned,
+  histories,
+  doubtful,
+}: {
+  at: string | undefined
+  planned: readonly [string, string][]
+  histories: StoreRecord[][]
+  doubtful: boolean
+}) {
   const sources = at === undefined ? {} : { s: { a: { at } } }
   const plans = planned.map(([from, to]) => ({ source: 's', lane: 'a', from, to, sequence: '1', clock: 'c' }))
-  return batchesAhead({ sources, planned: plans }, histories).map(({ from, to, clock }) =>
+  return batchesAhead({ sources, planned: plans }, histories, doubtful).map(({ from, to, clock }) =>
     [from, to, clock].filter(Boolean).join(' '),
   )
 }
@@ -48,6 +62,12 @@ describe('batches that stores have past the checkpoint', () => {
   ])('%s', (_, found, expected) => {
     expect(found).toEqual(expected)
   })
+})
+
+it('what a backfill has loaded of a lane without a position makes no hole of what lies before, unless plans may be lost', () => {
+  const part = { at: undefined, planned: [], histories: [[record('50', '60')]] }
+  expect(found({ ...part, doubtful: false })).toEqual([])
+  expect(found({ ...part, doubtful: true })).toEqual(['0 50', '50 60'])
 })
 
 describe('the batch behind a record of a store', () => {
