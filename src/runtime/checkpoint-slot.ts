@@ -47,6 +47,10 @@ export interface Checkpoint extends CheckpointState {
   readonly previous: string
 }
 
+/** In `extra`: plans may be lost, because a slot was damaged or somebody moved a position, and only the stores know what they
+ *  have of them. It stays until a run has asked them all. */
+export const ASK_STORES = 'ask_stores'
+
 export const NO_PREVIOUS = '0'.repeat(64)
 
 export type Slot = 'a' | 'b'

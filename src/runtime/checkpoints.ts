@@ -8,6 +8,7 @@ import { syncDirectory, writeDurably } from '../core/durable.ts'
 import { AdflowError, localIoError } from '../core/errors.ts'
 import { comparePositions } from '../core/positions.ts'
 import {
+  ASK_STORES,
   CHECKPOINT_FORMAT,
   type Checkpoint,
   type CheckpointState,
@@ -58,11 +59,11 @@ export async function openCheckpoints(directory: string, job: string, options: O
     return new Checkpoints(directory, now, { current: emptyCheckpoint(job, options.after ?? '0', now()) })
   const chosen = choose(directory, job, a, b)
   const { checkpoint, checksum, slot } = chosen.newest
-  return new Checkpoints(directory, now, {
-    current: checkpoint,
-    saved: { slot, checksum },
-    ...(chosen.fallback === undefined ? {} : { fallback: chosen.fallback }),
-  })
+  const saved = { slot, checksum }
+  if (chosen.fallback === undefined) return new Checkpoints(directory, now, { current: checkpoint, saved })
+  // Whoever saves next heals the slot: that plans may be lost must not be forgotten with it.
+  const current = { ...checkpoint, extra: { ...checkpoint.extra, [ASK_STORES]: true } }
+  return new Checkpoints(directory, now, { current, saved, fallback: chosen.fallback })
 }
 
 /** For recover: renames both slots to `<slot>.aside.<milliseconds>`, where people can still read them. */

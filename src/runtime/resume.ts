@@ -8,7 +8,7 @@ import { AdflowError } from '../core/errors.ts'
 import type { Job } from '../core/job/job.ts'
 import { comparePositions, START } from '../core/positions.ts'
 import { tokenOf } from '../core/token.ts'
-import type { CheckpointState, PlannedBatch } from './checkpoint-slot.ts'
+import { ASK_STORES, type CheckpointState, type PlannedBatch } from './checkpoint-slot.ts'
 import type { Checkpoints } from './checkpoints.ts'
 import type { Saver } from './group-saver.ts'
 import { forgetOtherMarks, markedNumbers, removeOrphanQuarantine } from './orphans.ts'
@@ -16,9 +16,6 @@ import type { Outbox } from './outbox.ts'
 import type { StateDir } from './state-dir.ts'
 import type { Store } from './store.ts'
 import type { Workshop } from './workshop.ts'
-
-/** In `extra` of a checkpoint that was changed by hand: plans were dropped, and only the stores know what they have of them. */
-export const ASK_STORES = 'ask_stores'
 
 export interface ResumeParts {
   readonly state: StateDir
@@ -35,7 +32,6 @@ export async function resume(parts: ResumeParts): Promise<void> {
   const { stores, checkpoints, saver, workshop, warn } = parts
   const { job } = workshop.pipeline
   const doubtful =
-    checkpoints.fallback !== undefined ||
     saver.state.extra?.[ASK_STORES] === true ||
     (checkpoints.fresh && workshop.pipeline.stateful && (await markedNumbers(workshop.session)).size > 0)
   if (doubtful) requireAnswers(stores)

@@ -7,7 +7,13 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { type Checkpoint, type CheckpointState, type Slot, sealSlot } from '../../src/runtime/checkpoint-slot.ts'
+import {
+  ASK_STORES,
+  type Checkpoint,
+  type CheckpointState,
+  type Slot,
+  sealSlot,
+} from '../../src/runtime/checkpoint-slot.ts'
 import { openCheckpoints, setAsideCheckpoints } from '../../src/runtime/checkpoints.ts'
 
 let dir = ''
@@ -158,6 +164,18 @@ describe('damage to the newest slot falls back one generation and says so', () =
     rmSync(path('a'))
     expect(await expectFallback()).toBe('it is missing')
   })
+})
+
+test('after a fallback every save carries on that the stores must be asked, until a run has done so', async () => {
+  await saved(3)
+  writeFileSync(path('a'), 'garbage')
+  const { extra } = (await openCheckpoints(dir, 'ads')).current
+  expect(extra).toEqual({ [ASK_STORES]: true })
+  await (await openCheckpoints(dir, 'ads')).save({ ...state(4), ...(extra === undefined ? {} : { extra }) })
+  const healed = await openCheckpoints(dir, 'ads')
+  expect([healed.fallback, healed.current.extra]).toEqual([undefined, { [ASK_STORES]: true }])
+  await healed.save(state(5))
+  expect((await openCheckpoints(dir, 'ads')).current.extra).toBeUndefined()
 })
 
 test('after a fallback the sound slot is not touched by the next save, and no generation is issued twice', async () => {
