@@ -60,13 +60,21 @@ function numberOf({ stores, token }: PastBatch, id: string): string {
   return String(tokenNumber(stores[id]?.token ?? token))
 }
 
-/** Under `write: replace` a complete run has put its rows in the place of all earlier ones. */
+/** Nothing is there of a batch whose range was loaded anew under a later epoch, into a store that was emptied for it. Under `write:
+ *  replace` a complete run has put its rows in the place of all earlier ones. */
 function isReplacedWhole(batch: PastBatch, { id, all }: StoreCheck, { found, replaces }: StoreAudit): boolean {
-  if (!replaces || found.has(numberOf(batch, id))) return false
+  if (found.has(numberOf(batch, id))) return false
+  if (all.some((other) => isAnew(other, batch) && holds(other, id))) return true
+  if (!replaces) return false
   return all.some(
     (other) =>
       other.run !== batch.run && BigInt(other.sequence) > BigInt(batch.sequence) && found.has(numberOf(other, id)),
   )
+}
+
+function isAnew(other: PastBatch, { source, lane, from, to, epoch }: PastBatch): boolean {
+  const sameLane = other.source === source && other.lane === lane && BigInt(other.epoch) > BigInt(epoch)
+  return sameLane && BigInt(other.from) < BigInt(to) && BigInt(other.to) > BigInt(from)
 }
 
 function checkBatch(
