@@ -13,6 +13,7 @@ import Lineage from '../../src/commands/lineage.ts'
 import Query from '../../src/commands/query.ts'
 import Reconcile from '../../src/commands/reconcile.ts'
 import Recover from '../../src/commands/recover.ts'
+import Replay from '../../src/commands/replay.ts'
 import Run from '../../src/commands/run.ts'
 import StateRewind from '../../src/commands/state/rewind.ts'
 import StateSet from '../../src/commands/state/set.ts'
@@ -70,6 +71,7 @@ describe.each([
     ['trace', Trace, ['--where', 'id = 1']],
     ['impact', Impact, ['--file', 'data/a.ndjson', '--line', '1']],
     ['reconcile', Reconcile, []],
+    ['replay', Replay, ['last', '--verify', '--job', 'JOB']],
     ['backfill', Backfill, ['--missing']],
     ['distribute', Distribute, []],
     ['lineage', Lineage, ['--run', 'last']],
@@ -77,7 +79,9 @@ describe.each([
   ] as const)('`%s` names the place, ends with 78 and changes nothing', async (id, Class, argv) => {
     const line = damaged()
     const before = everything()
-    const { stdout, stderr, exit } = await runCommand(id, Class, [job.file, ...argv, ...state()])
+    const words: readonly string[] = argv
+    const named = words.includes('JOB') ? words.map((word) => (word === 'JOB' ? job.file : word)) : [job.file, ...words]
+    const { stdout, stderr, exit } = await runCommand(id, Class, [...named, ...state()])
     expect(exit).toBe(78)
     expect(stdout).toBe('')
     expect(stderr.match(/error /g)).toHaveLength(1)
