@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { RunSummary } from '../../src/runtime/summary.ts'
 import { temporaryFolder } from '../harness/cli.ts'
+import { duckdbRows } from '../harness/engine.ts'
 import { ROWS_JOB, SmallJob } from '../harness/small-job.ts'
 
 /** A store that is down ends the run after the marks: the failpoint. */
@@ -145,6 +146,30 @@ describe('where plans may be lost', () => {
     for (const store of ['warehouse.duckdb', 'archive']) rmSync(join(folder.path, store), { recursive: true })
     append(lines(15, 20))
     await expectAll(await job.summary(), 20)
+  })
+})
+
+describe('a batch of a damaged file', () => {
+  it('that was marked before the damage was found takes no record of the whole copy along', async () => {
+    const chunk = 'resources: { chunk: 20kB }\n'
+    job.put('job.yaml', `${DEDUPE_JOB.replace(/spool.*\n/, '')}${chunk}`)
+    const file = job.put('data/a.parquet', '')
+    const write = (rowGroup: number) =>
+      duckdbRows(
+        `COPY (SELECT i AS id, CASE WHEN i = 3 THEN 'x' ELSE i::VARCHAR END AS n, 'p' AS name, md5(i::VARCHAR) AS other FROM range(6000) t(i)) TO '${file}' (FORMAT parquet, ROW_GROUP_SIZE ${rowGroup})`,
+      )
+    // The text of a rejected row needs all columns: the damage of one that the contract does not read is found last.
+    await write(6000)
+    const whole = readFileSync(file)
+    const end = whole.length - 8 - whole.readUInt32LE(whole.length - 8)
+    for (let byte = end - 5000; byte < end - 4000; byte += 1) whole.writeUInt8(whole.readUInt8(byte) ^ 0xff, byte)
+    writeFileSync(file, whole)
+    expect(await job.summary()).toMatchObject({ status: 'gaps', exit: 65, read: 0, error: { code: 'SOURCE_DAMAGED' } })
+    rmSync(file)
+    await write(2048)
+    const mended = await job.summary()
+    expect(mended).toMatchObject({ status: 'done', exit: 0, passed: 5999, deduplicated: 0, quarantined: 1 })
+    expect(mended.batches).toBeGreaterThan(1)
   })
 })
 
