@@ -9,7 +9,7 @@ export function verifyText(report: VerifyReport): string {
   const { job, run, batches, records, stores, differing, unreadable, equal } = report
   const compared = Object.entries(stores).map(([id, count]) => `${id} (${integer(count)})`)
   const lines = [
-    `${job}: run ${run} repeated: ${integer(batches)} batches, ${integer(records)} records`,
+    `${job}: run ${run} repeated: ${count(batches, 'batch', 'batches')}, ${count(records, 'record')}`,
     `compared: the books${compared.length === 0 ? '' : `, ${compared.join(', ')}`}`,
   ]
   for (const [id, why] of Object.entries(report.not_compared)) lines.push(`not compared: ${id}: ${why}`)
@@ -22,7 +22,7 @@ export function verifyText(report: VerifyReport): string {
       lines.push(`  ${name}: ${JSON.stringify(booked)} in the ledger, ${JSON.stringify(now)} now`)
     for (const [id, { missing, extra, rows }] of Object.entries(found)) {
       lines.push(
-        `  ${id}: ${integer(missing)} rows are not there, ${integer(extra)} are there that the run did not give`,
+        `  ${id}: ${count(missing, 'row is', 'rows are')} not there, ${count(extra, 'row is', 'rows are')} there that the run did not give`,
       )
       for (const { kind, row } of rows) lines.push(`    ${kind === 'missing' ? '-' : '+'} ${JSON.stringify(row)}`)
     }
@@ -35,7 +35,7 @@ export function verifyText(report: VerifyReport): string {
     equal
       ? 'equal'
       : differing.length > 0
-        ? `${integer(differing.length)} batches differ`
+        ? `${count(differing.length, 'batch differs', 'batches differ')}`
         : 'not all of it could be repeated',
   )
   return lines.join('\n')
@@ -96,4 +96,8 @@ export function diffText(report: DiffReport): string {
   if (report.changed_secrets.length > 0)
     lines.push(`secrets are other ones by now: ${report.changed_secrets.join(', ')}`)
   return lines.join('\n')
+}
+
+function count(value: number, one: string, many = `${one}s`): string {
+  return `${integer(value)} ${value === 1 ? one : many}`
 }

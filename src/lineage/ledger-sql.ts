@@ -118,15 +118,18 @@ function viewsOver(ledger: string, events: string): readonly string[] {
 }
 
 /** One row per batch: its books as they were closed last. A batch repeated after a crash is the same batch. `_batch` is the number
- *  that loaders write beside the rows of the main output (core/token.ts). */
+ *  that loaders write beside the rows of the main output (core/token.ts).
+ *  A store that came into the job later, and got the batch by a backfill, is among its stores. */
 const BATCHES = `
 SELECT token, TRY_CAST('0x' || token[1:16] AS UBIGINT)::BIT::BIGINT AS _batch, sequence, source, lane, range_from, range_to, origin, digest, bytes, clock, mark, counts."read" AS "read",
   coalesce(list_sum(map_values(counts.quarantined)), 0)::BIGINT AS quarantined,
   coalesce(list_sum(map_values(counts.filtered)), 0)::BIGINT AS filtered,
   counts.deduplicated AS deduplicated,
   counts."read" - quarantined - filtered - counts.deduplicated - unaccounted AS "out",
-  unaccounted, counts, sums, stores, run, time AS closed_at, seq
-FROM ledger WHERE type = 'batch_closed'
+  unaccounted, counts, sums, CASE WHEN len(brought) > 0 THEN map_concat(list_reduce(brought, lambda a, b: map_concat(a, b)), stores) ELSE stores END AS stores,
+  run, time AS closed_at, seq
+FROM (SELECT *, list(stores) FILTER (WHERE type = 'batch_restored') OVER (PARTITION BY token) AS brought
+  FROM ledger WHERE type IN ('batch_closed', 'batch_restored')) WHERE type = 'batch_closed'
 QUALIFY row_number() OVER (PARTITION BY token ORDER BY seq DESC) = 1`
 
 /** One row per run, with what it closed. A run without an end is going on, or was killed. */

@@ -3,6 +3,7 @@ import type { Logger } from 'pino'
 import type { Chunk, Extractor, LaneSurvey, Positions } from '../core/contracts.ts'
 import { AdflowError } from '../core/errors.ts'
 import type { Job, JobLoader } from '../core/job/job.ts'
+import { comparePositions } from '../core/positions.ts'
 import type { Registry } from '../core/registry.ts'
 import { tokenOf } from '../core/token.ts'
 import { openBrowser } from '../runtime/browse.ts'
@@ -60,6 +61,8 @@ interface Unread {
   readonly to?: string
   readonly mark?: string
   readonly bytes: number
+  /** A store has it already under these edges: a backfill was cut off before its books were closed. */
+  readonly exact?: true
 }
 
 const END = String(Number.MAX_SAFE_INTEGER)
@@ -195,10 +198,14 @@ class Planner {
   /** Below where lanes stand nothing may be left out; whole lanes only where somebody asks for them. */
   async #unread(rerun: Rerun, { there }: Wanted): Promise<readonly Unread[]> {
     const { missing } = this.#options.selection
-    const known = await this.#knownRanges(rerun)
+    const [ranges, unbooked] = await this.#knownRanges(rerun)
+    const known = Map.groupBy(ranges, laneOf)
     const found: Unread[] = []
     for (const { source, lane, end, bytesLeft, at } of there.values()) {
       const position = this.#checkpoint.sources[source]?.[lane]
+      for (const { from, to } of unbooked.filter((place) => place.source === source && place.lane === lane))
+        if (position === undefined || comparePositions(to, position.at) <= 0)
+          found.push({ source, lane, from, to, bytes: Number(BigInt(to) - BigInt(from)), exact: true })
       if (position === undefined && missing) continue
       const own = known.get(laneOf({ source, lane })) ?? []
       const to = position?.at ?? end ?? END
@@ -221,17 +228,27 @@ class Planner {
     return found
   }
 
-  /** Closed in the ledger, under way, or known to a store although the ledger has lost it. */
-  async #knownRanges({ workshop, session }: Rerun): Promise<ReadonlyMap<string, readonly Span[]>> {
-    const ranges: { source: string; lane: string; from: string; to: string }[] = [
-      ...this.#ledger,
-      ...this.#checkpoint.planned,
-    ]
-    for (const { loader, unavailable } of workshop.loaders)
-      if (unavailable === undefined && loader.history !== undefined)
-        for (const { source, range } of await loader.history(this.#options.job.name, { engine: session }))
-          ranges.push({ source, ...range })
-    return Map.groupBy(ranges, laneOf)
+  /** Closed in the ledger, under way, or known to a store alone; of the last those that nobody has booked or planned. */
+  async #knownRanges({
+    workshop,
+    session,
+  }: Rerun): Promise<readonly [known: readonly Placed[], unbooked: readonly Placed[]]> {
+    const { name } = this.#options.job
+    const known: Placed[] = [...this.#ledger, ...this.#checkpoint.planned]
+    const booked = new Set(known.map(placeOf))
+    const unbooked = new Map<string, Placed>()
+    for (const { config, loader, unavailable } of workshop.loaders) {
+      if (unavailable !== undefined || loader.history === undefined) continue
+      for (const { source, range, token } of await loader.history(name, { engine: session })) {
+        const place = { source, ...range }
+        known.push(place)
+        const { input = 'main' } = config
+        const parts = { job: name, source, range, epoch: this.#checkpoint.epoch }
+        const own = tokenOf(input === 'main' ? parts : { ...parts, output: input })
+        if (own === token && !booked.has(placeOf(place))) unbooked.set(placeOf(place), place)
+      }
+    }
+    return [known, [...unbooked.values()]]
   }
 
   #estimated({ source, lane, from, to = from, bytes }: Unread): BackfillItem[] {
@@ -260,8 +277,10 @@ class Planner {
             { at: range.from, ...(range.mark === undefined ? {} : { mark: range.mark }) },
           ]),
         )
-        const until: Positions = Object.fromEntries(own.map(({ lane, to = END }) => [lane, { at: to }]))
-        const context = { from, planned: [], until, chunkBytes, maxRecordBytes, parallel, signal }
+        const free = own.filter(({ exact }) => exact !== true)
+        const until: Positions = Object.fromEntries(free.map(({ lane, to = END }) => [lane, { at: to }]))
+        const planned = own.flatMap(({ lane, from: at, to = END, exact }) => (exact ? [{ lane, from: at, to }] : []))
+        const context = { from, planned, until, chunkBytes, maxRecordBytes, parallel, signal }
         await this.#read(extractor, config.id, context, own, items)
       }
     }
@@ -290,7 +309,10 @@ class Planner {
       before.set(range.lane, { at: range.to, mark })
       await piece.release()
     }
-    this.#options.signal.throwIfAborted()
+    if (this.#options.signal.aborted)
+      throw new AdflowError('INTERRUPTED', 'the backfill was stopped before its plan was made', {
+        hint: 'nothing was loaded; run the command again',
+      })
   }
 
   #firstItem({ source, lane, from, to }: Pick<Chunk['range'], 'lane' | 'from' | 'to'> & { source: string }) {
@@ -302,6 +324,12 @@ class Planner {
     const clock = new Date().toISOString()
     return { kind: 'first' as const, source, lane, from, to, token, sequence, clock, stores: [], bytes: 0, records: 0 }
   }
+}
+
+type Placed = Span & { readonly source: string; readonly lane: string }
+
+function placeOf({ source, lane, from, to }: Placed): string {
+  return JSON.stringify([source, lane, from, to])
 }
 
 interface Wanted {

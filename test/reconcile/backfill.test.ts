@@ -8,6 +8,8 @@ import { loadRegistry } from '../../src/core/registry.ts'
 import { type BackfillReport, cancelBackfill, resumeBackfill, startBackfill } from '../../src/reconcile/backfill.ts'
 import type { Selection } from '../../src/reconcile/backfill-plan.ts'
 import { backfillDetail, backfillStatuses } from '../../src/reconcile/backfill-status.ts'
+import { openBrowser } from '../../src/runtime/browse.ts'
+import { changeState } from '../../src/runtime/change-state.ts'
 import { runJob } from '../../src/runtime/run.ts'
 import { changeDatabase, duckdbRows } from '../harness/engine.ts'
 
@@ -28,7 +30,7 @@ transform:
 load:
   wh: { type: duckdb, path: wh.duckdb, table: clicks }
   archive: { type: files, format: parquet, path: archive }
-resources: { chunk: 4KB }
+resources: { chunk: 8KB }
 `
 const DEDUPE = `transform:
   - dedupe: { key: [id], within: 1d, time: at }`
@@ -139,6 +141,13 @@ describe('backfill --missing', () => {
     ])
     expect(Number(rows[0]?.['s'])).toBe(2 * Number(rows[0]?.['c']))
     expect(String(rows[0]?.['n'])).toBe(String((await stored()).wh.length))
+    // From now on its books stand beside those of the others.
+    const { job, stateDir } = await options()
+    const browser = await openBrowser(job, stateDir, registry, log, { stores: false })
+    const books = await browser.session.rows('SELECT store, loaded, balance FROM conservation ORDER BY store')
+    browser.close()
+    expect(books.map(({ store }) => store)).toEqual(['archive', 'later', 'wh'])
+    expect(new Set(books.map(({ loaded, balance }) => `${loaded} ${balance}`)).size).toBe(1)
   })
 
   test('decides as the steps with memory had decided, also where they have forgotten since', async () => {
@@ -245,6 +254,40 @@ describe('backfill --from --to', () => {
         `ATTACH '${join(folder, 'wh.duckdb')}' AS w (READ_ONLY)`,
       ]),
     ).toEqual(ids)
+  })
+
+  test('reads the stretch that somebody has put a position past', async () => {
+    put('a.ndjson', 1, 300)
+    await run()
+    put('a.ndjson', 1, 900)
+    const { job, stateDir, drain: _, ...rest } = await options()
+    await changeState({
+      ...{ ...rest, job, stateDir, source: 'ads', lane: 'data/a.ndjson', reason: 'test', reload: false, force: true },
+      to: String(readFileSync(join(folder, 'data', 'a.ndjson')).length),
+    })
+    await run()
+    const before = (await stored()).wh.length
+    const report = await backfill({ missing: true })
+    expect(report).toMatchObject({ status: 'done', exit: 0, planned: { restore: 0 } })
+    expect(report.planned.first).toBeGreaterThan(1)
+    const { wh } = await stored()
+    expect(wh.length).toBeGreaterThan(before)
+    expect(new Set(wh.map((row) => JSON.parse(String(row)).cost)).size).toBe(wh.length)
+    expect(await backfill({ missing: true })).toMatchObject({ status: 'nothing' })
+  })
+
+  test('books what a store has got of a backfill that was cut off and given up, and brings it to the others', async () => {
+    put('a.ndjson', 1, 300, '2026-03-01T12:00:00Z')
+    await backfill({ modified: day })
+    const before = await stored()
+    // As a kill between the first store and the ledger leaves it.
+    rmSync(join(folder, 'state', 'clicks', 'ledger'), { recursive: true })
+    rmSync(join(folder, 'archive'), { recursive: true })
+    const report = await backfill({ modified: day })
+    expect(report).toMatchObject({ status: 'done', exit: 0, planned: { restore: 0 } })
+    const after = await stored()
+    expect(after.wh).toEqual(before.wh)
+    expect(after.archive.length).toBe(before.archive.length)
   })
 
   test('works before the first run too, and the first run goes on behind it', async () => {

@@ -1,6 +1,6 @@
-import { userInfo } from 'node:os'
 import { Args } from '@oclif/core'
 import { BaseCommand } from '../../cli/base-command.ts'
+import { whoIsThis } from '../../core/who.ts'
 import { cancelBackfill } from '../../reconcile/backfill.ts'
 
 export default class BackfillCancel extends BaseCommand {
@@ -24,7 +24,7 @@ export default class BackfillCancel extends BaseCommand {
       log: this.logger(flags),
       command: this.commandLine,
       version: this.config.version,
-      who: userInfo().username,
+      who: whoIsThis(),
       drain: new AbortController().signal,
     })
     this.log(`backfill ${id} is cancelled; written to the ledger`)

@@ -1,10 +1,10 @@
-import { userInfo } from 'node:os'
 import { Args, Flags } from '@oclif/core'
 import { backfillProgress, backfillText } from '../../cli/backfill-text.ts'
 import { BaseCommand } from '../../cli/base-command.ts'
 import { parseModified } from '../../cli/modified.ts'
 import { catchSignals } from '../../cli/signals.ts'
 import { AdflowError, EXIT } from '../../core/errors.ts'
+import { whoIsThis } from '../../core/who.ts'
 import { type BackfillReport, startBackfill } from '../../reconcile/backfill.ts'
 
 export default class Backfill extends BaseCommand {
@@ -77,7 +77,7 @@ left alone. The first SIGINT or SIGTERM pauses the backfill; after that, and aft
       log: this.logger(flags),
       command: this.commandLine,
       version: this.config.version,
-      who: userInfo().username,
+      who: whoIsThis(),
       drain: signals.drain,
       observer: progress,
       recreate: flags.recreate,

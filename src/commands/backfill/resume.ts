@@ -1,9 +1,9 @@
-import { userInfo } from 'node:os'
 import { Args } from '@oclif/core'
 import { backfillProgress, backfillText } from '../../cli/backfill-text.ts'
 import { BaseCommand } from '../../cli/base-command.ts'
 import { catchSignals } from '../../cli/signals.ts'
 import { EXIT } from '../../core/errors.ts'
+import { whoIsThis } from '../../core/who.ts'
 import { type BackfillReport, resumeBackfill } from '../../reconcile/backfill.ts'
 
 export default class BackfillResume extends BaseCommand {
@@ -30,7 +30,7 @@ export default class BackfillResume extends BaseCommand {
       log: this.logger(flags),
       command: this.commandLine,
       version: this.config.version,
-      who: userInfo().username,
+      who: whoIsThis(),
       drain: signals.drain,
       observer: progress,
     }).finally(() => {
