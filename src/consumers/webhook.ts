@@ -141,6 +141,7 @@ class Webhook implements MessageConsumer {
 
   async send({ id, body, attributes }: Message, { endpoint, signal }: SendContext): Promise<Answer> {
     const seconds = Math.floor(Date.now() / 1000)
+    const bytes = Buffer.from(body)
     const response = await this.#http.request({
       method: 'POST',
       url: endpoint,
@@ -149,9 +150,9 @@ class Webhook implements MessageConsumer {
         ...this.#options.headers,
         ...attributes,
         ...('ce-type' in attributes ? { 'ce-id': id } : {}),
-        ...signWebhook(this.#keys, { id, body, seconds }),
+        ...signWebhook(this.#keys, { id, body: bytes, seconds }),
       },
-      body,
+      body: bytes,
       signal,
     })
     const { status, headers } = response

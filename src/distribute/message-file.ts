@@ -4,9 +4,8 @@
  * another job file nor another version of adflow, so that an id has the same bytes for ever.
  */
 import { createReadStream } from 'node:fs'
-import { readFile, rm } from 'node:fs/promises'
+import { readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
 import type { Message, MessageConsumer } from '../core/consumer.ts'
 import { publish, removeDurably, temporaryPath, writeDurably } from '../core/durable.ts'
 import { localIoError } from '../core/errors.ts'
@@ -14,6 +13,8 @@ import type { JobConsumer } from '../core/job/job.ts'
 import type { Session } from '../engine/session.ts'
 import type { Outbox, OutboxFile } from '../runtime/outbox.ts'
 import { messagesSql } from './message-sql.ts'
+
+const LINE_FEED = 10
 
 /** A message with its place in the file. */
 export interface StoredMessage extends Message {
@@ -68,6 +69,9 @@ export class MessageFiles {
     session: Session,
   ): Promise<MadeMessages> {
     const temporary = temporaryPath(this.#data(file.token))
+    await writeFile(temporary, '', { flag: 'wx' }).catch((error) => {
+      throw localIoError(error, `write ${temporary}`)
+    })
     const made = await messagesSql(file, outbox.rows(file), config, consumer, session, temporary)
     await publish(temporary, this.#data(file.token))
     const described = { token: file.token, ...made, attributes: consumer.attributes(file) }
@@ -77,16 +81,9 @@ export class MessageFiles {
 
   /** In order; memory holds one line at a time. */
   async *read({ token, attributes }: MadeMessages): AsyncGenerator<StoredMessage> {
-    const input = createReadStream(this.#data(token))
-    try {
-      for await (const line of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
-        const { i, id, keys, rows, body } = JSON.parse(line) as Line
-        yield { index: i, id, keys, rows, body, attributes }
-      }
-    } catch (error) {
-      throw localIoError(error, `read ${this.#data(token)}`)
-    } finally {
-      input.destroy()
+    for await (const line of linesOf(this.#data(token))) {
+      const { i, id, keys, rows, body } = JSON.parse(line) as Line
+      yield { index: i, id, keys, rows, body, attributes }
     }
   }
 
@@ -102,5 +99,26 @@ export class MessageFiles {
 
   #description(token: string): string {
     return join(this.#folder, `${token}.json`)
+  }
+}
+
+/** Line by line, as they are asked for: node:readline reads a thousand lines ahead, and a line may be a megabyte. */
+async function* linesOf(path: string): AsyncGenerator<string> {
+  const input = createReadStream(path)
+  const open: Buffer[] = []
+  try {
+    for await (const part of input as AsyncIterable<Buffer>) {
+      let from = 0
+      for (let to = part.indexOf(LINE_FEED); to >= 0; to = part.indexOf(LINE_FEED, from)) {
+        open.push(part.subarray(from, to))
+        yield Buffer.concat(open.splice(0)).toString('utf8')
+        from = to + 1
+      }
+      if (from < part.length) open.push(part.subarray(from))
+    }
+  } catch (error) {
+    throw localIoError(error, `read ${path}`)
+  } finally {
+    input.destroy()
   }
 }

@@ -12,7 +12,7 @@ import { type Item, Window } from './window.ts'
 
 /** What is read ahead of what is under way: enough to pass by keys that are held up. */
 const WINDOW_MESSAGES = 1000
-const WINDOW_CHARACTERS = 16_000_000
+const WINDOW_CHARACTERS = 4_000_000
 /** Longest nap, so that a changed clock does no lasting harm. */
 const NAP_MS = 30_000
 

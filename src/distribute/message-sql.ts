@@ -1,5 +1,10 @@
-/** From the rows of a batch to messages, by SQL: one COPY, many rows at a time. */
+/** From the rows of a batch to messages, by SQL: a COPY for many rows at a time. */
+import { createReadStream, createWriteStream } from 'node:fs'
+import { rm } from 'node:fs/promises'
+import { pipeline } from 'node:stream/promises'
 import type { MessageConsumer } from '../core/consumer.ts'
+import { temporaryPath } from '../core/durable.ts'
+import { localIoError } from '../core/errors.ts'
 import type { JobConsumer } from '../core/job/job.ts'
 import { exactJson } from '../engine/exact-json.ts'
 import type { Session } from '../engine/session.ts'
@@ -11,6 +16,11 @@ import { FILE_ROW, type OutboxFile } from '../runtime/outbox.ts'
 const TOKEN_DIGITS = 32
 const KEY = '__key'
 const ROWS = 'message_rows'
+/** What is held of a batch in memory at a time. */
+const SLICE_BYTES = 8_000_000
+const MOST_ROWS = 20_000
+/** How much larger rows are as JSON than as compressed Parquet, at a guess. */
+const COMPRESSED = 10
 
 /** Writes the messages of the batch to `target`, a line each. `rows` is SQL of its rows. */
 export async function messagesSql(
@@ -34,11 +44,45 @@ export async function messagesSql(
     time: literal(file.clock),
     ...(config.key === undefined ? {} : { key: KEY }),
   })
-  const events = `SELECT ${FILE_ROW} AS r, ${KEY} AS k, to_json(${event})::VARCHAR AS e FROM ${ROWS}`
-  const messages = consumer.batch.rows === 1 ? singles(events, id) : groups(events, id, consumer)
-  const select = `SELECT row_number() OVER (ORDER BY first) - 1 AS i, * EXCLUDE (first) FROM (${messages}) ORDER BY first`
-  const written = await session.value(`COPY (${select}) TO ${literal(target)} (FORMAT json)`)
-  return { messages: Number(written), rows: Number(await session.value(`SELECT count(*) FROM ${ROWS}`)) }
+  const slices = await slicesOf(session, sliceRows(file, consumer))
+  const part = temporaryPath(target)
+  let messages = 0
+  for (const slice of slices) {
+    const events = `SELECT ${FILE_ROW} AS r, ${KEY} AS k, to_json(${event})::VARCHAR AS e FROM ${ROWS} WHERE ${slice}`
+    const made = consumer.batch.rows === 1 ? singles(events, id) : groups(events, id, consumer)
+    const select = `SELECT ${messages} + row_number() OVER (ORDER BY first) - 1 AS i, * EXCLUDE (first) FROM (${made}) ORDER BY first`
+    messages += Number(await session.value(`COPY (${select}) TO ${literal(part)} (FORMAT json)`))
+    await appendFile(part, target)
+  }
+  return { messages, rows: Number(await session.value(`SELECT count(*) FROM ${ROWS}`)) }
+}
+
+/** Rows that are made into messages at a time: whole messages, of about SLICE_BYTES. */
+function sliceRows({ rows, bytes }: OutboxFile, { batch }: MessageConsumer): number {
+  const perRow = Math.max(1, (bytes / Math.max(1, rows)) * COMPRESSED)
+  const wanted = Math.min(MOST_ROWS, Math.ceil(SLICE_BYTES / perRow))
+  return batch.rows * Math.ceil(wanted / batch.rows)
+}
+
+/** Conditions on FILE_ROW, each for so many of the rows that `where` keeps; so which rows share a message does not depend
+ *  on the slices. None where there are no rows. */
+async function slicesOf(session: Session, rows: number): Promise<readonly string[]> {
+  const numbered = `SELECT ${FILE_ROW} AS r, row_number() OVER () - 1 AS n FROM ${ROWS}`
+  const found = await session.rows(`SELECT r::BIGINT AS r FROM (${numbered}) WHERE n % ${rows} = 0 ORDER BY r`)
+  const starts = found.map(({ r }) => String(r))
+  return starts.map((start, index) => {
+    const next = starts[index + 1]
+    return `${FILE_ROW} >= ${start}${next === undefined ? '' : ` AND ${FILE_ROW} < ${next}`}`
+  })
+}
+
+async function appendFile(part: string, target: string): Promise<void> {
+  try {
+    await pipeline(createReadStream(part), createWriteStream(target, { flags: 'a' }))
+    await rm(part)
+  } catch (error) {
+    throw localIoError(error, `append ${part} to ${target}`)
+  }
 }
 
 /** SQL of a struct of what is selected, whose JSON is exact. */

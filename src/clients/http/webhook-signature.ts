@@ -18,9 +18,11 @@ export function webhookKey(secret: string): Buffer | undefined {
 /** Headers of one attempt. With several keys the receiver may hold any of them: that is how keys are exchanged. */
 export function signWebhook(
   keys: readonly Buffer[],
-  { id, body, seconds }: { readonly id: string; readonly body: string; readonly seconds: number },
+  { id, body, seconds }: { readonly id: string; readonly body: string | Buffer; readonly seconds: number },
 ): Record<string, string> {
-  const signatures = keys.map((key) => createHmac('sha256', key).update(`${id}.${seconds}.${body}`).digest('base64'))
+  const signatures = keys.map((key) =>
+    createHmac('sha256', key).update(`${id}.${seconds}.`).update(body).digest('base64'),
+  )
   return {
     'webhook-id': id,
     'webhook-timestamp': String(seconds),
