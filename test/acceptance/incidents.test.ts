@@ -85,9 +85,13 @@ const SYMPTOMS: Readonly<Record<string, Symptom>> = {
     produce: async (job) => {
       await job.expectRun(0)
       job.put('clicks.yaml', JOB)
-      await job.change('DELETE FROM clicks')
-      rmSync(join(job.folder, 'archive'), { recursive: true })
     },
+    between: [
+      async (job) => {
+        await job.change('DELETE FROM clicks')
+        rmSync(join(job.folder, 'archive'), { recursive: true })
+      },
+    ],
   },
   'A store was down': {
     produce: async (job) => {

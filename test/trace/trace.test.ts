@@ -5,6 +5,7 @@ import { afterEach, describe, expect, test } from 'vitest'
 import { traceRows } from '../../src/trace/trace.ts'
 import { traceQuarantine } from '../../src/trace/trace-quarantine.ts'
 import type { Trace, TracedRow } from '../../src/trace/trace-result.ts'
+import { duckdbRows } from '../harness/engine.ts'
 import { fields, TRACED_JOB, TracedJob } from '../harness/traced-job.ts'
 
 const long = process.env['ADFLOW_TEST_LONG'] === '1'
@@ -243,3 +244,26 @@ test('a refused record is told with its bytes and its batch', async () => {
     { code: 'NOT_FOUND' },
   )
 })
+
+test.each(['csv', 'ndjson'] as const)(
+  'a row of a store of %s files leads to its record, from a Parquet file too',
+  async (format) => {
+    job = new TracedJob(TRACED_JOB.replace('format: parquet', `format: ${format}`))
+    job.fill(60)
+    const file = join(job.folder, 'data/p.parquet')
+    const rows =
+      'SELECT 3000001 + i AS id, TIMESTAMP \'2026-03-01 10:00:00\' AS "at", i AS cost, \'city, "quoted"\' AS city FROM range(40) t(i)'
+    await duckdbRows(`SELECT 1`, [`COPY (${rows}) TO '${file}' (FORMAT parquet)`])
+    expect(await job.run()).toMatchObject({ exit: 0 })
+    for (const store of ['archive', 'wh']) {
+      const found = await trace({ store, limit: 1000 })
+      expect(found.counts.traced, store).toBe(found.counts.rows)
+      const parquet = found.rows.filter(({ records }) => records[0]?.origin === file)
+      expect(parquet.length).toBeGreaterThan(20)
+      for (const { row, records } of parquet) {
+        expect(records[0]?.line).toBe(Number(row['id']) - 3_000_000)
+        expect(String(JSON.parse(records[0]?.raw ?? '{}').id)).toBe(row['id'])
+      }
+    }
+  },
+)

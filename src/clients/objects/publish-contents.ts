@@ -37,7 +37,7 @@ export async function publishedContents(engine: EngineConnection, published: Pub
     columns,
     select: `SELECT ${[...items, FILE, ...(parquet ? ['file_row_number'] : [])].join(', ')} FROM ${reader}`,
     batch: `(TRY_CAST('0x' || regexp_extract(${FILE}, ${literal(pattern)}, 1) AS UBIGINT)::BIT::BIGINT)`,
-    order: parquet ? 'file_row_number' : '0',
+    order: parquet ? 'file_row_number' : 'CAST(0 AS BIGINT)',
   }
 }
 
