@@ -11,11 +11,13 @@ export interface Contender {
   readonly name: string
   readonly argv: readonly string[]
   readonly env?: Readonly<Record<string, string>>
+  /** Exit code of a run that went well. Default: 0. */
+  readonly exit?: number
   /** Before each run, not measured. */
   readonly prepare: () => void
 }
 
-export function measure({ argv, env }: Contender): Promise<Measured> {
+export function measure({ argv, env, exit = 0 }: Contender): Promise<Measured> {
   return new Promise((resolve, reject) => {
     const started = process.hrtime.bigint()
     const [command = '', ...args] = argv
@@ -30,7 +32,7 @@ export function measure({ argv, env }: Contender): Promise<Measured> {
     child.on('close', (code) => {
       clearInterval(look)
       const seconds = Number(process.hrtime.bigint() - started) / 1e9
-      if (code === 0) resolve({ seconds, peakBytes })
+      if (code === exit) resolve({ seconds, peakBytes })
       else
         reject(new Error(`${argv.join(' ')} ended with ${code}: ${Buffer.concat(err).toString('utf8').slice(-2000)}`))
     })
