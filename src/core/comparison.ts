@@ -38,7 +38,7 @@ export interface ComparedSide {
   parts(scope: CompareScope, within: string, parts: number): Promise<string>
   /** `bucket, id, content, batch` per row, of the pairs `bucket, part` in the table `within`. */
   entries(scope: CompareScope, within: string, parts: number): Promise<string>
-  /** `bucket, id, content, batch` and the compared columns, of the rows whose `id` is in the table `ids`. */
+  /** `__bucket, __id, __content, __batch` and the compared columns, of the rows whose `id` is in the table `ids`. */
   rows(scope: CompareScope, ids: string): Promise<string>
 }
 

@@ -21,17 +21,18 @@ export function embeddedSide(rows: EmbeddedRows): ComparedSide {
     buckets: async (scope) => bucketsSql(tagsSql(rows, scope), scope),
     parts: async (scope, within, parts) => partsSql(tagsSql(rows, scope), scope, within, parts),
     entries: async (scope, within, parts) => entriesSql(tagsSql(rows, scope), scope, within, parts),
-    rows: async (scope, ids) => `${taggedSql(rows, scope)} WHERE id IN (SELECT id FROM ${ids})`,
+    rows: async (scope, ids) => `SELECT * FROM (${taggedSql(rows, scope)}) WHERE __id IN (SELECT id FROM ${ids})`,
   }
 }
 
 /** `bucket, id, content, batch, sum_…` of each row in the scope. */
 export function tagsSql(rows: EmbeddedRows, scope: CompareScope, more: readonly string[] = []): string {
   const sums = scope.sums.map((name, index) => `${ident(name)} AS sum_${index}`)
-  return `SELECT ${['bucket', 'id', 'content', 'batch', ...sums, ...more].join(', ')} FROM (${taggedSql(rows, scope, more)})`
+  const tags = ['__bucket AS bucket', '__id AS id', '__content AS content', '__batch AS batch']
+  return `SELECT ${[...tags, ...sums, ...more].join(', ')} FROM (${taggedSql(rows, scope, more)})`
 }
 
-/** The same with the compared columns, in the types of the scope; `more`: further columns of the relation. */
+/** `__bucket, __id, __content, __batch`, which no column of a job can be called, and the compared columns in the types of the scope; `more`: further columns of the relation. */
 export function taggedSql(
   { relation, batch }: EmbeddedRows,
   scope: CompareScope,
@@ -43,13 +44,13 @@ export function taggedSql(
   const keys = key.map((name) => byName.get(name) as TypedColumn)
   const id = rowDigest(keys, digest)
   const conditions = [...rangeSql(scope)]
-  if (without !== undefined) conditions.push(`(batch IS NULL OR batch NOT IN (SELECT batch FROM ${without}))`)
+  if (without !== undefined) conditions.push(`(__batch IS NULL OR __batch NOT IN (SELECT batch FROM ${without}))`)
   const where = conditions.length === 0 ? '' : ` WHERE ${conditions.join(' AND ')}`
-  const rows = `SELECT ${[...typed, ...more].join(', ')}, ${batch} AS batch FROM ${relation} AS rows`
+  const rows = `SELECT ${[...typed, ...more].join(', ')}, ${batch} AS __batch FROM ${relation} AS rows`
   const names = columns.map(({ name }) => ident(name)).join(', ')
-  return `SELECT *, ${bucketSql(scope)} AS bucket FROM (SELECT ${[names, 'batch', ...more].join(', ')}, ${id} AS id, ${
+  return `SELECT *, ${bucketSql(scope)} AS __bucket FROM (SELECT ${[names, '__batch', ...more].join(', ')}, ${id} AS __id, ${
     keys.length === columns.length ? id : rowDigest(columns, digest)
-  } AS content FROM (${rows})${where})`
+  } AS __content FROM (${rows})${where})`
 }
 
 export function bucketsSql(tags: string, { sums }: CompareScope): string {
@@ -72,7 +73,7 @@ function partSql({ bucket }: CompareScope, parts: number): string {
 }
 
 function bucketSql({ bucket }: CompareScope): string {
-  if (bucket.by === 'key') return `(id % ${bucket.count})::BIGINT`
+  if (bucket.by === 'key') return `(__id % ${bucket.count})::BIGINT`
   const at = timeSql(bucket.column)
   const width = bucket.widthUs
   // Division rounds towards zero; buckets before 1970 must not be twice as wide.

@@ -43,7 +43,7 @@ export async function comparePair(
       job: options.job,
       registry: options.registry,
       log: options.log,
-      outputs: [input],
+      outputs: [],
       readOnly: options.heal === 'none',
       ...(evolved === undefined ? {} : { evolved }),
     },

@@ -46,33 +46,33 @@ function differencesSql({ columns, key }: CompareScope): string {
   const same = (those: readonly string[]) =>
     those.map((name) => `l.${name} IS NOT DISTINCT FROM r.${name}`).join(' AND ')
   const copies = (side: string, order: string) =>
-    `(SELECT *, row_number() OVER (PARTITION BY content, ${names.join(', ')}${order}) AS copy FROM ${side})`
+    `(SELECT *, row_number() OVER (PARTITION BY __content, ${names.join(', ')}${order}) AS __copy FROM ${side})`
   // Of several copies the one of the row's own batch is the right one.
-  const own = ` ORDER BY (batch, id) IN (SELECT (batch, id) FROM ${LEFT}) DESC, batch`
+  const own = ` ORDER BY (__batch, __id) IN (SELECT (__batch, __id) FROM ${LEFT}) DESC, __batch`
   const l = copies(LEFT, '')
   const r = copies(RIGHT, own)
-  const match = `l.content = r.content AND l.copy = r.copy AND ${same(names)}`
+  const match = `l.__content = r.__content AND l.__copy = r.__copy AND ${same(names)}`
   const keys = key.map(ident)
-  const ranked = (sql: string) => `(SELECT *, row_number() OVER (PARTITION BY ${keys.join(', ')}) AS nth FROM ${sql})`
+  const ranked = (sql: string) => `(SELECT *, row_number() OVER (PARTITION BY ${keys.join(', ')}) AS __nth FROM ${sql})`
   const lone = ranked(`(SELECT l.* FROM ${l} l WHERE NOT EXISTS (SELECT 1 FROM ${r} r WHERE ${match}))`)
-  const loneRight = `(SELECT r.*, EXISTS (SELECT 1 FROM ${LEFT} l WHERE l.content = r.content AND ${same(names)}) AS doubled FROM ${r} r WHERE NOT EXISTS (SELECT 1 FROM ${l} l WHERE ${match}))`
+  const loneRight = `(SELECT r.*, EXISTS (SELECT 1 FROM ${LEFT} l WHERE l.__content = r.__content AND ${same(names)}) AS __doubled FROM ${r} r WHERE NOT EXISTS (SELECT 1 FROM ${l} l WHERE ${match}))`
   const row = (side: string, those: readonly string[] = names) =>
     `{${those.map((name) => `${literal(unquoted(name))}: ${side}.${name}`).join(', ')}}`
   const changed = names.map(
     (name) =>
       `CASE WHEN l.${name} IS DISTINCT FROM r.${name} OR l.${name}::VARCHAR IS DISTINCT FROM r.${name}::VARCHAR THEN ${literal(unquoted(name))} END`,
   )
-  const stored = 'r.id AS store_id, r.content AS store_content, r.batch AS store_batch'
-  return `SELECT CASE WHEN l.id IS NULL THEN 'extra' WHEN r.id IS NULL THEN 'missing' ELSE 'different' END AS kind,
-      coalesce(l.bucket, r.bucket) AS bucket,
-      CASE WHEN l.id IS NULL THEN ${row('r', keys)} ELSE ${row('l', keys)} END AS "key",
-      CASE WHEN l.id IS NOT NULL AND r.id IS NOT NULL THEN list_filter([${changed.join(', ')}], lambda c: c IS NOT NULL) ELSE [] END AS columns,
-      CASE WHEN l.id IS NOT NULL THEN ${row('l')} END AS source,
-      CASE WHEN r.id IS NOT NULL THEN ${row('r')} END AS store,
-      l.batch AS source_batch, ${stored}
-    FROM ${lone} l FULL JOIN ${ranked(`(FROM ${loneRight} WHERE NOT doubled)`)} r ON l.nth = r.nth AND ${same(keys)}
+  const stored = 'r.__id AS store_id, r.__content AS store_content, r.__batch AS store_batch'
+  return `SELECT CASE WHEN l.__id IS NULL THEN 'extra' WHEN r.__id IS NULL THEN 'missing' ELSE 'different' END AS kind,
+      coalesce(l.__bucket, r.__bucket) AS bucket,
+      CASE WHEN l.__id IS NULL THEN ${row('r', keys)} ELSE ${row('l', keys)} END AS "key",
+      CASE WHEN l.__id IS NOT NULL AND r.__id IS NOT NULL THEN list_filter([${changed.join(', ')}], lambda c: c IS NOT NULL) ELSE [] END AS columns,
+      CASE WHEN l.__id IS NOT NULL THEN ${row('l')} END AS source,
+      CASE WHEN r.__id IS NOT NULL THEN ${row('r')} END AS store,
+      l.__batch AS source_batch, ${stored}
+    FROM ${lone} l FULL JOIN ${ranked(`(FROM ${loneRight} WHERE NOT __doubled)`)} r ON l.__nth = r.__nth AND ${same(keys)}
     UNION ALL
-    SELECT 'doubled', r.bucket, ${row('r', keys)}, [], ${row('r')}, ${row('r')}, NULL, ${stored} FROM ${loneRight} r WHERE doubled`
+    SELECT 'doubled', r.__bucket, ${row('r', keys)}, [], ${row('r')}, ${row('r')}, NULL, ${stored} FROM ${loneRight} r WHERE __doubled`
 }
 
 function unquoted(name: string): string {

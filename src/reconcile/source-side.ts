@@ -5,6 +5,7 @@
 import type { ComparedSide, CompareScope } from '../core/comparison.ts'
 import { AdflowError } from '../core/errors.ts'
 import { bucketsSql, embeddedSide, entriesSql, partsSql, taggedSql, tagsSql } from '../engine/compare-sql.ts'
+import { ROW } from '../engine/relation.ts'
 import type { Session } from '../engine/session.ts'
 import { ident } from '../engine/sql-text.ts'
 import type { RepeatedBatch, Rerun } from '../runtime/rerun.ts'
@@ -105,7 +106,7 @@ export class SourceSide implements ComparedSide {
       const numbered = `(SELECT *, row_number() OVER () AS __nth FROM ${this.relation(item)} AS output)`
       const tagged = taggedSql({ relation: numbered, batch: '0' }, own, ['__nth'])
       await this.#session.run(
-        `INSERT INTO ${ROWS} SELECT ${columns}, __nth, ${order} AS __order, (${number})::BIGINT AS __batch FROM (${tagged}) WHERE id IN (SELECT id FROM ${ids})`,
+        `INSERT INTO ${ROWS} SELECT ${columns}, __nth, ${order} AS __order, (${number})::BIGINT AS __batch FROM (${tagged}) WHERE __id IN (SELECT id FROM ${ids})`,
       )
     })
     const keys = scope.key.map(ident).join(', ')
@@ -140,10 +141,14 @@ export class SourceSide implements ComparedSide {
     }
   }
 
-  /** SQL of the rows that the store reads. */
-  relation({ refined }: RepeatedBatch): string {
-    const output = refined.outputs.get(this.#options.input)
-    if (output === undefined) throw new AdflowError('UNEXPECTED', `there is no output ${this.#options.input}`)
+  /** SQL of the rows that the store reads, in their order. Where they stand for records, they are in a table already. */
+  relation({ refined, rows }: RepeatedBatch): string {
+    const { input } = this.#options
+    const { outputs, reorders } = this.#rerun.pipeline
+    if (outputs.get(input)?.kind === 'row')
+      return `(SELECT * EXCLUDE (${ROW}) FROM (${rows})${reorders ? ` ORDER BY ${ROW}` : ''})`
+    const output = refined.outputs.get(input)
+    if (output === undefined) throw new AdflowError('UNEXPECTED', `there is no output ${input}`)
     return output.relation
   }
 

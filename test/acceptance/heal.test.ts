@@ -1,5 +1,5 @@
 /** A heal that is killed has happened or has not, and the next one knows which. */
-import { rmSync } from 'node:fs'
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -99,9 +99,28 @@ describe('a heal', () => {
   test('that was cut off before its end was booked is ended by the next one, as the store has it', async () => {
     await byHand('DELETE FROM w.rows WHERE id < 10')
     expect((await heal('warehouse')).code).toBe(0)
-    await byHand('DELETE FROM w.rows WHERE id < 10')
-    // The same rows are lost a second time: this is another heal, and not refused as a repetition of the first.
-    expect((await heal('warehouse')).json()).toMatchObject({ comparisons: [{ heal: { inserted: 10 } }] })
+    // As after a kill between the store's commit and the last event.
+    const segment = join(job.state, 'ledger', '000001.ndjson')
+    const lines = readFileSync(segment, 'utf8').trimEnd().split('\n')
+    expect(JSON.parse(lines.at(-1) ?? '')).toMatchObject({ type: 'heal_ended' })
+    writeFileSync(segment, `${lines.slice(0, -1).join('\n')}\n`)
+    expect(await openHeals()).toHaveLength(1)
+    expect((await heal('warehouse')).json()).toMatchObject({ clean: true, comparisons: [{ heal: null }] })
+    expect(await openHeals()).toEqual([])
+    const events = readFileSync(segment, 'utf8').trimEnd().split('\n')
+    expect(JSON.parse(events.at(-1) ?? '')).toMatchObject({
+      type: 'heal_ended',
+      status: 'done',
+      after: { inserted: 10 },
+    })
+    expect(await held('SELECT count(*) AS n FROM w.rows')).toEqual({ n: String(ROWS) })
+  })
+
+  test('is not refused when the same rows are lost a second time', async () => {
+    for (const _ of [1, 2]) {
+      await byHand('DELETE FROM w.rows WHERE id < 10')
+      expect((await heal('warehouse')).json()).toMatchObject({ comparisons: [{ heal: { inserted: 10 } }] })
+    }
     expect(await held('SELECT count(*) AS n FROM w.rows')).toEqual({ n: String(ROWS) })
   })
 

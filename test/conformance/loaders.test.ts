@@ -4,6 +4,7 @@ import { aliasOf, warehouseFile } from '../../src/clients/duckdb/attach.ts'
 import { ident, literal } from '../../src/engine/sql-text.ts'
 import duckdb from '../../src/loaders/duckdb.ts'
 import files from '../../src/loaders/files.ts'
+import { comparisonConformance } from './suites/comparison.ts'
 import { type Columns, type LoaderFixture, loaderConformance } from './suites/loader.ts'
 
 type Options = Readonly<Record<string, unknown>>
@@ -55,13 +56,19 @@ const csv = (list: string, columns: Columns) =>
 const ndjson = (list: string, columns: Columns) =>
   `SELECT ${names(columns)} FROM read_json(${list}, format = 'newline_delimited', columns = ${spec(columns)}, hive_partitioning = false)`
 
-loaderConformance('duckdb append', warehouse({}))
-loaderConformance('duckdb merge', warehouse({ write: 'merge', key: ['id'] }))
-loaderConformance('files parquet', folderOf({ format: 'parquet' }, parquet))
-loaderConformance('files csv', folderOf({ format: 'csv' }, csv))
-loaderConformance('files ndjson', folderOf({ format: 'ndjson' }, ndjson))
-loaderConformance('files parquet, partitioned', folderOf({ format: 'parquet', partition: { part: 'id % 2' } }, parquet))
-loaderConformance(
-  'files ndjson, partitioned and compressed',
-  folderOf({ format: 'ndjson', compression: 'gzip', partition: { part: 'id % 2' } }, ndjson),
-)
+const fixtures: readonly (readonly [string, LoaderFixture<unknown>])[] = [
+  ['duckdb append', warehouse({})],
+  ['duckdb merge', warehouse({ write: 'merge', key: ['id'] })],
+  ['files parquet', folderOf({ format: 'parquet' }, parquet)],
+  ['files csv', folderOf({ format: 'csv' }, csv)],
+  ['files ndjson', folderOf({ format: 'ndjson' }, ndjson)],
+  ['files parquet, partitioned', folderOf({ format: 'parquet', partition: { part: 'id % 2' } }, parquet)],
+  [
+    'files ndjson, partitioned and compressed',
+    folderOf({ format: 'ndjson', compression: 'gzip', partition: { part: 'id % 2' } }, ndjson),
+  ],
+]
+for (const [name, fixture] of fixtures) {
+  loaderConformance(name, fixture)
+  comparisonConformance(name, fixture)
+}

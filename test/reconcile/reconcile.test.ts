@@ -255,6 +255,19 @@ describe('the sources and a warehouse', () => {
     expect(await byHand('SELECT name FROM w.clicks WHERE id = 310')).toEqual([{ name: 'newest' }])
   })
 
+  test('columns may be called as the parts of a digest are', async () => {
+    current = {
+      steps: '{ derive: { bucket: "id * 3", content: "name", batch: "cost", copy: "1", kind: "\'k\'", source: "id" } }',
+    }
+    put('a.ndjson', 0, 300)
+    await loaded(current)
+    expect(await ask()).toMatchObject({ clean: true })
+    await byHand('UPDATE w.clicks SET batch = -batch WHERE id = 42', 'DELETE FROM w.clicks WHERE id = 43', 'SELECT 1')
+    const report = await one({ heal: 'all', wishes: { key: ['id', 'bucket'] } })
+    expect(report).toMatchObject({ differences: { different: 1, missing: 1, extra: 0 }, clean: true })
+    expect(report.sample.map(({ columns }) => columns)).toContainEqual(['batch'])
+  })
+
   test('an output of a step is compared as its store has it', async () => {
     current = {
       steps: '{ aggregate: { id: sums, by: [name], select: { total: "sum(cost)" } } }',
