@@ -26,6 +26,8 @@ export interface CompareScope {
   readonly bucket: Bucketing
   /** Only rows whose time lies in [from, to), microseconds since the epoch. */
   readonly range?: { readonly column: string; readonly from?: number; readonly to?: number }
+  /** Only rows of these buckets: a store that can find them without reading all rows does so. */
+  readonly buckets?: readonly bigint[]
   /** Table of the engine with a column `batch`: numbers (core/token.ts) of batches whose rows are left out. */
   readonly without?: string
 }

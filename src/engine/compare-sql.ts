@@ -43,14 +43,14 @@ export function taggedSql(
   const byName = new Map(columns.map((column) => [column.name, column]))
   const keys = key.map((name) => byName.get(name) as TypedColumn)
   const id = rowDigest(keys, digest)
-  const conditions = [...rangeSql(scope)]
+  const conditions = [...rangeSql(scope), ...timeBucketsSql(scope)]
   if (without !== undefined) conditions.push(`(__batch IS NULL OR __batch NOT IN (SELECT batch FROM ${without}))`)
-  const where = conditions.length === 0 ? '' : ` WHERE ${conditions.join(' AND ')}`
   const rows = `SELECT ${[...typed, ...more].join(', ')}, ${batch} AS __batch FROM ${relation} AS rows`
   const names = columns.map(({ name }) => ident(name)).join(', ')
-  return `SELECT *, ${bucketSql(scope)} AS __bucket FROM (SELECT ${[names, '__batch', ...more].join(', ')}, ${id} AS __id, ${
-    keys.length === columns.length ? id : rowDigest(columns, digest)
-  } AS __content FROM (${rows})${where})`
+  const content = keys.length === columns.length ? '__id' : rowDigest(columns, digest)
+  // Rows go before their digest is made: that is what costs.
+  const identified = `SELECT ${[names, '__batch', ...more].join(', ')}, ${id} AS __id FROM (${rows})${whereSql(conditions)}`
+  return `SELECT *, ${content} AS __content, ${bucketSql(scope)} AS __bucket FROM (${identified})${whereSql(keyBucketsSql(scope))}`
 }
 
 export function bucketsSql(tags: string, { sums }: CompareScope): string {
@@ -87,6 +87,31 @@ function rangeSql({ range }: CompareScope): string[] {
     ...(range.from === undefined ? [] : [`${at} >= ${range.from}`]),
     ...(range.to === undefined ? [] : [`${at} < ${range.to}`]),
   ]
+}
+
+/** As bare comparisons of the column: the engine passes over row groups by their minimum and maximum. */
+function timeBucketsSql({ bucket, buckets, columns }: CompareScope): string[] {
+  if (buckets === undefined || bucket.by !== 'time') return []
+  const column = ident(bucket.column)
+  const type = columns.find(({ name }) => name === bucket.column)?.type
+  const at = type === 'DATE' ? `CAST(${column} AS TIMESTAMP)` : column
+  const point = (us: bigint) =>
+    `(${type === 'DATE' ? 'TIMESTAMP' : type} '1970-01-01 00:00:00+00' + to_microseconds(${us}))`
+  const ranges = buckets.map((from) =>
+    String(from) === NO_TIME
+      ? `(${column} IS NULL OR NOT isfinite(${column}))`
+      : `(${at} >= ${point(from)} AND ${at} < ${point(from + BigInt(bucket.widthUs))})`,
+  )
+  return [ranges.length === 0 ? 'false' : `(${ranges.join(' OR ')})`]
+}
+
+function keyBucketsSql({ bucket, buckets }: CompareScope): string[] {
+  if (buckets === undefined || bucket.by !== 'key') return []
+  return [`__id % ${bucket.count} IN (${['-1', ...buckets].join(', ')})`]
+}
+
+function whereSql(conditions: readonly string[]): string {
+  return conditions.length === 0 ? '' : ` WHERE ${conditions.join(' AND ')}`
 }
 
 /** NULL for an infinite time too. */

@@ -13,6 +13,8 @@ const WITHIN = 'reconcile_within'
 const ENTRIES_AT_ONCE = 50_000
 const ROWS_PER_PART = 2_000
 const MOST_PARTS = 4_096
+/** More than these make a condition that costs more than it saves. */
+const MOST_NAMED_BUCKETS = 256
 
 export interface Sides {
   readonly left: ComparedSide
@@ -69,6 +71,13 @@ export async function compareBuckets(session: Session, sides: Sides): Promise<Co
       ),
     })),
   }
+}
+
+/** The sides, asked for what differs only. */
+export function narrowed(sides: Sides, { differing }: Compared): Sides {
+  if (differing.length > MOST_NAMED_BUCKETS) return sides
+  const buckets = differing.map(({ bucket }) => bucket)
+  return { ...sides, leftScope: { ...sides.leftScope, buckets }, rightScope: { ...sides.rightScope, buckets } }
 }
 
 /** After compareBuckets(): fills SUSPECTS. Returns how many ids are in it. */

@@ -8,7 +8,7 @@ import { AdflowError, localIoError } from '../core/errors.ts'
 import type { JobLoader } from '../core/job/job.ts'
 import { literal } from '../engine/sql-text.ts'
 import { Rerun } from '../runtime/rerun.ts'
-import { type Compared, compareBuckets, type Sides, suspects, table } from './bisect.ts'
+import { type Compared, compareBuckets, narrowed, type Sides, suspects, table } from './bisect.ts'
 import { findDifferences, type KindCounts, NO_DIFFERENCES, noDifferences } from './differences.ts'
 import { endOpenHeals, heal } from './heal.ts'
 import { batchesOf, type KnownBatches } from './known-batches.ts'
@@ -279,8 +279,10 @@ class Pair {
     })
   }
 
-  async #differences(sides: Sides, { differing }: Compared): Promise<KindCounts> {
-    if (differing.length > 0 && (await suspects(this.#session, sides)) > 0) return findDifferences(this.#session, sides)
+  async #differences(sides: Sides, compared: Compared): Promise<KindCounts> {
+    const narrow = narrowed(sides, compared)
+    if (compared.differing.length > 0 && (await suspects(this.#session, narrow)) > 0)
+      return findDifferences(this.#session, narrow)
     await noDifferences(this.#session, sides.leftScope)
     return NO_DIFFERENCES
   }

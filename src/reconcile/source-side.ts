@@ -100,7 +100,7 @@ export class SourceSide implements ComparedSide {
     await this.#session.run(
       `CREATE OR REPLACE TEMP TABLE ${ROWS} AS SELECT ${items.join(', ')}, 0::BIGINT AS __nth, 0::BIGINT AS __order, 0::BIGINT AS __batch WHERE false`,
     )
-    const { range: _, without: __, ...own } = scope
+    const { range: _, without: __, buckets: ____, ...own } = scope
     const columns = scope.columns.map(({ name }) => ident(name)).join(', ')
     await this.again(wanted, async (item, { order, number }) => {
       const numbered = `(SELECT *, row_number() OVER () AS __nth FROM ${this.relation(item)} AS output)`
