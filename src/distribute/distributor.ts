@@ -2,7 +2,8 @@
  * Works off the outbox: a loop for each consumer, each at its own place, and a batch leaves the outbox when all of them have
  * had it. What a kill leaves is in docs/distribute.md.
  */
-import { mkdir } from 'node:fs/promises'
+import { mkdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import type { Consumer } from '../core/consumer.ts'
 import { AdflowError, localIoError } from '../core/errors.ts'
 import type { JobConsumer } from '../core/job/job.ts'
@@ -72,6 +73,7 @@ class Distributor {
       for (const lane of lanes) await lane.state.close()
       for (const session of this.#sessions) session.close()
       if (this.#engine !== undefined) (await this.#engine).close()
+      await rm(this.#tempFolder, { recursive: true, force: true })
     }
   }
 
@@ -166,6 +168,12 @@ class Distributor {
     return session
   }
 
+  /** Of its own: the engine of the run is open still, and two that spill into one folder take each other's files. */
+  get #tempFolder(): string {
+    const { job, state } = this.#work
+    return join(job.resources.tempDirectory ?? state.temp, `distribute-${process.pid}`)
+  }
+
   async #openEngine(): Promise<Engine> {
     const { job, registry, state, log } = this.#work
     const folders = [state.outbox, state.consumers]
@@ -173,7 +181,7 @@ class Distributor {
       const { access } = await registry.get('consumer', type)
       folders.push(...(access?.(options, { id, job: job.name, baseDir: job.baseDir, log }).folders ?? []))
     }
-    const tempFolder = job.resources.tempDirectory ?? state.temp
+    const tempFolder = this.#tempFolder
     await mkdir(tempFolder, { recursive: true }).catch((error) => {
       throw localIoError(error, `make the folder ${tempFolder}`)
     })
