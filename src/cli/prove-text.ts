@@ -3,6 +3,7 @@ import type { Certificate, CheckedStore, Finding } from '../trace/certificate.ts
 import { integer, table } from './table.ts'
 
 const MOST_FINDINGS = 20
+const MOST_LINES = 100
 
 export function proveText(certificate: Certificate): string {
   const { findings, gaps, ledger, stores, quarantine } = certificate
@@ -31,15 +32,20 @@ function headline({ status, job, unaccounted, window }: Certificate): string {
 
 function booksTable({ books }: Certificate): string {
   const numbers = ['read', 'loaded', 'quarantined', 'filtered', 'deduplicated', 'owed', 'unaccounted'] as const
-  return table(
+  const first = [...books].sort((a, b) => b.unaccounted - a.unaccounted)
+  const more = books.length - MOST_LINES
+  const lines = table(
     [
       { name: 'source' },
       { name: 'lane' },
       { name: 'store' },
       ...numbers.map((name) => ({ name, align: 'right' as const })),
     ],
-    books.map((line) => [line.source, line.lane, line.store, ...numbers.map((name) => line[name])]),
+    first
+      .slice(0, MOST_LINES)
+      .map((line) => [line.source, line.lane, line.store, ...numbers.map((name) => line[name])]),
   )
+  return more > 0 ? `${lines}\n\nand ${integer(more)} more: see --json or --html` : lines
 }
 
 export function storeText({ store, checked, batches, rows, digests, unverified }: CheckedStore): string {

@@ -7,6 +7,8 @@ import { integer, table } from './table.ts'
 /** More rows than this are a table. */
 const MOST_BLOCKS = 10
 const MOST_RECORDS = 5
+/** A table of ten thousand lines takes longer than the trace. */
+const MOST_LINES = 100
 const WIDTH = 160
 
 export function traceText(trace: Trace): string {
@@ -73,7 +75,8 @@ export function batchLines(token: string, batch: TracedBatch, run: TracedRun | u
 }
 
 function overview(rows: readonly TracedRow[]): string {
-  return table(
+  const more = rows.length - MOST_LINES
+  const lines = table(
     [
       { name: 'row' },
       { name: 'status' },
@@ -82,7 +85,7 @@ function overview(rows: readonly TracedRow[]): string {
       { name: 'bytes', align: 'right' },
       { name: 'batch' },
     ],
-    rows.map(({ row, status, records, batch }) => {
+    rows.slice(0, MOST_LINES).map(({ row, status, records, batch }) => {
       const [record] = records
       return [
         oneLine(JSON.stringify(row), 60),
@@ -94,6 +97,7 @@ function overview(rows: readonly TracedRow[]): string {
       ]
     }),
   )
+  return more > 0 ? `${lines}\n\nand ${integer(more)} more: see --json` : lines
 }
 
 export function oneLine(text: string, width = WIDTH): string {
