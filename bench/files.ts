@@ -67,7 +67,11 @@ export async function bench({ rows, runs }: BenchOptions): Promise<void> {
     const rivals = [defects === 'none' ? byHand(data, 'hand') : byHand(data, 'hand_rejects')]
     const measured = await inTurn([ours, ...rivals], runs)
     const own = measured.get(ours.name) as Measured[]
-    for (const rival of rivals) print(`files.${name}`, ratio(own, measured.get(rival.name) as Measured[]), rival.name)
+    for (const rival of rivals) {
+      const theirs = measured.get(rival.name) as Measured[]
+      print(`files.${name}`, ratio(own, theirs), rival.name)
+      process.stdout.write(`cpu   files.${name} ${ratio(own, theirs, 'cpuSeconds').toFixed(2)} vs ${rival.name}\n`)
+    }
     process.stdout.write(
       `peak  files.${name} ${(Math.max(...own.map(({ peakBytes }) => peakBytes)) / 2 ** 20).toFixed(0)} MiB\n`,
     )

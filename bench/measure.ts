@@ -1,9 +1,11 @@
-/** Whole processes, measured from outside: wall time and peak memory, in pairs, so that a drift of the machine hits both. */
+/** Whole processes, measured from outside: wall time, CPU time and peak memory, in pairs, so that a drift of the machine hits both. */
 import { spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 
 export interface Measured {
   readonly seconds: number
+  /** User and system, all threads: what wall time does not tell on a machine with other work. */
+  readonly cpuSeconds: number
   readonly peakBytes: number
 }
 
@@ -23,8 +25,10 @@ export function measure({ argv, env, exit = 0 }: Contender): Promise<Measured> {
     const [command = '', ...args] = argv
     const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, ...env } })
     let peakBytes = 0
+    let cpuSeconds = 0
     const look = setInterval(() => {
       peakBytes = Math.max(peakBytes, peakOf(child.pid))
+      cpuSeconds = Math.max(cpuSeconds, cpuOf(child.pid))
     }, 20)
     const err: Buffer[] = []
     child.stderr.on('data', (data: Buffer) => err.push(data))
@@ -32,7 +36,7 @@ export function measure({ argv, env, exit = 0 }: Contender): Promise<Measured> {
     child.on('close', (code) => {
       clearInterval(look)
       const seconds = Number(process.hrtime.bigint() - started) / 1e9
-      if (code === exit) resolve({ seconds, peakBytes })
+      if (code === exit) resolve({ seconds, cpuSeconds, peakBytes })
       else
         reject(new Error(`${argv.join(' ')} ended with ${code}: ${Buffer.concat(err).toString('utf8').slice(-2000)}`))
     })
@@ -49,6 +53,19 @@ function peakOf(pid: number | undefined): number {
   }
 }
 
+/** Clock ticks of Linux, of which every architecture that Node runs on has 100 a second. */
+const TICKS_PER_SECOND = 100
+
+function cpuOf(pid: number | undefined): number {
+  try {
+    // The name of the process may hold spaces: fields are counted from the bracket that closes it. They are utime and stime.
+    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ') ?? []
+    return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND
+  } catch {
+    return 0 // the process has just ended
+  }
+}
+
 /** Runs the contenders in turn, `runs` times after one warm-up each, and returns what was measured of each. */
 export async function inTurn(contenders: readonly Contender[], runs: number): Promise<Map<string, Measured[]>> {
   const all = new Map<string, Measured[]>(contenders.map(({ name }) => [name, []]))
@@ -58,7 +75,7 @@ export async function inTurn(contenders: readonly Contender[], runs: number): Pr
       const measured = await measure(contender)
       if (run >= 0) all.get(contender.name)?.push(measured)
       process.stderr.write(
-        `${run < 0 ? 'warm-up' : `run ${run + 1}`}  ${contender.name.padEnd(24)} ${measured.seconds.toFixed(2)} s  ${(measured.peakBytes / 2 ** 20).toFixed(0)} MiB\n`,
+        `${run < 0 ? 'warm-up' : `run ${run + 1}`}  ${contender.name.padEnd(24)} ${measured.seconds.toFixed(2)} s  ${measured.cpuSeconds.toFixed(2)} CPU-s  ${(measured.peakBytes / 2 ** 20).toFixed(0)} MiB\n`,
       )
     }
   return all
@@ -73,6 +90,10 @@ export function median(values: readonly number[]): number {
 }
 
 /** Median of the ratios pair by pair. */
-export function ratio(ours: readonly Measured[], theirs: readonly Measured[]): number {
-  return median(ours.map(({ seconds }, index) => seconds / (theirs[index] as Measured).seconds))
+export function ratio(
+  ours: readonly Measured[],
+  theirs: readonly Measured[],
+  of: 'seconds' | 'cpuSeconds' = 'seconds',
+): number {
+  return median(ours.map((own, index) => own[of] / (theirs[index] as Measured)[of]))
 }
