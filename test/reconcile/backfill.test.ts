@@ -290,6 +290,25 @@ describe('backfill --from --to', () => {
     expect(after.archive.length).toBe(before.archive.length)
   })
 
+  test('reads and restores for a job whose one store takes whole files', async () => {
+    yaml = JOB.replace(/ {2}wh: .*\n/, '')
+      .replace(/ {2}- filter.*\n/, '')
+      .replace(/validate: .*\n/, '')
+    put('a.ndjson', 1, 700, '2026-03-01T12:00:00Z')
+    put('b.ndjson', 1000, 1500, '2026-03-01T13:00:00Z')
+    await run({ from: Date.parse('2026-03-01T12:30:00Z') })
+    const archive = () => duckdbRows(`SELECT * FROM read_parquet('${folder}/archive/*.parquet') ORDER BY cost, id`)
+    const before = await archive()
+    for (const name of readdirSync(join(folder, 'archive')).filter((file) => file.endsWith('.parquet')))
+      rmSync(join(folder, 'archive', name))
+    expect(await backfill({ modified: day })).toMatchObject({ status: 'done', exit: 0, done: { open: 0, left: [] } })
+    const after = await archive()
+    expect(after.length).toBe(before.length + 699)
+    expect(after.filter((row) => Number(row['id']) >= 999)).toEqual(before)
+    await run()
+    expect(await archive()).toEqual(after)
+  })
+
   test('works before the first run too, and the first run goes on behind it', async () => {
     put('a.ndjson', 1, 700, '2026-03-01T12:00:00Z')
     expect(await backfill({ modified: day })).toMatchObject({ status: 'done', exit: 0 })
