@@ -1,4 +1,5 @@
-import { dirname } from 'node:path'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { changeLetters, listLetters } from '../../src/distribute/dead-letters.ts'
 import { FakeConsumer } from '../harness/fake-consumer.ts'
@@ -183,6 +184,41 @@ describe('a dead letter', () => {
     const [dead] = await letters()
     await expect(replay('discarded', [dead?.id ?? '', 'target_0_0'])).rejects.toThrow(/no dead letter .* target_0_0/)
     expect(await letters()).toHaveLength(2)
+  })
+})
+
+describe('a kill', () => {
+  const progress = async () => {
+    const { path } = await bench.state
+    const [name = ''] = (await bench.files()).filter((file) => file.endsWith('.progress'))
+    return join(path, name)
+  }
+
+  beforeEach(async () => {
+    await benchOf().put(ROWS(0, 4))
+    fake.answer = ({ ids: [id = 0] }) => {
+      if (id === 0) return { outcome: 'refused', reason: 'no' }
+      return id === 3 ? { outcome: 'again', reason: 'busy' } : { outcome: 'delivered' }
+    }
+    await bench.workOff()
+    fake.answer = () => ({ outcome: 'delivered' })
+    fake.sent.length = 0
+  })
+
+  it('between a dead letter and its note sends nothing twice, and keeps one letter', async () => {
+    const file = await progress()
+    writeFileSync(file, readFileSync(file, 'utf8').replace(/^x 0 1\n/m, ''))
+    expect(await bench.workOff()).toEqual({ target: { delivered: 1, dead: 1, owed: 0 } })
+    expect(fake.delivered).toEqual([3])
+    expect(await letters()).toHaveLength(1)
+  })
+
+  it('between an answer and its note sends the message again, under its id', async () => {
+    const file = await progress()
+    writeFileSync(file, readFileSync(file, 'utf8').replace(/^d 2 1\n/m, ''))
+    await bench.workOff()
+    expect(fake.delivered.sort()).toEqual([2, 3])
+    expect(fake.sent.map(({ id }) => id.split('_')[2]).sort()).toEqual(['2', '3'])
   })
 })
 
