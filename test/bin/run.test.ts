@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process'
-import { accessSync, constants } from 'node:fs'
+import { accessSync, constants, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
@@ -52,4 +53,26 @@ describe('the Node version', () => {
       expect(stderr).toMatch(/^adflow needs Node >= 22\.13, this is v\d+\.\d+\.\d+[^\n]*\n$/)
     },
   )
+})
+
+describe('compiled code', () => {
+  it.each([
+    ['in a folder of the user', 'cache', true],
+    ['nowhere, in silence, where that is not a folder', 'file', false],
+  ])('is kept %s', (_, name, kept) => {
+    const folder = mkdtempSync(join(tmpdir(), 'adflow-cache-'))
+    writeFileSync(join(folder, 'file'), '')
+    const { NODE_COMPILE_CACHE: _unset, ...env } = process.env
+    try {
+      const ran = spawnSync(process.execPath, [run, '--version'], {
+        encoding: 'utf8',
+        env: { ...env, XDG_CACHE_HOME: join(folder, name) },
+      })
+      expect([ran.status, ran.stderr]).toEqual([0, ''])
+      expect(readdirSync(folder).sort()).toEqual(kept ? ['cache', 'file'] : ['file'])
+      if (kept) expect(readdirSync(join(folder, name, 'adflow'))).toHaveLength(1)
+    } finally {
+      rmSync(folder, { recursive: true })
+    }
+  })
 })
