@@ -9,7 +9,7 @@ import { duckdbRows } from '../harness/engine.ts'
 import { fields, TRACED_JOB, TracedJob } from '../harness/traced-job.ts'
 
 const long = process.env['ADFLOW_TEST_LONG'] === '1'
-const RECORDS = long ? 60_000 : 500
+const RECORDS = long ? 10_000 : 500
 const SAMPLE = long ? 10_000 : 300
 
 let job: TracedJob
