@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto'
-import { appendFileSync, mkdirSync, readdirSync, readFileSync } from 'node:fs'
+import { appendFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -325,6 +325,29 @@ describe('an outbox that is full', () => {
     })
     expectOrderPerKey(new Set())
     expect(acceptedIds()).toHaveLength(written)
+  })
+})
+
+describe('a range that is read again', () => {
+  const rewind = (...args: string[]) => job.command(['state', 'rewind', job.file, 'input', '--reason', 'test', ...args])
+  const delivered = async () => (await job.summary()).consumers['hook']?.delivered
+
+  it('is not handed over again, after a damaged checkpoint and a rewind, but under new ids after a reload', async () => {
+    job = jobOf()
+    putRows(3)
+    expect(await delivered()).toBe(written)
+    const slots = ['a', 'b'].map((slot) => join(job.state, `checkpoint.${slot}`))
+    const generation = (path: string) => Number(/"generation":"(\d+)"/.exec(readFileSync(path, 'utf8'))?.[1] ?? 0)
+    const [newest = ''] = slots.sort((a, b) => generation(b) - generation(a))
+    writeFileSync(newest, readFileSync(newest).fill(0x20, 20, 21))
+    expect(await delivered()).toBe(0)
+    await rewind()
+    expect(await delivered()).toBe(0)
+    expect(receiver.accepted).toHaveLength(written)
+    await rewind('--reload')
+    expect(await delivered()).toBe(written)
+    expect(receiver.accepted).toHaveLength(2 * written)
+    expect(receiver.faults).toEqual([])
   })
 })
 
