@@ -8,7 +8,7 @@ import type { Registry } from '../core/registry.ts'
 import { tokenOf } from '../core/token.ts'
 import { openBrowser } from '../runtime/browse.ts'
 import type { Checkpoint } from '../runtime/checkpoint-slot.ts'
-import { openCheckpoints } from '../runtime/checkpoints.ts'
+import { type Checkpoints, openCheckpoints } from '../runtime/checkpoints.ts'
 import { type PastBatch, pastBatches } from '../runtime/past-batches.ts'
 import { Rerun } from '../runtime/rerun.ts'
 import { Spool } from '../runtime/spool.ts'
@@ -69,7 +69,7 @@ const END = String(Number.MAX_SAFE_INTEGER)
 
 export async function planBackfill(options: PlanOptions): Promise<BackfillPlan> {
   const { job, state, stateDir, registry, log } = options
-  const checkpoint = (await openCheckpoints(state.path, job.name)).current
+  const checkpoints = await openCheckpoints(state.path, job.name)
   const browser = await openBrowser(job, stateDir, registry, log, { stores: false })
   let ledger: readonly PastBatch[]
   let rates: Rates
@@ -79,23 +79,29 @@ export async function planBackfill(options: PlanOptions): Promise<BackfillPlan> 
   } finally {
     browser.close()
   }
-  return new Planner(options, checkpoint, ledger, rates).plan()
+  if (checkpoints.fresh && ledger.length === 0 && options.selection.missing)
+    throw new AdflowError('USAGE', `job ${job.name} has not run yet in ${state.path}: nothing is known to be missing`, {
+      hint: 'is --state-dir right? Run the job, or choose files with --from and --to',
+    })
+  return new Planner(options, checkpoints, ledger, rates).plan()
 }
 
 class Planner {
   readonly #options: PlanOptions
   readonly #checkpoint: Checkpoint
+  readonly #fresh: boolean
   readonly #ledger: readonly PastBatch[]
   readonly #rates: Rates
   readonly #unreadable: BackfillPlan['unreadable'][number][] = []
   #sequence: bigint
 
-  constructor(options: PlanOptions, checkpoint: Checkpoint, ledger: readonly PastBatch[], rates: Rates) {
+  constructor(options: PlanOptions, { current, fresh }: Checkpoints, ledger: readonly PastBatch[], rates: Rates) {
     this.#options = options
-    this.#checkpoint = checkpoint
+    this.#checkpoint = current
+    this.#fresh = fresh
     this.#ledger = ledger
     this.#rates = rates
-    this.#sequence = BigInt(checkpoint.sequence)
+    this.#sequence = BigInt(current.sequence)
   }
 
   async plan(): Promise<BackfillPlan> {
@@ -150,6 +156,11 @@ class Planner {
         if (named(own)) there.set(laneOf(own), own)
       }
     }
+    const all = [...there.values(), ...this.#ledger]
+    if (lanes !== undefined && !all.some(named))
+      throw new AdflowError('USAGE', `no lane of the job is called ${lanes.join(' or ')}`, {
+        hint: `lanes: ${[...new Set(this.#ledger.map(({ lane }) => lane))].slice(0, 10).join(', ') || 'none that a run has read'}; * stands for anything`,
+      })
     const known = new Set(workshop.extractors.map(({ config }) => config.id))
     const has = (range: { source: string; lane: string }) =>
       known.has(range.source) && named(range) && (modified === undefined || there.has(laneOf(range)))
@@ -248,6 +259,14 @@ class Planner {
         if (own === token && !booked.has(placeOf(place))) unbooked.set(placeOf(place), place)
       }
     }
+    if (this.#fresh && unbooked.size > 0)
+      throw new AdflowError(
+        'STATE_MISSING',
+        `the stores hold batches of job ${name}, but its state has no checkpoint`,
+        {
+          hint: 'point --state-dir at the state of this job, or run `adflow recover`; nothing was loaded',
+        },
+      )
     return [known, [...unbooked.values()]]
   }
 

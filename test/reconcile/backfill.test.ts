@@ -210,6 +210,20 @@ describe('backfill --missing', () => {
     expect(await stored()).toEqual(before)
   })
 
+  test('says so where the job has never run, the state is another one, or no lane has that name', async () => {
+    put('a.ndjson', 1, 300)
+    await expect(backfill()).rejects.toMatchObject({ code: 'USAGE', message: expect.stringContaining('not run yet') })
+    await run()
+    await expect(backfill({ lanes: ['nope*'] })).rejects.toMatchObject({
+      code: 'USAGE',
+      hint: expect.stringContaining('data/a.ndjson'),
+    })
+    const elsewhere = { ...(await options()), stateDir: join(folder, 'other'), recreate: false, dryRun: false }
+    await expect(startBackfill({ ...elsewhere, selection: { missing: false, lanes: ['*'] } })).rejects.toMatchObject({
+      code: 'STATE_MISSING',
+    })
+  })
+
   test('refuses a store that is gone, unless it is to be made anew', async () => {
     put('a.ndjson', 1, 700)
     await run()
