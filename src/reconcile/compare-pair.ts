@@ -212,7 +212,9 @@ class Pair {
     const { loader } = found
     const { comparison } = loader
     if (comparison === undefined)
-      throw new AdflowError('USAGE', `${id} cannot be compared: stores of its type do not say what they hold`)
+      throw new AdflowError('USAGE', `${id} cannot be compared: stores of its type do not say what they hold`, {
+        hint: '--against names one store to check, where the job has others',
+      })
     const columns = this.#rerun.pipeline.outputs.get(this.#input)?.relation.columns ?? []
     const open = await comparison.open({ engine: this.#session, columns })
     const { job, source: only } = options

@@ -92,6 +92,9 @@ describe('kill -9 of a heal', () => {
     ])
     expect(await openHeals()).toEqual([])
     expect(await job.summary()).toMatchObject({ status: 'done', read: 0 })
+    // Rows of both stores are those that the ledger noted when they were first written.
+    expect((await heal('warehouse')).code).toBe(0)
+    expect((await job.command(['prove', job.file])).code).toBe(0)
   })
 })
 

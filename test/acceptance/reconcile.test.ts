@@ -106,6 +106,7 @@ describe('a warehouse', () => {
     expect(held).toEqual({ n: String(ROWS), ids: String(ROWS), wrong: '0', lost: '0' })
     // Healed rows came from no range of their own: a run finds nothing to do, and the books still close.
     expect(await job.summary()).toMatchObject({ status: 'done', read: 0 })
+    expect((await job.command(['prove', job.file])).stdout).toContain('proven')
     const asked = await job.command([
       'query',
       '--job',
