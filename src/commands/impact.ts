@@ -27,7 +27,7 @@ Exit 0: told. 11: a store lacks a row that it was given. 65: bytes of the source
     file: Flags.string({
       aliases: ['lane'],
       helpValue: 'PATH',
-      description: 'File, or name of the lane. Default: all.',
+      description: 'File, or name of the lane: all its records, or those of --bytes, --line, --record.',
     }),
     bytes: Flags.string({ helpValue: 'A-B', description: 'From byte A up to, not including, B.', dependsOn: ['file'] }),
     line: Flags.integer({ min: 1, description: 'The record at this line, from 1; Parquet: row.', dependsOn: ['file'] }),
@@ -38,8 +38,10 @@ Exit 0: told. 11: a store lacks a row that it was given. 65: bytes of the source
   async run(): Promise<Impacted> {
     const { args, flags } = await this.parse(Impact)
     const { file, line, record, limit } = flags
-    if (flags.bytes === undefined && line === undefined && record === undefined)
-      throw new AdflowError('USAGE', 'which records?', { hint: 'give --bytes A-B, --line N or --record TEXT' })
+    if (file === undefined && record === undefined)
+      throw new AdflowError('USAGE', 'which records?', {
+        hint: 'give --file PATH for all of a file, with --bytes A-B or --line N for a part of it, or --record TEXT',
+      })
     const job = await this.job(args.job)
     const impact = await impactOf({
       job,

@@ -5,9 +5,8 @@ import { type Impact, type ImpactedRecord, impactOf } from '../../src/trace/impa
 import { traceRows } from '../../src/trace/trace.ts'
 import { fields, TRACED_JOB, TracedJob } from '../harness/traced-job.ts'
 
-const long = process.env['ADFLOW_TEST_LONG'] === '1'
-const RECORDS = long ? 4000 : 300
-const SAMPLE = long ? 1000 : 150
+const RECORDS = 300
+const SAMPLE = 150
 const seed = Number(process.env['SEED'] ?? Date.now() % 1_000_000)
 
 let job: TracedJob

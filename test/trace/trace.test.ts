@@ -8,9 +8,8 @@ import type { Trace, TracedRow } from '../../src/trace/trace-result.ts'
 import { duckdbRows } from '../harness/engine.ts'
 import { fields, TRACED_JOB, TracedJob } from '../harness/traced-job.ts'
 
-const long = process.env['ADFLOW_TEST_LONG'] === '1'
-const RECORDS = long ? 10_000 : 500
-const SAMPLE = long ? 10_000 : 300
+const RECORDS = 500
+const SAMPLE = 300
 
 let job: TracedJob
 afterEach(() => job.remove())
