@@ -224,7 +224,7 @@ describe('the sources and a warehouse', () => {
 
   test('more differing rows than are listed at once are found by parts of their buckets', async () => {
     put('a.ndjson', 0, 120_000, { name: 'x'.repeat(10) })
-    current = { more: 'reconcile: { window: 7d, key: [id] }', chunk: '8MB' }
+    current = { more: 'reconcile: { window: 200d, key: [id] }', chunk: '8MB' }
     await loaded(current)
     await byHand(
       'DELETE FROM w.clicks WHERE id IN (5000, 60000)',
