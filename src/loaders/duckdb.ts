@@ -43,52 +43,19 @@ import { defineLoader } from '../core/define.ts'
 import { AdflowError } from '../core/errors.ts'
 import { didYouMean } from '../core/job/suggest.ts'
 import type { ContentsContext, StoreAudit, StoreContents } from '../core/store-contract.ts'
+import { keyGoesWithMerge, NEXT_TABLE, tableShape } from '../core/table-loader.ts'
 import { tokenNumber } from '../core/token.ts'
 import type { TypedColumn } from '../engine/exact.ts'
 import { readSeveralTimes } from '../engine/materialise.ts'
 import { ident } from '../engine/sql-text.ts'
 
-/** A replace builds its table under this name until its run is complete. */
-const NEXT = '__adflow_next'
-
 const options = z
   .strictObject({
     path: z.string().min(1).describe('The DuckDB file, relative to the job file. Created when it is missing.'),
     schema: z.string().min(1).default('main').describe('Schema of the table. Created when it is missing.'),
-    table: z
-      .string()
-      .regex(/^(?!_adflow)(?!.*__adflow_next$)/, 'this name is kept for tables of adflow itself')
-      .min(1)
-      .describe('The table. Created from the columns that reach the loader when it is missing.'),
-    write: z
-      .enum(['append', 'merge', 'replace'])
-      .default('append')
-      .describe(
-        '`append` adds rows; `merge` updates the rows whose `key` is there already and adds the others; `replace` puts what one run has read in the place of the table, at the end of that run.',
-      ),
-    key: z
-      .array(z.string().min(1))
-      .min(1)
-      .optional()
-      .describe('Columns that identify a row. Needed by, and only for, `merge`.'),
-    evolve: z
-      .boolean()
-      .default(true)
-      .describe(
-        'New columns are added to the table, and integers and decimals widened where that loses nothing. false: any difference is an error.',
-      ),
-    batch_column: z
-      .union([z.literal(false), z.string().min(1)])
-      .default('_batch')
-      .describe(
-        'Column (bigint) with the number of the batch that wrote the row: by it `trace`, `prove` and `reconcile` know whence a row came. false: no such column.',
-      ),
+    ...tableShape,
   })
-  .superRefine((value, context) => {
-    if ((value.write === 'merge') === (value.key !== undefined)) return
-    const message = value.write === 'merge' ? '`write: merge` needs a `key`' : '`key` is only for `write: merge`'
-    context.addIssue({ code: 'custom', path: ['key'], message })
-  })
+  .superRefine(keyGoesWithMerge)
 
 type Options = z.infer<typeof options>
 
@@ -114,7 +81,7 @@ class DuckdbLoader implements Loader {
     this.#file = warehouseFile(path, env.baseDir)
     const database = aliasOf(this.#file)
     this.#target = { database, schema, table }
-    this.#next = { database, schema, table: `${table}${NEXT}` }
+    this.#next = { database, schema, table: `${table}${NEXT_TABLE}` }
     this.#label = `${schema}.${table}`
     this.#place = { database, target: this.#label.toLowerCase(), loader: env.id }
   }

@@ -21,55 +21,22 @@ import { type PostgresColumn, postgresColumns } from '../clients/postgres/types.
 import type { Column, LoadBatch, Loader, LoaderEnv, Receipt, StoreRecord } from '../core/contracts.ts'
 import { defineLoader } from '../core/define.ts'
 import { AdflowError } from '../core/errors.ts'
+import { keyGoesWithMerge, NEXT_TABLE, tableShape } from '../core/table-loader.ts'
 import { tokenNumber } from '../core/token.ts'
-
-/** A replace fills its table under this name until its run is complete. */
-const NEXT = '__adflow_next'
 
 const options = z
   .strictObject({
     ...connectionShape,
     schema: z.string().min(1).default('public').describe('Schema of the table. Created when it is missing.'),
-    table: z
-      .string()
-      .min(1)
-      .regex(/^(?!_adflow)(?!.*__adflow_next$)/, 'this name is kept for tables of adflow itself')
-      .describe('The table.'),
-    write: z
-      .enum(['append', 'merge', 'replace'])
-      .default('append')
-      .describe(
-        '`append` adds rows; `merge` updates the rows whose `key` is there already and adds the others; `replace` puts what one run has read in the place of the table, at the end of that run.',
-      ),
-    key: z
-      .array(z.string().min(1))
-      .min(1)
-      .optional()
-      .describe('Columns that identify a row. Needed by, and only for, `merge`.'),
+    ...tableShape,
     create: z
       .enum(['missing', 'never'])
       .default('missing')
       .describe('`missing`: schema, table, partitions and indexes are made where they are missing.'),
-    evolve: z
-      .boolean()
-      .default(true)
-      .describe(
-        'New columns are added to the table, and numbers widened where that loses nothing. false: any difference is an error.',
-      ),
     partition: partitionOption.optional(),
     indexes: z.array(indexOption).default([]).describe('Indexes that the table gets when it is created.'),
-    batch_column: z
-      .union([z.literal(false), z.string().min(1)])
-      .default('_batch')
-      .describe(
-        'Column (bigint) with the number of the batch that wrote the row: by it a row can be traced. false: no such column.',
-      ),
   })
-  .superRefine((value, context) => {
-    if ((value.write === 'merge') === (value.key !== undefined)) return
-    const message = value.write === 'merge' ? '`write: merge` needs a `key`' : '`key` is only for `write: merge`'
-    context.addIssue({ code: 'custom', path: ['key'], message })
-  })
+  .superRefine(keyGoesWithMerge)
 
 type Options = z.infer<typeof options>
 
@@ -92,7 +59,7 @@ class PostgresLoader implements Loader {
     this.#postgres = new Postgres(chosen, env.baseDir)
     this.#workDir = env.workDir
     this.#target = { schema, table }
-    this.#next = { schema, table: `${table}${NEXT}` }
+    this.#next = { schema, table: `${table}${NEXT_TABLE}` }
     this.#label = `${schema}.${table}`
     this.#place = { schema, target: this.#label, loader: env.id }
   }
@@ -234,7 +201,7 @@ class PostgresLoader implements Loader {
   #unfinishedReplace(): AdflowError {
     return new AdflowError(
       'STORE_MISMATCH',
-      `${this.#label}${NEXT} holds batches of a replace that never became complete`,
+      `${this.#label}${NEXT_TABLE} holds batches of a replace that never became complete`,
       {
         hint: 'run the job once more with `write: replace`, or take over or drop that table by hand',
       },
