@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 import type { Truth } from '../src/sample/truth.ts'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
-const folder = join(root, 'quickstart')
+const folder = process.env['ADFLOW_QUICKSTART'] ?? join(root, 'quickstart')
 const rows = process.env['ADFLOW_QUICKSTART_ROWS'] ?? '1000000'
 const RULE_OF_CLASS: Readonly<Record<string, string>> = { wrong_type: 'type', missing_field: 'required' }
 

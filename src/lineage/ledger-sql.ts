@@ -93,7 +93,7 @@ function eachEventColumn(value: string): string {
   ${value}::VARCHAR AS who, ${value}::JSON AS event`
 }
 
-/** Statements that make the views `ledger`, `events`, `runs`, `batches`, `gaps` and `conservation`, in order. */
+/** Statements that make the views `ledger`, `audit`, `runs`, `batches`, `gaps` and `conservation`, in order. */
 export function ledgerViews(files: readonly string[]): readonly string[] {
   return viewsOver(ledgerSelect(files), eventsSelect(files))
 }
@@ -109,7 +109,7 @@ export function ledgerRaises(message: string): readonly string[] {
 function viewsOver(ledger: string, events: string): readonly string[] {
   return [
     view('ledger', ledger),
-    view('events', events),
+    view('audit', events),
     view('batches', BATCHES),
     view('runs', RUNS),
     view('gaps', GAPS),

@@ -154,7 +154,7 @@ async function actions(session: Session, within: string): Promise<AuditAction[]>
   const types = NO_ACTIONS.map((type) => `'${type}'`).join(', ')
   const rows = await records(
     session,
-    `SELECT time, seq, type, who, run, event::VARCHAR AS event FROM events WHERE type NOT IN (${types}) AND ${within} ORDER BY seq`,
+    `SELECT time, seq, type, who, run, event::VARCHAR AS event FROM audit WHERE type NOT IN (${types}) AND ${within} ORDER BY seq`,
   )
   return rows.map(({ time, seq, type, who, run, event }) => ({
     time: String(time),

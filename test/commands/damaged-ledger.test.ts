@@ -95,7 +95,7 @@ describe.each([
     damaged()
     const before = everything()
     const query = (sql: string) => runCommand('query', Query, [sql, '--job', job.file, '--json', ...state()])
-    for (const table of ['ledger', 'events', 'runs', 'batches', 'gaps', 'conservation']) {
+    for (const table of ['ledger', 'audit', 'runs', 'batches', 'gaps', 'conservation']) {
       const { stdout, exit } = await query(`select count(*) from ${table}`)
       expect(exit, table).toBe(78)
       expect(JSON.parse(stdout).error.code).toBe('LEDGER_DAMAGED')
