@@ -7,6 +7,7 @@ import { afterEach, beforeEach, expect, it } from 'vitest'
 import { loadJob } from '../../src/core/job/load.ts'
 import { loadRegistry } from '../../src/core/registry.ts'
 import { distribution } from '../../src/distribute/distributor.ts'
+import { verifyRun } from '../../src/reconcile/replay-verify.ts'
 import { runJobTests } from '../../src/runtime/job-tests.ts'
 import { lintJobs } from '../../src/runtime/lint.ts'
 import { runJob } from '../../src/runtime/run.ts'
@@ -43,7 +44,7 @@ it('has no mistake and passes its tests', async () => {
     expect({ ok, problems }).toEqual({ ok: true, problems: [] })
 })
 
-it('sends the days that SQL by hand finds, in order per quarter, and puts all days into the folder', async () => {
+it('sends the days that SQL by hand finds, in order per quarter, puts all days into the folder, and repeats', async () => {
   const registry = await loadRegistry()
   const job = await loadJob(file, { registry, env: environment() })
   const options = { job, registry, log, stateDir: join(folder, 'state'), command: 'test', version: 'test' }
@@ -78,4 +79,6 @@ it('sends the days that SQL by hand finds, in order per quarter, and puts all da
     `SELECT count(*)::INTEGER AS n FROM read_csv([${made.map((name) => `'${join(folder, 'weather-partner', name)}'`).join(', ')}])`,
   )
   expect(rows?.['n']).toBe(1461)
+  const report = await verifyRun({ ...options, run: 'last', signal: new AbortController().signal, shown: 3 })
+  expect(report).toMatchObject({ equal: true, exit: 0, records: 1461, differing: [], not_compared: {} })
 })
