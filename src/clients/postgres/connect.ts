@@ -43,13 +43,20 @@ export class Postgres {
     let client: PoolClient | undefined
     let broken: Error | undefined
     // Ends what the server is doing: a statement that nobody waits for would hold its locks.
-    const abort = () => client?.release(new Error('aborted'))
+    const abort = () => release(new Error('aborted'))
+    // Given back once, also where the signal came while the connection was still being made: close() waits for all of them.
+    let released = false
+    const release = (error?: Error) => {
+      if (!released) client?.release(error)
+      released = true
+    }
     try {
       signal?.throwIfAborted()
       client = await (await this.#open()).connect()
-      signal?.addEventListener('abort', abort, { once: true })
       // A connection that is cut while it waits has no one else to tell.
       client.on('error', remember)
+      signal?.addEventListener('abort', abort, { once: true })
+      signal?.throwIfAborted()
       return await work(client)
     } catch (error) {
       broken = error instanceof Error ? error : new Error(String(error))
@@ -57,7 +64,7 @@ export class Postgres {
     } finally {
       signal?.removeEventListener('abort', abort)
       if (broken === undefined) client?.removeListener('error', remember)
-      if (signal?.aborted !== true) client?.release(broken)
+      release(broken)
     }
   }
 
