@@ -143,7 +143,9 @@ describe('a webhook consumer that fails in every way', () => {
       })
       await new Promise<void>((resolve) => trap.listen(0, '127.0.0.1', resolve))
       const inside = `http://127.0.0.1:${(trap.address() as AddressInfo).port}/latest/meta-data/`
+      let onRequest = () => {}
       const chaos = (): Reaction => {
+        onRequest()
         const dice = random()
         if (dice < 0.6) return 200
         if (dice < 0.7) return 500
@@ -162,8 +164,18 @@ describe('a webhook consumer that fails in every way', () => {
         if (kill === Math.floor(KILLS / 2)) putRows(BATCHES / 2)
         const dies = kill === KILLS - 2
         const after = 500 + random() * 1500
+        // At an instant, or at a request, which a fast machine cannot be done before; the first at a request.
+        let requests = kill === 0 || random() < 0.5 ? 1 + Math.floor(random() * 20) : Number.POSITIVE_INFINITY
         const args = random() < 0.5 && kill > 0 ? ['distribute', job.file, '--until-empty'] : ['run', job.file]
-        const ending = job.command(args, { started: (child) => void sleep(after).then(() => child.kill('SIGKILL')) })
+        const ending = job.command(args, {
+          started: (child) => {
+            void sleep(after).then(() => child.kill('SIGKILL'))
+            onRequest = () => {
+              requests -= 1
+              if (requests === 0) child.kill('SIGKILL')
+            }
+          },
+        })
         if (dies) {
           await receiver.stop()
           await sleep(DEAD_MS)
