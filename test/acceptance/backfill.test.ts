@@ -77,10 +77,13 @@ describe('a backfill of a day', () => {
     for (let kill = 0; kill < KILLS; kill += 1) {
       const planned = (await statuses(file)).length > 0
       // One in four while it starts or plans, the others between two batches.
-      const early = (child: ChildProcess) => void sleep(300 + random(1500)).then(() => child.kill('SIGKILL'))
-      const started = kill % 4 === 1 ? early : killAfter(1 + random(3))
+      const started = killAfter(1 + random(3))
+      const early = (child: ChildProcess) => {
+        void sleep(300 + random(1500)).then(() => child.kill('SIGKILL'))
+        started(child)
+      }
       const args = planned ? ['backfill', 'resume', file, 'last', '--json'] : day
-      const result = await adflow(args, { env: job.env, started })
+      const result = await adflow(args, { env: job.env, started: kill % 4 === 1 ? early : started })
       if (result.signal === 'SIGKILL') killed += 1
     }
     expect(killed).toBe(KILLS)
