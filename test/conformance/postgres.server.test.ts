@@ -6,8 +6,10 @@ import { to } from 'pg-copy-streams'
 import { ident, literal } from '../../src/engine/sql-text.ts'
 import postgres from '../../src/loaders/postgres.ts'
 import type { DyingProcess } from '../harness/dying-process.ts'
+import { startPrivate } from '../harness/servers/private.ts'
 import { serverSuite } from '../harness/servers/suite.ts'
 import { type Columns, type LoaderFixture, loaderConformance } from './suites/loader.ts'
+import { type FaultyStore, type Held, storeFaults } from './suites/store-faults.ts'
 
 type Options = Readonly<Record<string, unknown>>
 
@@ -82,7 +84,35 @@ function structureOf(type: string): string {
   return `{${parts.join(', ')}}`
 }
 
+async function faulty(): Promise<FaultyStore> {
+  const server = await startPrivate('postgres')
+  const { url } = server.endpoint
+  const held = async (table: string): Promise<Held> => {
+    const client = new Client({ connectionString: url })
+    await client.connect()
+    try {
+      const { rows } = await client.query<Held>(
+        `SELECT count(*)::int AS rows, count(DISTINCT id)::int AS ids, sum(micros)::text AS micros FROM ${ident(table)}`,
+      )
+      return rows[0] as Held
+    } finally {
+      await client.end()
+    }
+  }
+  return {
+    loads: (place) => ({
+      appended: { type: 'postgres', url, table: place },
+      merged: { type: 'postgres', url, table: `${place}_merged`, write: 'merge', key: ['id'] },
+    }),
+    held: async (place) => ({ appended: await held(place), merged: await held(`${place}_merged`) }),
+    kill9: () => server.kill9(),
+    restart: () => server.restart(),
+    end: () => server.end(),
+  }
+}
+
 await serverSuite('the loader of PostgreSQL', ['postgres'], ({ postgres: { url } }) => {
   loaderConformance('postgres append', table(url, {}))
   loaderConformance('postgres merge', table(url, { write: 'merge', key: ['id'] }))
+  storeFaults('postgres', faulty)
 })
