@@ -1,8 +1,9 @@
 /** Backfills, for people. */
 import { Presets, SingleBar } from 'cli-progress'
+import { sizeText } from '../core/job/units.ts'
 import type { BackfillObserver, BackfillReport } from '../reconcile/backfill.ts'
 import type { BackfillDetail, BackfillStatus } from '../reconcile/backfill-status.ts'
-import { bytes, integer, table } from './table.ts'
+import { integer, table } from './table.ts'
 
 const SHOWN = 20
 
@@ -14,7 +15,7 @@ export function backfillText({ backfill, status, planned, done, unreadable, with
     const time = seconds === null ? '' : `, about ${integer(seconds)} s at the speed of the last runs`
     const verb = status === 'planned' ? 'would load' : 'planned'
     lines.push(
-      `${job}: ${verb} ${count(first + restore, 'range')}, ${bytes(planned.bytes)}, ${count(records, 'record')}${time}`,
+      `${job}: ${verb} ${count(first + restore, 'range')}, ${sizeText(planned.bytes)}, ${count(records, 'record')}${time}`,
     )
     if (first > 0) lines.push(`  ${count(first, 'range')} that no run has read`)
     if (restore > 0)
@@ -124,7 +125,7 @@ export function backfillProgress(enabled: boolean): BackfillObserver & { stop():
   return {
     started: ({ items: all, bytes: total }) => {
       running = true
-      bar.start(Math.max(1, total), 0, { items: 0, all, size: bytes(total) })
+      bar.start(Math.max(1, total), 0, { items: 0, all, size: sizeText(total) })
     },
     done: ({ items, bytes: so }) => {
       if (running) bar.update(Math.min(so, bar.getTotal()), { items })

@@ -1,6 +1,8 @@
 /** The plan of a job, for people. */
+
+import { sizeText } from '../core/job/units.ts'
 import type { JobPlan, PlannedColumn, PlannedConsumer, PlannedLoader, PlannedSource } from '../runtime/plan.ts'
-import { bytes, integer, table } from './table.ts'
+import { integer, table } from './table.ts'
 
 const MAX_LANES = 20
 
@@ -23,7 +25,7 @@ export function planText(plan: JobPlan): string {
     ),
     ...plan.loaders.map(loaderText),
     ...plan.consumers.map(consumerText),
-    `to do: ${bytes(plan.bytes_left)} in about ${integer(plan.batches)} batches`,
+    `to do: ${sizeText(plan.bytes_left)} in about ${integer(plan.batches)} batches`,
   ].join('\n\n')
 }
 
@@ -35,10 +37,10 @@ function sourceText({ id, type, dataset, lanes, bytes_left, error }: PlannedSour
   const head = `source ${id} (${type}): ${dataset}`
   if (error !== null) return `${head}\n  ✖ ${error}`
   const todo = lanes.filter((lane) => lane.bytes_left > 0)
-  const summary = `${head}\n  ${integer(lanes.length)} lanes, ${integer(todo.length)} with something to read, ${bytes(bytes_left)} left`
+  const summary = `${head}\n  ${integer(lanes.length)} lanes, ${integer(todo.length)} with something to read, ${sizeText(bytes_left)} left`
   if (todo.length === 0) return summary
   const rows = todo.slice(0, MAX_LANES).map(({ lane, state, at, end, bytes_left: left }) => {
-    return [lane, state, integer(BigInt(at)), end === null ? 'unknown' : integer(BigInt(end)), bytes(left)]
+    return [lane, state, integer(BigInt(at)), end === null ? 'unknown' : integer(BigInt(end)), sizeText(left)]
   })
   const right = { align: 'right' } as const
   const heads = [
@@ -86,7 +88,7 @@ function loaderText({ id, type, dataset, input, columns, paths, owed }: PlannedL
   const lines = paths.map(({ source, delivery, because }) => `  ${source} → ${id}: ${delivery} (${because})`)
   if (owed.batches > 0)
     lines.push(
-      `  owed: ${integer(owed.rows)} rows in ${integer(owed.batches)} batches (${bytes(owed.bytes)}), paid first`,
+      `  owed: ${integer(owed.rows)} rows in ${integer(owed.batches)} batches (${sizeText(owed.bytes)}), paid first`,
     )
   return [`store ${id} (${type}): ${dataset}${from}, ${integer(columns.length)} columns`, ...lines].join('\n')
 }

@@ -1,7 +1,9 @@
 /** A progress bar on a terminal, nothing anywhere else. */
+
+import { sizeText } from '../core/job/units.ts'
 import type { RunObserver } from '../runtime/run.ts'
 import type { RunSummary } from '../runtime/summary.ts'
-import { bytes, integer } from './table.ts'
+import { integer } from './table.ts'
 
 export interface Progress extends RunObserver {
   stop(): void
@@ -23,15 +25,15 @@ export async function runProgress(enabled: boolean): Promise<Progress> {
   const started = Date.now()
   let running = false
   const payload = (summary?: RunSummary) => ({
-    done: bytes(summary?.bytes ?? 0),
-    rate: bytes((summary?.bytes ?? 0) / Math.max(0.1, (Date.now() - started) / 1000)),
+    done: sizeText(summary?.bytes ?? 0),
+    rate: sizeText((summary?.bytes ?? 0) / Math.max(0.1, (Date.now() - started) / 1000)),
     rows: integer(summary?.read ?? 0),
   })
   return {
     surveyed: ({ bytesLeft }) => {
       if (bytesLeft === 0) return
       running = true
-      bar.start(bytesLeft, 0, { size: bytes(bytesLeft), ...payload() })
+      bar.start(bytesLeft, 0, { size: sizeText(bytesLeft), ...payload() })
     },
     batchClosed: (summary) => {
       if (running) bar.update(Math.min(summary.bytes, bar.getTotal()), payload(summary))

@@ -1,6 +1,8 @@
 /** A reconciliation, for people. */
+
+import { sizeText } from '../core/job/units.ts'
 import type { ComparisonReport, Reconciliation, RowDifference } from '../reconcile/report.ts'
-import { bytes, integer, table } from './table.ts'
+import { integer, table } from './table.ts'
 
 export function reconcileText({ comparisons }: Reconciliation): string {
   return comparisons.map(comparisonText).join('\n\n')
@@ -44,7 +46,7 @@ function apart({ not_loaded, owed, later, unreadable, remarks, right }: Comparis
   const lines: string[] = []
   if (not_loaded.lanes > 0)
     lines.push(
-      `not loaded yet: ${bytes(not_loaded.bytes)} in ${integer(not_loaded.lanes)} lanes; the next run reads them`,
+      `not loaded yet: ${sizeText(not_loaded.bytes)} in ${integer(not_loaded.lanes)} lanes; the next run reads them`,
     )
   if (not_loaded.batches > 0)
     lines.push(`never loaded: ${integer(not_loaded.batches)} batches are older than the store ${right} in this job`)

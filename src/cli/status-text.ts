@@ -1,6 +1,8 @@
 /** The status of a job, for people. */
+
+import { sizeText } from '../core/job/units.ts'
 import type { JobStatus } from '../runtime/status.ts'
-import { bytes, integer, table } from './table.ts'
+import { integer, table } from './table.ts'
 
 export function statusText(status: JobStatus): string {
   const { checkpoint, running } = status
@@ -33,12 +35,12 @@ export function statusText(status: JobStatus): string {
   for (const { store, batches, rows, bytes: size } of status.owed)
     parts.push(
       '',
-      `owed to ${store}: ${integer(rows)} rows in ${integer(batches)} batches (${bytes(size)}); the next run pays them`,
+      `owed to ${store}: ${integer(rows)} rows in ${integer(batches)} batches (${sizeText(size)}); the next run pays them`,
     )
   for (const { consumer, batches, rows, bytes: size } of status.consumers)
     parts.push(
       '',
-      `waiting for ${consumer}: ${integer(rows)} rows in ${integer(batches)} batches (${bytes(size)}); the next run, or \`adflow distribute\`, hands them over`,
+      `waiting for ${consumer}: ${integer(rows)} rows in ${integer(batches)} batches (${sizeText(size)}); the next run, or \`adflow distribute\`, hands them over`,
     )
   for (const gap of status.gaps)
     parts.push(

@@ -1,12 +1,14 @@
 /** The summary of a run, for people: rows in, where each went, and that it balances. */
+
+import { sizeText } from '../core/job/units.ts'
 import type { RunSummary } from '../runtime/summary.ts'
 import { consumersTable, owedLines } from './consumers-text.ts'
-import { bytes, integer, table } from './table.ts'
+import { integer, table } from './table.ts'
 
 export function summaryText(summary: RunSummary): string {
   const rate = summary.seconds > 0 ? ` (${integer(Math.round(summary.read / summary.seconds))} records/s)` : ''
   const lines = [
-    `${mark(summary)} ${summary.job}: ${summary.status} — ${integer(summary.read)} records, ${bytes(summary.bytes)} in ${summary.seconds.toFixed(1)} s${rate}`,
+    `${mark(summary)} ${summary.job}: ${summary.status} — ${integer(summary.read)} records, ${sizeText(summary.bytes)} in ${summary.seconds.toFixed(1)} s${rate}`,
     '',
     table(
       [{ name: 'records' }, { name: 'count', align: 'right' }],

@@ -43,14 +43,3 @@ const formatter = new Intl.NumberFormat('en-US', { maximumFractionDigits: 3 })
 export function integer(value: number | bigint): string {
   return formatter.format(value)
 }
-
-export function bytes(value: number): string {
-  const units = ['B', 'kB', 'MB', 'GB', 'TB']
-  let amount = value
-  let unit = 0
-  while (amount >= 1000 && unit < units.length - 1) {
-    amount /= 1000
-    unit += 1
-  }
-  return `${amount.toFixed(unit === 0 ? 0 : 1)} ${units[unit]}`
-}

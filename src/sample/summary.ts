@@ -1,5 +1,7 @@
 /** The sample in a few lines for people. */
-import { bytes, integer, table } from '../cli/table.ts'
+
+import { integer, table } from '../cli/table.ts'
+import { sizeText } from '../core/job/units.ts'
 import { DEFECT_CLASSES } from './defects.ts'
 import { TRUTH_FILE } from './folder.ts'
 import type { Truth } from './truth.ts'
@@ -19,7 +21,7 @@ export function sampleText(dir: string, truth: Truth): string {
   return [
     table([{ name: `sample, seed ${truth.seed}` }, { name: 'count', align: 'right' }], rows),
     '',
-    `${integer(truth.files.length)} ${truth.format} ${truth.files.length === 1 ? 'file' : 'files'}, ${bytes(size)}, in ${dir}; ${TRUTH_FILE} beside them states what a run must find`,
+    `${integer(truth.files.length)} ${truth.format} ${truth.files.length === 1 ? 'file' : 'files'}, ${sizeText(size)}, in ${dir}; ${TRUTH_FILE} beside them states what a run must find`,
   ].join('\n')
 }
 

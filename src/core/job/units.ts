@@ -40,6 +40,18 @@ export function parseBytes(text: string): number | undefined {
   return parse(text, SIZE_PATTERN, SIZE_BYTES)
 }
 
+/** The size for people, such as `1.5 GB`. */
+export function sizeText(bytes: number): string {
+  const units = ['B', 'kB', 'MB', 'GB', 'TB']
+  let amount = bytes
+  let unit = 0
+  while (amount >= 1000 && unit < units.length - 1) {
+    amount /= 1000
+    unit += 1
+  }
+  return `${amount.toFixed(unit === 0 ? 0 : 1)} ${units[unit]}`
+}
+
 function parse(text: string, pattern: RegExp, units: Readonly<Record<string, number>>): number | undefined {
   const [, amount, unit] = pattern.exec(text.trim()) ?? []
   const factor = units[unit?.toLowerCase() ?? '']
