@@ -3,6 +3,7 @@
  * thing over at a time and says what came of it; order, pauses, deadlines and dead letters are the dispatcher's.
  */
 import type { BatchInfo, Column, ComponentEnv, Definition, EngineAccess, LoadBatch, LoaderRemark } from './contracts.ts'
+import type { Diagnosable } from './diagnosis.ts'
 import type { Analysis } from './step-contract.ts'
 
 /** What one attempt has come to. A thrown error counts as `again`. */
@@ -81,7 +82,7 @@ export interface ConsumerCheckEnv {
   readonly analysis: Analysis
 }
 
-export interface ConsumerDefinition<Options = unknown> extends Definition<'consumer', Options> {
+export interface ConsumerDefinition<Options = unknown> extends Definition<'consumer', Options>, Diagnosable<Options> {
   /** For lint: what can be known without the consumer. Changes nothing. */
   check?(options: Options, env: ConsumerCheckEnv): Promise<readonly LoaderRemark[]>
   /** What it needs of the engine; called before the session is locked. */

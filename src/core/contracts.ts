@@ -5,6 +5,7 @@
 import type { Logger } from 'pino'
 import type { z } from 'zod'
 import type { Comparison } from './comparison.ts'
+import type { Diagnosable } from './diagnosis.ts'
 import type { Analysis, CompiledStep, StepEnv } from './step-contract.ts'
 import type { ColumnOrigin } from './step-lineage.ts'
 import type { ContentDigest, ContentsContext, StoreAudit, StoreContents } from './store-contract.ts'
@@ -328,7 +329,7 @@ export interface Definition<Kind extends string, Options> {
   readonly example: Readonly<Record<string, unknown>>
 }
 
-export interface ExtractorDefinition<Options = unknown> extends Definition<'extractor', Options> {
+export interface ExtractorDefinition<Options = unknown> extends Definition<'extractor', Options>, Diagnosable<Options> {
   /** Folders outside chunkDir that chunks point into (files read in place). The engine resolves symbolic links before it
    *  checks a path, so these are real paths. Called before the session is locked. */
   access?(options: Options, env: ComponentEnv): EngineAccess
@@ -364,7 +365,7 @@ export interface LoaderCheckEnv {
   readonly analysis: Analysis
 }
 
-export interface LoaderDefinition<Options = unknown> extends Definition<'loader', Options> {
+export interface LoaderDefinition<Options = unknown> extends Definition<'loader', Options>, Diagnosable<Options> {
   /** For lint: what can be known without the store. Changes nothing; may also throw what `analysis` throws. */
   check?(options: Options, env: LoaderCheckEnv): Promise<readonly LoaderRemark[]>
   /** What the loader needs of the engine; called before the session is locked. */

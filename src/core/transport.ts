@@ -1,6 +1,7 @@
 /** The contract of a lineage transport: it takes the lineage events of a run somewhere. Types only. */
 import type { z } from 'zod'
 import type { ComponentEnv } from './contracts.ts'
+import type { Diagnosable } from './diagnosis.ts'
 
 export interface LineageTransport {
   /** Called with one event after the other, the next when the one before has settled. Resolved: the other side has it for good.
@@ -11,7 +12,7 @@ export interface LineageTransport {
   close(): Promise<void>
 }
 
-export interface TransportDefinition<Options = unknown> {
+export interface TransportDefinition<Options = unknown> extends Diagnosable<Options> {
   readonly kind: 'transport'
   /** One sentence, for lists. */
   readonly summary: string
