@@ -10,13 +10,14 @@ import {
 } from '../clients/postgres/batch-ledger.ts'
 import { Postgres, placeOf } from '../clients/postgres/connect.ts'
 import { copyIn, dropEncoded, encodeBatch } from '../clients/postgres/copy.ts'
+import { diagnosePostgres } from '../clients/postgres/diagnose.ts'
 import { indexOption } from '../clients/postgres/indexes.ts'
 import { mergeIn, ORDINAL } from '../clients/postgres/merge.ts'
 import { connectionShape } from '../clients/postgres/options.ts'
 import { makePartitions, partitionOption } from '../clients/postgres/partitions.ts'
 import { remarksOf } from '../clients/postgres/remarks.ts'
 import { swapTables } from '../clients/postgres/swap.ts'
-import { fitTable, type TableName, tableColumns, tableSql } from '../clients/postgres/table.ts'
+import { fitTable, type TableName, tableColumns, tableSql, unfinishedReplace } from '../clients/postgres/table.ts'
 import { type PostgresColumn, postgresColumns } from '../clients/postgres/types.ts'
 import type { Column, LoadBatch, Loader, LoaderEnv, Receipt, StoreRecord } from '../core/contracts.ts'
 import { defineLoader } from '../core/define.ts'
@@ -78,7 +79,7 @@ class PostgresLoader implements Loader {
       await createLedger(client, this.#target.schema)
       const unfinished = (await tableColumns(client, this.#next)).size > 0
       if (this.#options.write === 'replace') return
-      if (unfinished) throw this.#unfinishedReplace()
+      if (unfinished) throw unfinishedReplace(this.#next)
       await fitTable(client, this.#target, wanted, this.#plan())
       this.#fitted.add(listOf(wanted))
     })
@@ -169,10 +170,7 @@ class PostgresLoader implements Loader {
   }
 
   #columns(columns: readonly Column[], token?: string): PostgresColumn[] {
-    const own = postgresColumns(columns)
-    const { batch_column: name } = this.#options
-    if (name === false) return own
-    return [...own, { name, type: 'bigint', sql: `(${token === undefined ? 0 : tokenNumber(token)})` }]
+    return numberedColumns(columns, this.#options.batch_column, token)
   }
 
   /** One process at a time changes the table, or merges into it; until the end of the transaction. */
@@ -197,16 +195,13 @@ class PostgresLoader implements Loader {
   #receipt(rows: number, repeated: boolean): Receipt {
     return { rows, repeated, outputs: [this.dataset().name] }
   }
+}
 
-  #unfinishedReplace(): AdflowError {
-    return new AdflowError(
-      'STORE_MISMATCH',
-      `${this.#label}${NEXT_TABLE} holds batches of a replace that never became complete`,
-      {
-        hint: 'run the job once more with `write: replace`, or take over or drop that table by hand',
-      },
-    )
-  }
+/** The columns of the table: those of the rows, and the one that numbers the batches. */
+function numberedColumns(columns: readonly Column[], name: string | false, token?: string): PostgresColumn[] {
+  const own = postgresColumns(columns)
+  if (name === false) return own
+  return [...own, { name, type: 'bigint', sql: `(${token === undefined ? 0 : tokenNumber(token)})` }]
 }
 
 function listOf(columns: readonly PostgresColumn[]): string {
@@ -243,6 +238,12 @@ value of the column go to the partition \`<table>_rest\`.
   },
   async check(chosen, { path, columns }) {
     return remarksOf(chosen, columns, path)
+  },
+  diagnose(chosen, env) {
+    const { schema, table, write, create, evolve, partition, batch_column } = chosen
+    const columns = env.columns === undefined ? undefined : numberedColumns(env.columns, batch_column)
+    const question = { target: { schema, table }, write, create: create === 'missing', evolve, columns }
+    return diagnosePostgres(chosen, { ...question, partitioned: partition !== undefined }, env)
   },
   create: (chosen, env) => new PostgresLoader(chosen, env),
 })

@@ -3,7 +3,7 @@ import type { PoolClient } from 'pg'
 import type { BatchInfo, StoreRecord } from '../../core/contracts.ts'
 import { ident } from '../../engine/sql-text.ts'
 
-const LEDGER_TABLE = '_adflow_batches'
+export const LEDGER_TABLE = '_adflow_batches'
 
 export interface LedgerPlace {
   readonly schema: string

@@ -39,23 +39,45 @@ export async function fitTable(
   columns: readonly PostgresColumn[],
   plan: TablePlan,
 ): Promise<void> {
-  const label = `${name.schema}.${name.table}`
   const existing = await tableColumns(client, name)
   if (existing.size === 0) {
-    if (!plan.create) throw mismatch(`the table ${label} does not exist`, 'create it, or set `create: missing`')
+    if (!plan.create) throw missingTable(name)
     await createTable(client, name, columns, plan)
     return
   }
+  const changes = changesFor(existing, name, columns, plan)
+  if (changes.length > 0) await client.query(`ALTER TABLE ${tableSql(name)} ${changes.join(', ')}`)
+}
+
+export function missingTable({ schema, table }: TableName): AdflowError {
+  return mismatch(`the table ${schema}.${table} does not exist`, 'create it, or set `create: missing`')
+}
+
+/** Batches were collected to take the place of a table, and their run never became complete. */
+export function unfinishedReplace({ schema, table }: TableName): AdflowError {
+  return new AdflowError('STORE_MISMATCH', `${schema}.${table} holds batches of a replace that never became complete`, {
+    hint: 'run the job once more with `write: replace`, or take over or drop that table by hand',
+  })
+}
+
+/** What ALTER TABLE has to do so that a table takes `columns` without loss. @throws AdflowError STORE_MISMATCH */
+export function changesFor(
+  existing: ReadonlyMap<string, string>,
+  { schema, table }: TableName,
+  columns: readonly PostgresColumn[],
+  { evolve }: Pick<TablePlan, 'evolve'>,
+): readonly string[] {
+  const label = `${schema}.${table}`
   const changes: string[] = []
   for (const { name: column, type } of columns) {
     const found = existing.get(column)
     if (found === undefined) {
-      if (!plan.evolve)
+      if (!evolve)
         throw mismatch(`the table ${label} has no column ${column} (${type})`, 'add it, or set `evolve: true`')
       changes.push(`ADD COLUMN IF NOT EXISTS ${ident(column)} ${type}`)
     } else if (!takes(found, type)) {
       const wider = takes(type, found) ? type : undefined
-      if (wider === undefined || !plan.evolve)
+      if (wider === undefined || !evolve)
         throw mismatch(
           `the table ${label} does not fit: column ${column} is ${found}, the batch has ${type}`,
           wider === undefined
@@ -65,7 +87,7 @@ export async function fitTable(
       changes.push(`ALTER COLUMN ${ident(column)} TYPE ${wider}`)
     }
   }
-  if (changes.length > 0) await client.query(`ALTER TABLE ${tableSql(name)} ${changes.join(', ')}`)
+  return changes
 }
 
 async function createTable(
