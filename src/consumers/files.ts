@@ -2,6 +2,13 @@
 import { hash } from 'node:crypto'
 import { basename, join, resolve } from 'node:path'
 import { z } from 'zod'
+import {
+  compressionFitsFormat,
+  encodingOf,
+  encodingShape,
+  NAME_DIGITS,
+  namePrefix,
+} from '../clients/objects/encoding.ts'
 import { publishBatch } from '../clients/objects/publish.ts'
 import { type Manifest, META_FOLDER, type PublishPlace, readManifest } from '../clients/objects/publish-manifest.ts'
 import { discardStaged, stageBatch } from '../clients/objects/publish-stage.ts'
@@ -11,42 +18,15 @@ import { defineConsumer } from '../core/define.ts'
 import { writeDurably } from '../core/durable.ts'
 import { realPathOf } from '../core/real-path.ts'
 
-const COMPRESSIONS = {
-  parquet: ['zstd', 'snappy', 'gzip', 'none'],
-  csv: ['none', 'gzip', 'zstd'],
-  ndjson: ['none', 'gzip', 'zstd'],
-} as const
-
-const ENDINGS = { zstd: '.zst', gzip: '.gz', snappy: '', none: '' } as const
-/** Hex digits of the token in a file name. */
-const NAME_DIGITS = 24
-
 const options = z
   .strictObject({
     path: z.string().min(1).describe('The folder, relative to the job file. Created when it is missing.'),
-    format: z.enum(['parquet', 'csv', 'ndjson']).describe('How rows are written.'),
-    compression: z
-      .enum(['zstd', 'snappy', 'gzip', 'none'])
-      .optional()
-      .describe('Default: `zstd` for Parquet, `none` for the others. `snappy` is for Parquet only.'),
-    name: z
-      .string()
-      .regex(
-        /^(?:[A-Za-z0-9][A-Za-z0-9._-]{0,99})?$/,
-        'letters, digits, `.`, `_` and `-`, beginning with a letter or digit',
-      )
+    ...encodingShape,
+    name: namePrefix
       .optional()
       .describe('Put before time and token in file names. Default: the id of the consumer and `-`.'),
   })
-  .superRefine(({ compression, format }, context) => {
-    const known: readonly string[] = COMPRESSIONS[format]
-    if (compression === undefined || known.includes(compression)) return
-    context.addIssue({
-      code: 'custom',
-      path: ['compression'],
-      message: `${format} is written with one of ${known.join(', ')}`,
-    })
-  })
+  .superRefine(compressionFitsFormat)
 
 type Options = z.infer<typeof options>
 
@@ -80,18 +60,13 @@ class Files implements BatchConsumer {
     if (published !== undefined) return this.#accompany(published)
     attempts += 1
     const temporary = join(this.#temporary, `${token.slice(0, NAME_DIGITS)}.${process.pid}.${attempts}`)
-    const { format } = this.#options
-    const compression = this.#options.compression ?? (format === 'parquet' ? 'zstd' : 'none')
-    const uncompressed = format === 'parquet' ? 'uncompressed' : undefined
     try {
       const { files, rows } = await stageBatch(batch, {
-        format,
-        compression: compression === 'none' ? uncompressed : compression,
+        ...encodingOf(this.#options),
         partition: {},
         maxPartitions: 1,
         temporary,
         name: `${this.#prefix}${clock.replaceAll(/[-:]|\.\d+/g, '')}-${token.slice(0, NAME_DIGITS)}`,
-        ending: `.${format}${format === 'parquet' ? '' : ENDINGS[compression]}`,
       })
       const about = { job, source, loader: this.#id, range, token, digest, clock, rows }
       return await this.#accompany(await publishBatch(this.#place, about, files))

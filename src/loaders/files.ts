@@ -5,6 +5,15 @@ import { mkdir, readdir, stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { z } from 'zod'
 import { publishedComparison } from '../clients/objects/comparison.ts'
+import {
+  compressionFitsFormat,
+  encodingRemarks,
+  NAME_DIGITS,
+  publishedShape,
+  stagingOf,
+  tryPartitions,
+  WRITTEN_VALUES,
+} from '../clients/objects/encoding.ts'
 import { forgetIntent, publishBatch } from '../clients/objects/publish.ts'
 import { auditPublished, manifestContent } from '../clients/objects/publish-audit.ts'
 import { publishedContents } from '../clients/objects/publish-contents.ts'
@@ -17,17 +26,15 @@ import {
   readManifests,
   verifyFiles,
 } from '../clients/objects/publish-manifest.ts'
-import { discardStaged, type StageOptions, stageBatch } from '../clients/objects/publish-stage.ts'
+import { discardStaged, stageBatch } from '../clients/objects/publish-stage.ts'
 import { differingRows, filesThere, retract, rowsThere } from '../clients/objects/published-rows.ts'
 import type { Comparison } from '../core/comparison.ts'
 import type {
   BatchComparison,
   ComponentEnv,
-  EncodedFormat,
   Holding,
   LoadBatch,
   Loader,
-  LoaderRemark,
   Receipt,
   StoreRecord,
 } from '../core/contracts.ts'
@@ -36,19 +43,6 @@ import { sweepTemporaries } from '../core/durable.ts'
 import { AdflowError, localIoError } from '../core/errors.ts'
 import { realPathOf } from '../core/real-path.ts'
 import type { ContentsContext, StoreAudit, StoreContents } from '../core/store-contract.ts'
-import { writtenType } from '../engine/exact.ts'
-import { emptyRelation } from '../engine/relation.ts'
-
-const COMPRESSIONS: Readonly<Record<EncodedFormat, readonly string[]>> = {
-  parquet: ['zstd', 'snappy', 'gzip', 'none'],
-  csv: ['none', 'gzip', 'zstd'],
-  ndjson: ['none', 'gzip', 'zstd'],
-}
-
-const ENDINGS = { zstd: '.zst', gzip: '.gz', snappy: '', none: '' } as const
-
-/** Hex digits of the token in a file name: 96 bits, short enough to read. */
-const NAME_DIGITS = 24
 
 /** Another process may be about to rename a manifest that it began this long ago. */
 const LONGEST_META_WRITE_MS = 3_600_000
@@ -56,41 +50,9 @@ const LONGEST_META_WRITE_MS = 3_600_000
 const options = z
   .strictObject({
     path: z.string().min(1).describe('The folder, relative to the job file. Created when it is missing.'),
-    format: z.enum(['parquet', 'csv', 'ndjson']).describe('How rows are written.'),
-    compression: z
-      .enum(['zstd', 'snappy', 'gzip', 'none'])
-      .optional()
-      .describe('Default: `zstd` for Parquet, `none` for the others. `snappy` is for Parquet only.'),
-    partition: z
-      .record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'a partition has the name of a column'), z.string().min(1))
-      .default({})
-      .describe(
-        'Hive-style folders: name → SQL expression over the columns. `dt: "strftime(event_time, \'%Y-%m-%d\')"` writes to `dt=2026-01-01/`.',
-      ),
-    max_partitions: z
-      .int()
-      .positive()
-      .default(1000)
-      .describe('More partitions than this in one batch are an error: most likely the expression is too fine.'),
-    name: z
-      .string()
-      .regex(
-        /^(?:[A-Za-z0-9][A-Za-z0-9._-]{0,99})?$/,
-        'letters, digits, `.`, `_` and `-`, beginning with a letter or digit',
-      )
-      .default('')
-      .describe(
-        'Put before the token in file names. Loaders that write the same format into one folder need different ones.',
-      ),
+    ...publishedShape,
   })
-  .superRefine(({ compression, format }, context) => {
-    if (compression === undefined || COMPRESSIONS[format].includes(compression)) return
-    context.addIssue({
-      code: 'custom',
-      path: ['compression'],
-      message: `${format} is written with one of ${COMPRESSIONS[format].join(', ')}`,
-    })
-  })
+  .superRefine(compressionFitsFormat)
 
 type Options = z.infer<typeof options>
 
@@ -108,12 +70,9 @@ class FilesLoader implements Loader {
   readonly #place: PublishPlace
   /** Of this loader of this job alone, so that nobody else's unfinished files are swept. */
   readonly #temporary: string
-  readonly #compression: string | undefined
-  readonly #ending: string
 
   constructor(loaderOptions: Options, env: ComponentEnv) {
     const { format, name } = loaderOptions
-    const compression = loaderOptions.compression ?? (format === 'parquet' ? 'zstd' : 'none')
     this.#options = loaderOptions
     this.streams = Object.keys(loaderOptions.partition).length === 0
     this.#id = env.id
@@ -121,14 +80,12 @@ class FilesLoader implements Loader {
     this.#place = { folder: this.#folder, prefix: name, format }
     const owner = hash('sha256', JSON.stringify([env.job, env.id])).slice(0, 12)
     this.#temporary = join(this.#folder, META_FOLDER, 'tmp', owner)
-    this.#compression = compression === 'none' ? (format === 'parquet' ? 'uncompressed' : undefined) : compression
     this.comparison = {
       write: 'append',
       digests: ['engine', 'md5'],
       open: ({ engine, columns }) =>
         publishedComparison(this.#place, ({ job, loader }) => job === env.job && loader === env.id, columns, engine),
     }
-    this.#ending = `.${format}${format === 'parquet' ? '' : ENDINGS[compression]}`
   }
 
   dataset() {
@@ -142,15 +99,7 @@ class FilesLoader implements Loader {
     } catch (error) {
       throw localIoError(error, `prepare the folder ${this.#folder}`)
     }
-    for (const [name, expression] of Object.entries(this.#options.partition)) {
-      const { sql } = emptyRelation(columns)
-      await engine.rows(`DESCRIBE SELECT CAST((${expression}) AS VARCHAR) FROM (${sql})`).catch((error) => {
-        throw new AdflowError('SQL_INVALID', `the partition ${name} of ${this.#id}: ${error.message}`, {
-          cause: error,
-          hint: `columns here: ${columns.map((column) => column.name).join(', ')}`,
-        })
-      })
-    }
+    await tryPartitions(this.#options, { columns, engine, id: this.#id })
   }
 
   async write(batch: LoadBatch): Promise<Receipt> {
@@ -160,7 +109,7 @@ class FilesLoader implements Loader {
     attempts += 1
     const temporary = join(this.#temporary, `${token.slice(0, NAME_DIGITS)}.${process.pid}.${attempts}`)
     try {
-      const { files, rows } = await stageBatch(batch, this.#staging(token, temporary))
+      const { files, rows } = await stageBatch(batch, stagingOf(this.#options, token, temporary))
       const manifest = await publishBatch(
         this.#place,
         { job, source, loader: this.#id, range, token, digest: batch.digest, clock, rows },
@@ -204,7 +153,7 @@ class FilesLoader implements Loader {
 
   async compare(batch: LoadBatch, { scratch }: { readonly scratch: string }): Promise<BatchComparison> {
     const temporary = join(scratch, `compare.${batch.token.slice(0, NAME_DIGITS)}`)
-    const staging = this.#staging(batch.token, temporary)
+    const staging = stagingOf(this.#options, batch.token, temporary)
     const { format } = this.#options
     // Text is compared uncompressed: the engine tells compression by the ending, and these files have none.
     const { files } = await stageBatch(batch, format === 'parquet' ? staging : { ...staging, compression: undefined })
@@ -237,18 +186,6 @@ class FilesLoader implements Loader {
 
   async close(): Promise<void> {
     // Nothing is held open between batches.
-  }
-
-  #staging(token: string, temporary: string): StageOptions {
-    return {
-      format: this.#options.format,
-      compression: this.#compression,
-      partition: this.#options.partition,
-      maxPartitions: this.#options.max_partitions,
-      temporary,
-      name: `${this.#options.name}${token.slice(0, NAME_DIGITS)}`,
-      ending: this.#ending,
-    }
   }
 
   async #repeat(batch: LoadBatch, manifest: Manifest): Promise<Receipt> {
@@ -301,36 +238,12 @@ manifests; one that lists \`*.parquet\` sees whole files at all times, and nothi
 Batches are appended. There is no replace: files cannot be exchanged in one step that every reader honours; put a new folder
 beside the old one instead, or load into \`duckdb\`. A batch without rows gets a manifest and no file.
 
-**Partitions**: NULL is \`__HIVE_DEFAULT_PARTITION__\`; control characters, \`/\`, \`=\`, \`%\` and the like are percent-encoded. All
-columns stay in the files too.
-
-**Exact values.** Parquet has no 128-bit integers: HUGEINT is written as DECIMAL(38,0); INTERVAL and TIME WITH TIME ZONE as text.
-NDJSON writes decimals of more than 15 digits as strings, since most readers would round the number; integers are numbers of
-any size; NaN and infinity are strings (inside structs and lists they are bare \`NaN\`). CSV (RFC 4180, header, UTF-8): NULL is an empty
-field, the empty string is \`""\`; with DuckDB read it with \`allow_quoted_nulls = false\`, with PostgreSQL as it is. Structs and lists are
-text in the engine's notation.`,
+${WRITTEN_VALUES}`,
   options,
   example: { path: 'out/events', format: 'parquet', partition: { dt: "strftime(event_time, '%Y-%m-%d')" } },
   access({ path }, { baseDir }) {
     return { folders: [realPathOf(resolve(baseDir, path))] }
   },
-  async check({ format, partition }, { path, columns, analysis }) {
-    const input = emptyRelation(columns)
-    for (const [name, sql] of Object.entries(partition))
-      await analysis.row({ sql, path: [...path, 'partition', name] }, input)
-    return columns.flatMap(({ name, type }): LoaderRemark[] => {
-      const written = format === 'csv' && /^(STRUCT|MAP|UNION)|\]$/.test(type) ? 'text' : writtenType(type, format)
-      if (written === type) return []
-      const message = `${format} cannot hold column ${name} (${type}): it is written as ${written}`
-      return [
-        {
-          kind: 'warning',
-          message,
-          hint: 'cast it in a step if readers should see another type',
-          path: [...path, 'format'],
-        },
-      ]
-    })
-  },
+  check: encodingRemarks,
   create: (loaderOptions, env) => new FilesLoader(loaderOptions, env),
 })
