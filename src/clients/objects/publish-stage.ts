@@ -7,8 +7,8 @@ import { exactItems, looksAtRows, type TypedColumn } from '../../engine/exact.ts
 import { readSeveralTimes } from '../../engine/materialise.ts'
 import { ident, literal } from '../../engine/sql-text.ts'
 import { following } from './follow-file.ts'
-import type { StagedFile } from './publish.ts'
 import { partitionFolder } from './publish-partition.ts'
+import type { StagedFile } from './staged-file.ts'
 
 /** Ending of unfinished files: no reader's glob may match them. */
 const UNFINISHED = 'part'

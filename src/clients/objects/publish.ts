@@ -3,35 +3,15 @@
  * its files: intent (final names) → rename each → manifest → intent removed. What a killed attempt has left under final
  * names stands in its intent, and the next attempt removes or overwrites it.
  */
-import { createHash } from 'node:crypto'
-import { createReadStream } from 'node:fs'
 import { mkdir, open, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import pLimit from 'p-limit'
 import { publish, removeDurably, syncDirectory, writeDurably } from '../../core/durable.ts'
 import { localIoError } from '../../core/errors.ts'
-import type { FileDigest } from './follow-file.ts'
-import {
-  intentFile,
-  type Manifest,
-  manifestFile,
-  type PublishedFile,
-  type PublishPlace,
-  readIntent,
-} from './publish-manifest.ts'
+import { intentFile, type Manifest, manifestFile, type PublishPlace, readIntent } from './publish-manifest.ts'
+import { allSettled, describeStaged, type StagedFile } from './staged-file.ts'
 
 const FILES_AT_ONCE = 8
-const HASH_BUFFER_BYTES = 1 << 18
-
-/** A finished file on the same file system as the folder. */
-export interface StagedFile {
-  readonly temporary: string
-  /** Final name, relative to the folder. */
-  readonly path: string
-  readonly rows?: number
-  /** Of all its bytes, where they were read while they were written. */
-  readonly digest?: FileDigest
-}
 
 /** Resolved = durable. The batch has no manifest yet. */
 export async function publishBatch(
@@ -46,7 +26,7 @@ export async function publishBatch(
   const intent = JSON.stringify({ version: 1, token: batch.token, files: [...names, ...left] })
   // All three before the first rename, in any order: the disk writes while the bytes are hashed.
   const [files] = await allSettled([
-    allSettled(staged.map((file) => limit(() => describe(file)))),
+    allSettled(staged.map((file) => limit(() => describeStaged(file)))),
     allSettled(staged.map(({ temporary }) => limit(() => syncFile(temporary)))),
     writeDurably(intentFile(place, batch.token), intent),
   ])
@@ -59,33 +39,12 @@ export async function publishBatch(
   return manifest
 }
 
-/** Like Promise.all, but rejects only when nothing is under way any more: a rename that comes late would fall into the
- *  next attempt. */
-async function allSettled<const T extends readonly unknown[]>(
-  work: T,
-): Promise<{ -readonly [K in keyof T]: Awaited<T[K]> }> {
-  await Promise.allSettled(work)
-  return Promise.all(work)
-}
-
 /** An intent beside a manifest means nothing, so its removal need not be durable. */
 export async function forgetIntent(place: PublishPlace, token: string): Promise<void> {
   const intent = intentFile(place, token)
   await rm(intent, { force: true }).catch((error) => {
     throw localIoError(error, `remove ${intent}`)
   })
-}
-
-async function describe({ temporary, path, rows, digest }: StagedFile): Promise<PublishedFile> {
-  if (digest !== undefined) return { path, ...(rows === undefined ? {} : { rows }), ...digest }
-  try {
-    const sha256 = createHash('sha256')
-    for await (const bytes of createReadStream(temporary, { highWaterMark: HASH_BUFFER_BYTES })) sha256.update(bytes)
-    const { size } = await stat(temporary)
-    return { path, ...(rows === undefined ? {} : { rows }), bytes: size, sha256: sha256.digest('hex') }
-  } catch (error) {
-    throw localIoError(error, `read back ${temporary}`)
-  }
 }
 
 async function syncFile(path: string): Promise<void> {
