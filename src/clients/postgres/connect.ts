@@ -6,6 +6,7 @@ import type { ConnectionOptions as TlsOptions } from 'node:tls'
 import type { Pool, PoolClient } from 'pg'
 import { AdflowError } from '../../core/errors.ts'
 import { registerSecret } from '../../core/job/secrets.ts'
+import { isThisMachine } from '../../core/this-machine.ts'
 import { explainPostgres } from './errors.ts'
 import type { ConnectionOptions } from './options.ts'
 
@@ -131,10 +132,6 @@ export class Postgres {
 
 /** The error comes again from whatever uses the connection next; without a listener it would end the process. */
 function remember(): void {}
-
-export function isThisMachine(host: string): boolean {
-  return host === '' || host === 'localhost' || host === '[::1]' || /^127\./.test(host)
-}
 
 /** pg lets what stands in the URL win. */
 function withPassword(url: string, password: string): string {
