@@ -2,6 +2,7 @@
 import { hash } from 'node:crypto'
 import { basename, join, resolve } from 'node:path'
 import { z } from 'zod'
+import { diagnoseFolder } from '../clients/objects/diagnose.ts'
 import {
   compressionFitsFormat,
   encodingOf,
@@ -108,5 +109,6 @@ written as by the [loader of that name](loader-files.md).`,
   access({ path }, { baseDir }) {
     return { folders: [realPathOf(resolve(baseDir, path))] }
   },
+  diagnose: ({ path }, { baseDir }) => diagnoseFolder(realPathOf(resolve(baseDir, path))),
   create: (own, env) => new Files(own, env),
 })

@@ -2,10 +2,12 @@
 import { z } from 'zod'
 import { isPublicAddress } from '../clients/http/address-guard.ts'
 import { HttpClient, retryAfterMs } from '../clients/http/client.ts'
+import { diagnoseEndpoint } from '../clients/http/diagnose.ts'
 import { signWebhook, webhookKey } from '../clients/http/webhook-signature.ts'
 import type { Answer, EventSql, Message, MessageConsumer, SendContext } from '../core/consumer.ts'
 import type { BatchInfo, ComponentEnv, LoaderRemark } from '../core/contracts.ts'
 import { defineConsumer } from '../core/define.ts'
+import { diagnosisAt, findingsAt } from '../core/findings.ts'
 import { byteSize, duration } from '../core/job/units.ts'
 import { ident, literal } from '../engine/sql-text.ts'
 
@@ -215,6 +217,16 @@ integers, NaN and the infinities are strings.`,
     const message = `${found} is not a public address: requests to it would be refused`
     const hint = 'for a receiver of your own say `allow_private: true`'
     return [{ kind: 'mistake', message, hint, path: [...path, 'url'] } satisfies LoaderRemark]
+  },
+  diagnose({ url, timeout, allow_private }, env) {
+    const limits = { connectMs: timeout.connect, allowPrivate: allow_private }
+    const origins = url.map((endpoint) => new URL(endpoint).origin)
+    return diagnosisAt(origins.join(', '), async function* () {
+      const asked = url.map((endpoint, index) =>
+        diagnoseEndpoint(findingsAt(origins[index] ?? ''), endpoint, limits, env),
+      )
+      yield* (await Promise.all(asked)).flat()
+    })
   },
   create: (own, env) => new Webhook(own, env),
 })

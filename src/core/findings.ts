@@ -16,8 +16,8 @@ export interface ClockAnswer {
   readonly answeredMs: number
   /** 1000 where the system tells whole seconds. */
   readonly resolutionMs?: number
-  /** The system refuses requests of a clock that is further away. */
-  readonly refusedBeyondMs?: number
+  /** The system refuses requests of a clock that is further away; with what a run would fail then. */
+  readonly refused?: { readonly beyondMs: number; readonly code: ErrorCode }
 }
 
 export interface Space {
@@ -70,17 +70,12 @@ export function findingsAt(place: string) {
     },
     clock(answer: ClockAnswer): Finding {
       const { apartMs, least } = apart(answer)
-      const { refusedBeyondMs } = answer
+      const { refused } = answer
       if (least <= APART_MS) return ok('clock', 'agrees with this machine')
       const found = `${secondsText(Math.abs(apartMs))} ${apartMs > 0 ? 'ahead of' : 'behind'} this machine`
       const mend = 'set both clocks by NTP, and see which of the two is wrong'
-      if (refusedBeyondMs === undefined || least <= refusedBeyondMs) return warning('clock', found, mend)
-      return failed(
-        'clock',
-        'STORE_DENIED',
-        `${found}: requests are refused beyond ${secondsText(refusedBeyondMs)}`,
-        mend,
-      )
+      if (refused === undefined || least <= refused.beyondMs) return warning('clock', found, mend)
+      return failed('clock', refused.code, `${found}: refused beyond ${secondsText(refused.beyondMs)}`, mend)
     },
     /** `whose`: of a server's disk, or of this machine's. */
     disk({ freeBytes, totalBytes }: Space, whose: 'server' | 'machine'): Finding {

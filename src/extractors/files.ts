@@ -2,7 +2,8 @@
 import { resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { z } from 'zod'
-import { baseFolders, discover } from '../clients/objects/discover.ts'
+import { diagnoseSources } from '../clients/objects/diagnose.ts'
+import { baseFolders, discover, type Selection } from '../clients/objects/discover.ts'
 import { interleave } from '../clients/objects/interleave.ts'
 import { type FileLane, resolveLanes } from '../clients/objects/lanes.ts'
 import { gapOf, readLane } from '../clients/objects/read-file.ts'
@@ -110,6 +111,7 @@ never closed, a JSON value that is cut off are quarantined with their bytes and 
   options,
   example: { path: 'events/*.ndjson' },
   access: (chosen, env) => ({ folders: baseFolders(list(chosen.path), env.baseDir) }),
+  diagnose: (chosen, env) => diagnoseSources(list(chosen.path).join(', '), selectionOf(chosen, env.baseDir), env),
   create: (chosen, env) => new FilesExtractor(chosen, env),
 })
 
@@ -198,13 +200,7 @@ class FilesExtractor implements Extractor {
   }
 
   #discover() {
-    const { path, exclude, allow_empty } = this.#options
-    return discover({
-      patterns: list(path),
-      exclude: exclude === undefined ? [] : list(exclude),
-      baseDir: this.#env.baseDir,
-      allowEmpty: allow_empty,
-    })
+    return discover(selectionOf(this.#options, this.#env.baseDir))
   }
 
   #isWanted(lane: FileLane, modified: ReadContext['modified']): boolean {
@@ -248,6 +244,15 @@ class FilesExtractor implements Extractor {
     if (context.until === 'forever' && this.#toldGaps.has(key)) return false
     this.#toldGaps.add(key)
     return true
+  }
+}
+
+function selectionOf({ path, exclude, allow_empty }: Options, baseDir: string): Selection {
+  return {
+    patterns: list(path),
+    exclude: exclude === undefined ? [] : list(exclude),
+    baseDir,
+    allowEmpty: allow_empty,
   }
 }
 

@@ -16,6 +16,7 @@ import {
 import { commitBatch } from '../clients/duckdb/commit.ts'
 import { tableComparison } from '../clients/duckdb/comparison.ts'
 import { type ReadTable, tableContents } from '../clients/duckdb/contents.ts'
+import { diagnoseDuckdb } from '../clients/duckdb/diagnose.ts'
 import { mergeBatch } from '../clients/duckdb/merge.ts'
 import { countRows, differences, type NumberedTable, replaceRows } from '../clients/duckdb/past-rows.ts'
 import { explained, requireKey } from '../clients/duckdb/refusals.ts'
@@ -341,6 +342,13 @@ DuckDB lets one process write to a file at a time. Batches of several loaders on
       const message = `the key column ${name} does not reach the loader`
       return [{ kind: 'mistake', message, hint, path: [...path, 'key', index] }]
     })
+  },
+  diagnose({ path, schema, table, write, evolve, batch_column }, env) {
+    const file = warehouseFile(path, env.baseDir)
+    const target = { database: aliasOf(file), schema, table }
+    const next = { ...target, table: `${table}${NEXT_TABLE}` }
+    const replaces = write === 'replace'
+    return diagnoseDuckdb({ file, target, next, replaces, evolve, batchColumn: batch_column }, env)
   },
   create: (loaderOptions, env) => new DuckdbLoader(loaderOptions, env),
 })

@@ -5,6 +5,7 @@ import { mkdir, readdir, stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { z } from 'zod'
 import { publishedComparison } from '../clients/objects/comparison.ts'
+import { diagnoseFolder } from '../clients/objects/diagnose.ts'
 import {
   compressionFitsFormat,
   encodingRemarks,
@@ -245,5 +246,6 @@ ${WRITTEN_VALUES}`,
     return { folders: [realPathOf(resolve(baseDir, path))] }
   },
   check: encodingRemarks,
+  diagnose: ({ path }, { baseDir }) => diagnoseFolder(realPathOf(resolve(baseDir, path))),
   create: (loaderOptions, env) => new FilesLoader(loaderOptions, env),
 })

@@ -1,9 +1,11 @@
 import { type FileHandle, mkdir, open, stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { z } from 'zod'
+import { writableFindings } from '../clients/objects/diagnose.ts'
 import { defineTransport } from '../core/define.ts'
 import { appendDurably, syncDirectory } from '../core/durable.ts'
 import { localIoError } from '../core/errors.ts'
+import { diagnosisAt } from '../core/findings.ts'
 import type { LineageTransport } from '../core/transport.ts'
 
 export default defineTransport({
@@ -24,6 +26,12 @@ export default defineTransport({
     })
     .describe('Where the file is.'),
   example: { log_file_path: 'lineage.ndjson' },
+  diagnose({ log_file_path }, { baseDir }) {
+    const file = resolve(baseDir, log_file_path)
+    return diagnosisAt(file, async function* (at) {
+      yield* await writableFindings(at, file, 'file')
+    })
+  },
   create({ log_file_path }, env) {
     return new FileTransport(resolve(env.baseDir, log_file_path))
   },

@@ -30,7 +30,11 @@ describe('a clock', () => {
   })
 
   it('beyond what the system takes is a failure', () => {
-    const answer = { systemMs: 1_000_000 + 1_000_000, ...asked, refusedBeyondMs: 900_000 }
+    const answer = {
+      systemMs: 1_000_000 + 1_000_000,
+      ...asked,
+      refused: { beyondMs: 900_000, code: 'STORE_DENIED' } as const,
+    }
     expect(at.clock(answer)).toMatchObject({ status: 'failed', code: 'STORE_DENIED' })
   })
 })

@@ -32,7 +32,11 @@ export function explainAttachError(error: unknown, file: string): AdflowError {
     return new AdflowError(
       'STORE_LOCKED',
       `cannot open the warehouse ${file}: ${holder === null ? 'another process' : `process ${holder[2]} (${holder[1]})`} has it open`,
-      { cause: error, hint: 'DuckDB lets one process write at a time: wait for it, or stop it, and run again' },
+      {
+        cause: error,
+        hint: 'DuckDB lets one process write at a time: wait for it, or stop it, and run again',
+        ...(holder === null ? {} : { details: { pid: Number(holder[2]) } }),
+      },
     )
   if (/not a valid DuckDB database file|Corrupt|checksum|Serialization Error/i.test(text))
     return new AdflowError('STORE_DAMAGED', `cannot open the warehouse ${file}: ${text}`, {

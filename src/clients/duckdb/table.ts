@@ -46,15 +46,26 @@ export async function fitTable(
   { evolve, label }: FitOptions,
 ): Promise<void> {
   const table = tableSql(name)
-  const existing = new Map((await tableColumns(engine, name)).map((column) => [column.name.toLowerCase(), column]))
-  if (existing.size === 0) {
+  const existing = await tableColumns(engine, name)
+  if (existing.length === 0) {
     const definitions = columns.map((column) => `${ident(column.name)} ${column.type}`)
     await engine.run(`CREATE TABLE IF NOT EXISTS ${table} (${definitions.join(', ')})`)
     return
   }
+  for (const change of changesFor(existing, columns, { evolve, label }))
+    await engine.run(`ALTER TABLE ${table} ${change}`)
+}
+
+/** What ALTER TABLE has to do so that a table takes `columns` without loss. @throws AdflowError STORE_MISMATCH */
+export function changesFor(
+  existing: readonly TypedColumn[],
+  columns: readonly TypedColumn[],
+  { evolve, label }: FitOptions,
+): readonly string[] {
+  const byName = new Map(existing.map((column) => [column.name.toLowerCase(), column]))
   const changes: string[] = []
   for (const column of columns) {
-    const found = existing.get(column.name.toLowerCase())
+    const found = byName.get(column.name.toLowerCase())
     if (found === undefined) {
       if (!evolve) throw mismatch(label, `has no column ${column.name} (${column.type})`, 'add it, or set evolve: true')
       changes.push(`ADD COLUMN IF NOT EXISTS ${ident(column.name)} ${column.type}`)
@@ -68,7 +79,7 @@ export async function fitTable(
     if (!evolve) throw mismatch(label, what, `cast ${column.name} to ${found.type} in the job, or set evolve: true`)
     changes.push(`ALTER COLUMN ${ident(found.name)} SET DATA TYPE ${type}`)
   }
-  for (const change of changes) await engine.run(`ALTER TABLE ${table} ${change}`)
+  return changes
 }
 
 /** Batches were collected to take the place of a table, and their run never became complete. */
