@@ -1,5 +1,5 @@
 /**
- * `npm run bench -- <question> [--rows N] [--runs N]`: runs bench/<question>.ts and prints a line
+ * `npm run bench -- <question> [--rows N] [--runs N] [--only CASE]`: runs bench/<question>.ts and prints a line
  * `ratio <question>.<case> <value> vs <peer>` for each case. Without a question it lists them.
  */
 import { readdirSync } from 'node:fs'
@@ -10,6 +10,8 @@ import { parseArgs } from 'node:util'
 export interface BenchOptions {
   readonly rows: number
   readonly runs: number
+  /** Of the cases of a question, this one alone. */
+  readonly only?: string
 }
 
 const folder = dirname(fileURLToPath(import.meta.url))
@@ -18,7 +20,7 @@ const questions = readdirSync(folder)
   .map((name) => name.replace('.ts', ''))
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { rows: { type: 'string' }, runs: { type: 'string', default: '5' } },
+  options: { rows: { type: 'string' }, runs: { type: 'string', default: '5' }, only: { type: 'string' } },
 })
 const [question] = positionals
 if (question === undefined || !questions.includes(question)) {
@@ -29,4 +31,9 @@ const { bench, defaultRows } = (await import(`./${question}.ts`)) as {
   bench(options: BenchOptions): Promise<void>
   defaultRows: number
 }
-await bench({ rows: Number(values.rows ?? defaultRows), runs: Number(values.runs) })
+const { only } = values
+await bench({
+  rows: Number(values.rows ?? defaultRows),
+  runs: Number(values.runs),
+  ...(only === undefined ? {} : { only }),
+})

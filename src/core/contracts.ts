@@ -258,9 +258,11 @@ export interface Loader {
   readonly replay: ReplayGuarantee
   /** `lane`: batches must arrive in order. `none`: any order, several at once. */
   readonly order: 'lane' | 'none'
-  /** true: write() takes all rows through one encode() before anything of the batch becomes visible, and reads its `digest` only
-   *  after that, or when the token is there. Clean batches are then streamed: encode() rejects when a row is missing. */
-  readonly streams?: boolean
+  /** write() takes all rows through one encode() before anything of the batch becomes visible, and reads its `digest` only after
+   *  that, or when the token is there. Clean batches are then streamed: encode() rejects when a row is missing. `chunks`: what
+   *  is encoded has still a way to go, on which the next batch is encoded. `sources`: it is as good as there, so that a batch
+   *  may be a whole file. */
+  readonly streams?: 'chunks' | 'sources' | undefined
   dataset(): Dataset
   /** Once per run, before the first write: connect, create or evolve the target. Throws retryable AdflowError when down. */
   open(context: { readonly engine: EngineConnection; readonly columns: readonly Column[] }): Promise<void>

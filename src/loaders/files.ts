@@ -63,7 +63,7 @@ let attempts = 0
 class FilesLoader implements Loader {
   readonly replay = 'token'
   readonly order = 'none'
-  readonly streams: boolean
+  readonly streams: Loader['streams']
   readonly comparison: Comparison
   readonly #options: Options
   readonly #id: string
@@ -75,7 +75,7 @@ class FilesLoader implements Loader {
   constructor(loaderOptions: Options, env: ComponentEnv) {
     const { format, name } = loaderOptions
     this.#options = loaderOptions
-    this.streams = Object.keys(loaderOptions.partition).length === 0
+    this.streams = Object.keys(loaderOptions.partition).length === 0 ? 'sources' : undefined
     this.#id = env.id
     this.#folder = realPathOf(resolve(env.baseDir, loaderOptions.path))
     this.#place = { folder: this.#folder, prefix: name, format }

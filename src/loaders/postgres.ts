@@ -44,6 +44,7 @@ type Options = z.infer<typeof options>
 class PostgresLoader implements Loader {
   readonly replay = 'transaction'
   readonly order: 'lane' | 'none'
+  readonly streams: Loader['streams']
   readonly #options: Options
   readonly #postgres: Postgres
   readonly #workDir: string
@@ -54,8 +55,9 @@ class PostgresLoader implements Loader {
   readonly #fitted = new Set<string>()
 
   constructor(chosen: Options, env: LoaderEnv) {
-    const { schema, table, write } = chosen
+    const { schema, table, write, partition } = chosen
     this.order = write === 'merge' ? 'lane' : 'none'
+    this.streams = partition === undefined ? 'chunks' : undefined
     this.#options = chosen
     this.#postgres = new Postgres(chosen, env.baseDir)
     this.#workDir = env.workDir

@@ -3,7 +3,7 @@
  * checkpoint → acknowledge. A kill between any two of these leaves the plan: the same range comes again under the same
  * token, and the stores refuse what they have.
  */
-import type { Chunk, Positions, Range, ReadContext } from '../core/contracts.ts'
+import type { Chunk, Loader, Positions, Range, ReadContext } from '../core/contracts.ts'
 import type { AdflowError } from '../core/errors.ts'
 import type { JobExtractor } from '../core/job/job.ts'
 import { tokenOf } from '../core/token.ts'
@@ -22,13 +22,13 @@ import { Evolution } from './evolve.ts'
 import { forgetMarks, removeQuarantine } from './orphans.ts'
 import { writeQuarantine } from './quarantine.ts'
 import {
-  canStream,
   directBooks,
   type Refined,
   type RefineOptions,
   refine,
   refineDirect,
   type Streamed,
+  streamsTo,
 } from './refine.ts'
 import { BatchState, type State } from './states.ts'
 import { Tracker } from './tracker.ts'
@@ -47,8 +47,8 @@ export class Batches {
   readonly #damaged = new Set<string>()
   /** Sources whose last chunk was not clean throughout. */
   readonly #unclean = new Set<string>()
-  /** The one store, where a clean batch can be streamed into it straight from its bytes. */
-  readonly #direct: boolean
+  /** Where a clean batch can be streamed into the one store straight from its bytes. */
+  readonly #direct: Loader['streams']
   readonly #broken = new BrokenLanes()
   readonly #whole: WholeChunks
   #failure: unknown
@@ -59,13 +59,7 @@ export class Batches {
     const readers = [...options.stores.map(({ input }) => input), ...(options.outbox?.outputs ?? [])]
     for (const output of readers) consumers.set(output, (consumers.get(output) ?? 0) + 1)
     this.#consumers = consumers
-    const [only, ...others] = options.stores
-    this.#direct =
-      others.length === 0 &&
-      options.outbox === undefined &&
-      only?.loader.streams === true &&
-      only.input === 'main' &&
-      canStream(options.workshop.pipeline)
+    this.#direct = options.outbox === undefined ? streamsTo(options.stores, options.workshop.pipeline) : undefined
     this.#whole = new WholeChunks(options.job.resources.wholeFileBytes)
     this.#budgets = new Budgets(options.job, options.saver, options.warn)
     this.#evolution = new Evolution(options)
@@ -144,7 +138,7 @@ export class Batches {
       planned: saver.state.planned.filter((batch) => batch.source === config.id),
       until: past === undefined ? 'now' : {},
       chunkBytes,
-      ...(this.#direct ? { wholeBytes: () => this.#whole.largest(config.id) } : {}),
+      ...(this.#direct === 'sources' ? { wholeBytes: () => this.#whole.largest(config.id) } : {}),
       maxRecordBytes,
       parallel,
       signal: this.#stop.signal,
@@ -325,7 +319,7 @@ export class Batches {
     const turn = this.#evolution.pipeline.stateful ? { turn: () => this.#inTurn(batch) } : {}
     const options = { ...this.#refineOptions(batch), guarded: how === 'guarded', ...turn }
     const clean = !this.#unclean.has(id) && chunk.refused.length === 0 && !batch.repeated
-    const direct = how === 'streamed' && this.#direct && clean
+    const direct = how === 'streamed' && this.#direct !== undefined && clean
     const refined = direct
       ? await directBooks(chunk, await refineDirect(chunk, options), session)
       : await refine(chunk, options)

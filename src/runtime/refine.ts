@@ -1,5 +1,5 @@
 /** From a chunk to what its batch hands to the stores, with the books of every record that stays behind. */
-import type { Chunk } from '../core/contracts.ts'
+import type { Chunk, Loader } from '../core/contracts.ts'
 import { AdflowError } from '../core/errors.ts'
 import { tokenNumber } from '../core/token.ts'
 import { type Admitted, admit, chunkSql, type Rejected, toOrdinals } from '../engine/admit.ts'
@@ -11,6 +11,7 @@ import type { BatchCounts, BatchSums } from '../lineage/events.ts'
 import { type ChainResult, type Drop, isDataError, runChain, type Tally } from './chain.ts'
 import { MAIN, type Pipeline, ROWS_VIEW } from './pipeline.ts'
 import { type QuarantineRecord, quarantineRecords, refusedRule } from './quarantine.ts'
+import type { Store } from './store.ts'
 
 /** Temp table of the admitted rows of the batch in work; the chain sees it as ROWS_VIEW. */
 const ADMITTED_TABLE = 'admitted_rows'
@@ -55,14 +56,16 @@ export interface Refined {
 /** What stores must know of a batch to be given it. */
 export type Streamed = Pick<Refined, 'outputs' | 'streamed' | 'direct'>
 
-/** A chain that keeps every row needs no table between the chunk and the store, as long as the data is clean. */
-export function canStream(pipeline: Pipeline): boolean {
-  return (
+/** How clean batches may be streamed to the one store that reads them; undefined: they may not. A chain that keeps every row
+ *  needs no table between the chunk and the store. */
+export function streamsTo(stores: readonly Store[], pipeline: Pipeline): Loader['streams'] {
+  const [only, ...others] = stores
+  const keepsRows =
     pipeline.batchRules.length === 0 &&
     pipeline.warnRules.length === 0 &&
     pipeline.plan.unknown === 'discard_value' &&
     pipeline.stages.every(({ step }) => step.kind === 'row' && step.drops === undefined && step.state === undefined)
-  )
+  return keepsRows && others.length === 0 && only?.input === MAIN ? only.loader.streams : undefined
 }
 
 /** The clean batch, not yet evaluated: the relation gives as many rows as the chunk has records, or the store rejects. Its

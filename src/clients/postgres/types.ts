@@ -59,7 +59,8 @@ export function postgresColumns(
 }
 
 function written(type: string, column: string): string {
-  if (DATED[type] !== undefined) return `replace(${column}::VARCHAR, ' (BC)', ' BC')`
+  if (DATED[type] !== undefined)
+    return `CASE WHEN ${column} < '0001-01-01'::${type} THEN replace(${column}::VARCHAR, ' (BC)', ' BC') ELSE ${column}::VARCHAR END`
   if (type === 'BLOB') return `'\\x' || hex(${column})`
   // Numbers of any length pass the engine's JSON writer and jsonb as they are.
   return isNested(type) ? `to_json(${column})::VARCHAR` : column

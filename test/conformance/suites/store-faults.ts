@@ -2,6 +2,7 @@
  * What holds when something dies under a job that loads into a real server: no row is lost, none is there twice. A store's own
  * line is in test/conformance/<store>.server.test.ts.
  */
+import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { RunSummary } from '../../../src/runtime/summary.ts'
 import { type CliOptions, temporaryFolder } from '../../harness/cli.ts'
@@ -33,6 +34,8 @@ const FILES = 3
 const FILE_ROWS = LONG ? 20_000 : 3_000
 const FIRST_ID = 9_007_199_254_740_993n
 
+const ARCHIVE = { type: 'files', format: 'parquet', path: 'archive' }
+
 const WHOLE: Held = {
   rows: FILES * FILE_ROWS,
   ids: FILES * FILE_ROWS,
@@ -52,7 +55,7 @@ export function storeFaults(name: string, start: () => Promise<FaultyStore>): vo
     beforeEach(() => {
       place = freshName('faults')
       folder = temporaryFolder('faults')
-      job = new SmallJob(folder.path, jobOf(store.loads(place)))
+      job = new SmallJob(folder.path, jobOf({ archive: ARCHIVE, ...store.loads(place) }))
       for (let file = 0; file < FILES; file += 1) job.put(`data/${file}.ndjson`, linesOf(file))
     })
     afterEach(() => folder.remove())
@@ -83,6 +86,16 @@ export function storeFaults(name: string, start: () => Promise<FaultyStore>): vo
       }
       expect(deaths).toBeGreaterThan(1)
       await expectWhole()
+    })
+
+    test('adflow, the same with no other store, and records among the others that cannot be read', async () => {
+      for (const [id, load] of Object.entries(store.loads(place))) {
+        const alone = new SmallJob(join(folder.path, id), jobOf({ [id]: load }))
+        for (let file = 0; file < FILES; file += 1) alone.put(`data/${file}.ndjson`, `${linesOf(file)}{"id": 1\n`)
+        for (let save = 1; (await alone.run([], { env: dyingBefore(save) })).signal === 'SIGKILL'; save += 1);
+        expect(alone.quarantine()).toHaveLength(FILES)
+      }
+      for (const [what, held] of Object.entries(await store.held(place))) expect(held, what).toEqual(WHOLE)
     })
 
     test(`adflow, ${KILLS} times while batches are on their way`, async () => {
@@ -138,7 +151,7 @@ extract:
   input: { type: files, path: "data/*", settle: 0s }
 contract:
   columns: { id: { type: bigint, required: true }, n: integer, micros: bigint, name: varchar }
-load: ${JSON.stringify({ archive: { type: 'files', format: 'parquet', path: 'archive' }, ...loads })}
+load: ${JSON.stringify(loads)}
 resources: { chunk: ${Math.round((FILE_ROWS * 75) / 2)}B }
 retry: { attempts: 2, initial: 50ms, max: 200ms }
 `

@@ -1,0 +1,75 @@
+/**
+ * The same file into each store: a job of adflow against the bulk tool of the store. Whole processes, rate over rate: 0.8 means that adflow
+ * loads 0.8 rows in the time in which the tool loads one. The job reads, types and counts every record, encodes it anew,
+ * keeps its books and is exactly once; the tools send the bytes as they are.
+ *
+ * bench/stores/<store>.ts says what the tool is, and how it is given the rows.
+ */
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { cpus, tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { generateSample } from '../src/sample/generate.ts'
+import { type Contender, inTurn, type Measured, ratio } from './measure.ts'
+import type { BenchOptions } from './run.ts'
+import { store as postgres } from './stores/postgres.ts'
+import { type BenchFile, type BenchStore, COLUMNS } from './stores/store.ts'
+
+export const defaultRows = 1_000_000
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)))
+const folder = join(tmpdir(), 'adflow-bench-loaders')
+const STORES = { postgres }
+
+export async function bench({ rows, runs, only }: BenchOptions): Promise<void> {
+  rmSync(folder, { recursive: true, force: true })
+  mkdirSync(folder, { recursive: true })
+  for (const [name, store] of Object.entries(STORES)) {
+    if (only !== undefined && only !== name) continue
+    const { format } = store
+    const data = join(folder, name)
+    await generateSample({ dir: data, rows, seed: 1, format, files: 1, defects: 'none' })
+    const file: BenchFile = { path: join(data, `events-0001.${format}`), rows, folder: data }
+    const running = await store.start(file)
+    try {
+      const job = join(data, 'job.yaml')
+      writeFileSync(job, jobOf(file, format, running.load))
+      const ours: Contender = {
+        name: 'adflow',
+        argv: [
+          process.execPath,
+          join(root, 'bin', 'run.js'),
+          'run',
+          job,
+          '--state-dir',
+          join(data, 'state'),
+          '--quiet',
+        ],
+        prepare: () => {
+          rmSync(join(data, 'state'), { recursive: true, force: true })
+          running.empty()
+        },
+      }
+      const measured = await inTurn([ours, { ...running.tool, prepare: running.empty }], runs)
+      const own = measured.get(ours.name) as Measured[]
+      const theirs = measured.get(running.tool.name) as Measured[]
+      process.stdout.write(`ratio loaders.${name} ${ratio(theirs, own).toFixed(2)} vs ${running.tool.name}\n`)
+      process.stdout.write(
+        `peak  loaders.${name} ${(Math.max(...own.map(({ peakBytes }) => peakBytes)) / 2 ** 20).toFixed(0)} MiB\n`,
+      )
+    } finally {
+      await running.end()
+    }
+  }
+  rmSync(folder, { recursive: true, force: true })
+}
+
+function jobOf({ path }: BenchFile, format: BenchStore['format'], load: Readonly<Record<string, unknown>>): string {
+  return `version: 1
+name: bench_loaders
+extract: { events: { type: files, path: ${JSON.stringify(path)}, format: ${format}, settle: 0s } }
+contract: { columns: ${JSON.stringify(COLUMNS)} }
+load: ${JSON.stringify({ out: load })}
+resources: { memory_limit: 512MB, threads: ${cpus().length} }
+`
+}
