@@ -8,7 +8,8 @@ import type { ErrorCode } from './errors.ts'
 /** What is asked, in the order in which it is shown. A word means the same of every system. */
 export const CHECKS = {
   node: 'The Node.js that runs adflow.',
-  job: 'The job file, its variables and secrets, and its SQL.',
+  job: 'The job file and its SQL.',
+  secrets: 'Variables and secret files of the job have values.',
   memory: 'The memory that is wanted and the memory that is there.',
   state: 'The state directory can be written.',
   lock: 'No other run holds the job.',
@@ -48,7 +49,7 @@ export type Finding = Asked &
   )
 
 export interface DiagnoseEnv extends ComponentEnv {
-  /** What reaches a loader or a consumer; undefined for other components, and where the SQL of the job does not compile. */
+  /** What reaches a loader; undefined for other components, and where the SQL of the job does not compile. */
   readonly columns: readonly Column[] | undefined
   /** Process that runs this job now: what it holds is no fault. */
   readonly runningPid: number | undefined

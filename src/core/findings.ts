@@ -96,7 +96,8 @@ export async function localSpace(folder: string): Promise<Space> {
       const { bavail, blocks, bsize } = await statfs(at)
       return { freeBytes: bavail * bsize, totalBytes: blocks * bsize }
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || at === dirname(at)) throw error
+      const { code } = error as NodeJS.ErrnoException
+      if ((code !== 'ENOENT' && code !== 'ENOTDIR') || at === dirname(at)) throw error
     }
   }
 }

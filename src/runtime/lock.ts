@@ -68,9 +68,14 @@ export async function lockJob(
   return { ...holder, close }
 }
 
+/** `silent`: a process that does not say who it is. */
+export function whoHolds(directory: string, options: LockOptions = {}): Promise<Holder | 'nobody' | 'silent'> {
+  return ask(addressOf(directory, options), options)
+}
+
 /** Who holds the job now; undefined: nobody, or a process that does not answer. */
 export async function holderOf(directory: string, options: LockOptions = {}): Promise<Holder | undefined> {
-  const found = await ask(addressOf(directory, options), options)
+  const found = await whoHolds(directory, options)
   return typeof found === 'string' ? undefined : found
 }
 
