@@ -1,4 +1,4 @@
-/** What a folder of published batches has: every file of every manifest is read and digested again. */
+/** What a place of published batches has: every file of every manifest is read and digested again. */
 import { createHash, hash } from 'node:crypto'
 import { createReadStream, existsSync } from 'node:fs'
 import { join } from 'node:path'
@@ -21,11 +21,19 @@ function digestOfFiles(files: readonly Pick<PublishedFile, 'path' | 'sha256'>[])
 }
 
 export async function auditPublished(place: PublishPlace): Promise<StoreAudit> {
-  const manifests = await readManifests(place)
+  return auditManifests(await readManifests(place), (file) => sha256Of(place, file))
+}
+
+/** `sha256Of`: of what is there now; undefined where the file is gone. */
+export async function auditManifests(
+  manifests: readonly Manifest[],
+  sha256Of: (file: PublishedFile) => Promise<string | undefined>,
+): Promise<StoreAudit> {
   const limit = pLimit(FILES_AT_ONCE)
+  const lookAt = async (file: PublishedFile): Promise<Looked> => ({ file, sha256: await sha256Of(file) })
   const found = await Promise.all(
     manifests.map(async (manifest) => {
-      const read = manifest.files.map((file) => limit(() => lookAt(place, file)))
+      const read = manifest.files.map((file) => limit(() => lookAt(file)))
       return [String(tokenNumber(manifest.token)), contentOf(manifest, await Promise.all(read))] as const
     }),
   )
@@ -60,14 +68,14 @@ function contentOf({ rows }: Manifest, looked: readonly Looked[]): FoundContent 
   }
 }
 
-async function lookAt({ folder }: PublishPlace, file: PublishedFile): Promise<Looked> {
-  const path = join(folder, file.path)
-  if (!existsSync(path)) return { file, sha256: undefined }
+async function sha256Of({ folder }: PublishPlace, { path }: PublishedFile): Promise<string | undefined> {
+  const file = join(folder, path)
+  if (!existsSync(file)) return undefined
   try {
     const digest = createHash('sha256')
-    for await (const bytes of createReadStream(path, { highWaterMark: 1 << 18 })) digest.update(bytes as Buffer)
-    return { file, sha256: digest.digest('hex') }
+    for await (const bytes of createReadStream(file, { highWaterMark: 1 << 18 })) digest.update(bytes as Buffer)
+    return digest.digest('hex')
   } catch (error) {
-    throw localIoError(error, `read back ${path}`)
+    throw localIoError(error, `read back ${file}`)
   }
 }

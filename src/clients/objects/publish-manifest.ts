@@ -32,8 +32,12 @@ export interface PublishPlace {
   readonly format: string
 }
 
-export function manifestFile({ folder, prefix, format }: PublishPlace, token: string): string {
-  return join(folder, META_FOLDER, `${prefix}${token}.${format}.json`)
+export function manifestName({ prefix, format }: Pick<PublishPlace, 'prefix' | 'format'>, token: string): string {
+  return `${prefix}${token}.${format}.json`
+}
+
+export function manifestFile(place: PublishPlace, token: string): string {
+  return join(place.folder, META_FOLDER, manifestName(place, token))
 }
 
 export function intentFile({ folder, prefix, format }: PublishPlace, token: string): string {

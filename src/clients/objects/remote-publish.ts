@@ -1,0 +1,220 @@
+/**
+ * Publishes the files of one batch in a remote place. One document per batch is its state, and only ever replaced where it still is
+ * what was read: nothing → pending (the files that are on their way) → published (the manifest). A kill leaves one of the three;
+ * two attempts at once cannot both go from pending to published. The names of files follow from the token, so the next attempt takes
+ * over or replaces what a killed one has left, and `left` names what it will not replace.
+ */
+import { randomBytes } from 'node:crypto'
+import pLimit from 'p-limit'
+import type { BatchInfo } from '../../core/contracts.ts'
+import { AdflowError } from '../../core/errors.ts'
+import { type Manifest, META_FOLDER, manifestName, type PublishedFile } from './publish-manifest.ts'
+import type { RemoteDocument, RemotePlace } from './remote-place.ts'
+import { allSettled, describeStaged, type StagedFile } from './staged-file.ts'
+
+const FILES_AT_ONCE = 4
+const READS_AT_ONCE = 16
+/** Of one attempt: each is lost only to another attempt that got further. */
+const ROUNDS = 4
+
+/** Manifests of different outputs in one place are kept apart by `prefix` and `format`. */
+export interface RemoteOutput {
+  readonly place: RemotePlace
+  readonly prefix: string
+  readonly format: string
+}
+
+/** `attempt` tells two writers of the same batch apart. */
+interface Published extends Manifest {
+  readonly attempt: string
+}
+
+interface Pending extends BatchInfo {
+  readonly version: 1
+  readonly loader: string
+  readonly attempt: string
+  readonly pending: readonly PublishedFile[]
+  /** Keys that attempts before this one may have put, and this one will not. */
+  readonly left: readonly string[]
+}
+
+type State = Published | Pending
+
+interface Found {
+  readonly state: State
+  readonly version: string
+}
+
+export interface Publication {
+  readonly manifest: Manifest
+  /** true: another attempt has published the batch. */
+  readonly repeated: boolean
+}
+
+/** What a batch is, without its files. */
+export type PublishedBatch = Omit<Manifest, 'version' | 'files'>
+
+export async function readPublished(output: RemoteOutput, token: string): Promise<Manifest | undefined> {
+  const found = await readState(output, token)
+  return found === undefined || 'pending' in found.state ? undefined : found.state
+}
+
+/** By token. Batches that are on their way are none yet. */
+export async function listPublished(output: RemoteOutput): Promise<readonly Manifest[]> {
+  const limit = pLimit(READS_AT_ONCE)
+  const tokens = await tokensOf(output)
+  const read = await allSettled(tokens.map((token) => limit(() => readPublished(output, token))))
+  return read.filter((manifest) => manifest !== undefined)
+}
+
+async function tokensOf({ place, prefix, format }: RemoteOutput, digits = ''): Promise<readonly string[]> {
+  const ending = `.${format}.json`
+  const names = await place.list(META_FOLDER, `${prefix}${digits}`)
+  return names
+    .filter((name) => name.endsWith(ending))
+    .map((name) => name.slice(prefix.length, -ending.length))
+    .filter((token) => /^[0-9a-f]{64}$/.test(token))
+    .sort()
+}
+
+/** `digits`: the first of the token. true: the batch is published, or this loader of this job has begun to. */
+export async function isUnderWay(
+  output: RemoteOutput,
+  digits: string,
+  { job, loader }: { readonly job: string; readonly loader: string },
+): Promise<boolean> {
+  for (const token of await tokensOf(output, digits)) {
+    const state = (await readState(output, token))?.state
+    if (state === undefined) continue
+    return !('pending' in state) || (state.job === job && state.loader === loader)
+  }
+  return false
+}
+
+/** @throws AdflowError STORE_UNAVAILABLE where other attempts are always faster */
+export async function publishRemotely(
+  output: RemoteOutput,
+  batch: PublishedBatch,
+  staged: readonly StagedFile[],
+  signal: AbortSignal,
+): Promise<Publication> {
+  const limit = pLimit(FILES_AT_ONCE)
+  const files = await allSettled(staged.map((file) => limit(() => describeStaged(file))))
+  const attempt = randomBytes(6).toString('hex')
+  for (let round = 0; round < ROUNDS; round += 1) {
+    signal.throwIfAborted()
+    const found = await readState(output, batch.token)
+    if (found !== undefined && !('pending' in found.state)) {
+      if (round > 0) await removeOthers(output.place, files, found.state.files)
+      return { manifest: found.state, repeated: found.state.attempt !== attempt }
+    }
+    const claim = await claimed(output, batch, { files, attempt, found })
+    if (claim === undefined) continue
+    const held = () => stillHeld(output, batch.token, claim.version)
+    const put = ({ temporary }: StagedFile, { path, bytes, sha256 }: PublishedFile) =>
+      output.place.put(path, { file: temporary, bytes, sha256 }, { fresh: claim.fresh, held, signal })
+    try {
+      for (const key of claim.left) {
+        await held()
+        await output.place.remove(key)
+      }
+      await allSettled(staged.map((file, index) => limit(() => put(file, files[index] as PublishedFile))))
+    } catch (error) {
+      if (error instanceof TakenOver) continue
+      throw error
+    }
+    const manifest: Published = { version: 1, ...batch, files, attempt }
+    if ((await writeState(output, manifest, claim.version)) !== undefined) return { manifest, repeated: false }
+  }
+  throw new TakenOver(output, batch.token)
+}
+
+interface Claim {
+  readonly version: string
+  readonly left: readonly string[]
+  /** No attempt has been here before. */
+  readonly fresh: boolean
+}
+
+/** Of attempts with the same files each goes on under the document of the first: they cannot harm each other. */
+async function claimed(
+  output: RemoteOutput,
+  { rows: _, ...batch }: PublishedBatch,
+  own: { readonly files: readonly PublishedFile[]; readonly attempt: string; readonly found: Found | undefined },
+): Promise<Claim | undefined> {
+  const { attempt, files, found } = own
+  const before = found?.state as Pending | undefined
+  if (found !== undefined && before !== undefined && sameFiles(before.pending, files))
+    return { version: found.version, left: before.left, fresh: false }
+  const names = new Set(files.map(({ path }) => path))
+  const known = [...(before?.pending.map(({ path }) => path) ?? []), ...(before?.left ?? [])]
+  const left = [...new Set(known)].filter((key) => !names.has(key))
+  const version = await writeState(output, { version: 1, ...batch, attempt, pending: files, left }, found?.version)
+  return version === undefined ? undefined : { version, left, fresh: found === undefined }
+}
+
+async function stillHeld(output: RemoteOutput, token: string, version: string): Promise<void> {
+  if ((await readState(output, token))?.version !== version) throw new TakenOver(output, token)
+}
+
+class TakenOver extends AdflowError {
+  constructor({ place }: RemoteOutput, token: string) {
+    super('STORE_UNAVAILABLE', `another process is writing batch ${token.slice(0, 12)} to ${place.nameOf('')}`, {
+      hint: 'let one process at a time run a job; what the other one writes is found by the next attempt',
+    })
+  }
+}
+
+/** The batch counts as unpublished from here on; the next publication replaces or removes its files. */
+export async function retractRemotely(output: RemoteOutput, token: string): Promise<void> {
+  const found = await readState(output, token)
+  if (found === undefined || 'pending' in found.state) return
+  const { attempt, files, rows: _, ...batch } = found.state
+  const left = files.map(({ path }) => path)
+  const pending: Pending = { ...batch, attempt: randomBytes(6).toString('hex'), pending: [], left }
+  if ((await writeState(output, pending, found.version)) === undefined) throw new TakenOver(output, token)
+}
+
+/** After another attempt with other files was faster: what only this one has put belongs to nobody. */
+async function removeOthers(
+  place: RemotePlace,
+  own: readonly PublishedFile[],
+  published: readonly PublishedFile[],
+): Promise<void> {
+  const kept = new Set(published.map(({ path }) => path))
+  for (const { path } of own) if (!kept.has(path)) await place.remove(path)
+}
+
+export function manifestKey({ prefix, format }: Pick<RemoteOutput, 'prefix' | 'format'>, token: string): string {
+  return `${META_FOLDER}/${manifestName({ prefix, format }, token)}`
+}
+
+async function writeState(output: RemoteOutput, state: State, was: string | undefined): Promise<string | undefined> {
+  return output.place.write(manifestKey(output, state.token), `${JSON.stringify(state)}\n`, was)
+}
+
+async function readState(output: RemoteOutput, token: string): Promise<Found | undefined> {
+  const key = manifestKey(output, token)
+  const document = await output.place.read(key)
+  return document === undefined
+    ? undefined
+    : { state: parsed(document, output.place.nameOf(key)), version: document.version }
+}
+
+function parsed({ text }: RemoteDocument, name: string): State {
+  try {
+    const state = JSON.parse(text) as Partial<Published & Pending>
+    if (state.version === 1 && Array.isArray(state.files ?? state.pending)) return state as State
+  } catch {
+    // What is no JSON is as wrong as what is another document.
+  }
+  throw new AdflowError('STORE_DAMAGED', `${name} is no manifest: it was changed after adflow wrote it`, {
+    hint: 'restore it from a backup; without it nobody knows which files belong to the batch',
+  })
+}
+
+function sameFiles(one: readonly PublishedFile[], other: readonly PublishedFile[]): boolean {
+  const text = (files: readonly PublishedFile[]) =>
+    JSON.stringify(files.map(({ path, bytes, sha256 }) => [path, bytes, sha256]).sort())
+  return text(one) === text(other)
+}
