@@ -43,7 +43,6 @@ const MOST_DEPENDENCIES = 15
  */
 const STORE_CLIENTS: readonly string[] = [
   '@aws-sdk/client-s3',
-  '@aws-sdk/lib-storage',
   '@clickhouse/client',
   '@elastic/elasticsearch',
   '@opensearch-project/opensearch',

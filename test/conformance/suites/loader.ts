@@ -238,7 +238,10 @@ export function loaderConformance<Options>(name: string, fixture: LoaderFixture<
         await doomed.write(await bench.batch({ at, rows: childRows(at) }), { signal: never })
         const dying = new DyingProcess(at)
         const batch = dying.batch(await bench.batch({ at, rows: childRows(at), session }))
-        whole = await dying.run(async () => doomed.restore?.(batch, { signal: never, newer: [] }))
+        const undo = fixture.stepsOf?.(dying)
+        whole = await dying
+          .run(async () => doomed.restore?.(batch, { signal: never, newer: [] }))
+          .finally(() => undo?.())
         session.close()
         const heir = await opened()
         const again = await bench.batch({ at, rows: childRows(at) })
