@@ -30,7 +30,7 @@ let attempts = 0
 export class RemoteLoader implements Loader {
   readonly replay = 'token'
   readonly order = 'none'
-  readonly streams: boolean
+  readonly streams: Loader['streams']
   readonly #options: PublishedOptions
   readonly #env: LoaderEnv
   readonly #place: RemotePlace
@@ -43,7 +43,7 @@ export class RemoteLoader implements Loader {
     this.#place = place
     this.#output = { place, prefix: options.name, format: options.format }
     this.#dataset = dataset
-    this.streams = Object.keys(options.partition).length === 0
+    this.streams = Object.keys(options.partition).length === 0 ? 'chunks' : undefined
   }
 
   dataset(): Dataset {
