@@ -48,7 +48,7 @@ export function diagnoseBucket(options: Question, env: DiagnoseEnv): Diagnosis {
       yield at.ok('reachable', `answers${server === undefined ? '' : `, by ${server}`}`)
       yield tls(at, options.endpoint)
       yield target(at, options.create, absent ? looked : undefined)
-      if (!absent) yield* [await mayWrite(asked, at), await maySweep(asked, at)]
+      if (!absent) yield (await mayNotWrite(asked, at)) ?? (await maySweep(asked, at))
       if (answered !== undefined)
         yield at.clock({
           ...answered,
@@ -98,7 +98,7 @@ function target(at: Findings, create: 'missing' | 'never', absent: AdflowError |
 }
 
 /** An object that is only written where it is there already, with a digest that is not its own: permission is asked first. */
-async function mayWrite({ s3, client, signal, bucket, prefix }: Asked, at: Findings): Promise<Finding> {
+async function mayNotWrite({ s3, client, signal, bucket, prefix }: Asked, at: Findings): Promise<Finding | undefined> {
   const command = new s3.PutObjectCommand({
     Bucket: bucket,
     Key: `${prefix}_adflow/doctor`,
@@ -109,8 +109,7 @@ async function mayWrite({ s3, client, signal, bucket, prefix }: Asked, at: Findi
   try {
     await client.send(command, { abortSignal: signal })
   } catch (error) {
-    if (isConflict(error) || isMissing(error) || /Digest/.test(nameOf(error)))
-      return at.ok('permission', 'objects may be written')
+    if (isConflict(error) || isMissing(error) || /Digest|Checksum/.test(nameOf(error))) return undefined
     return at.failure('permission', explainS3(error, `write to s3://${bucket}/${prefix}`))
   }
   return at.warning(
@@ -125,7 +124,7 @@ async function maySweep({ s3, client, signal, bucket, prefix }: Asked, at: Findi
   try {
     const command = new s3.ListMultipartUploadsCommand({ Bucket: bucket, Prefix: prefix, MaxUploads: 1 })
     await client.send(command, { abortSignal: signal })
-    return at.ok('permission', 'interrupted uploads may be listed')
+    return at.ok('permission', 'objects may be written, and interrupted uploads listed')
   } catch (error) {
     const { message } = explainS3(error, 'list interrupted uploads')
     return at.warning(
