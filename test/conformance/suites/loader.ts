@@ -27,8 +27,8 @@ export interface LoaderFixture<Options> {
   rows(target: Readonly<Record<string, unknown>>, folder: string, columns: Columns): string | Promise<string>
   /** Makes what the loader sends to a server a step of the process that dies; returns how to undo that. */
   stepsOf?(dying: DyingProcess): () => void
-  /** Options that give each test a place of its own, where the folder of the test does not. */
-  place?(folder: string): Readonly<Record<string, unknown>>
+  /** What these options need to have a place of the test's own, where the folder of the test does not give one. */
+  place?(folder: string, options: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>>
 }
 
 const ROWS = `SELECT i::BIGINT AS id, 'name ' || i AS name, ['a', 'b', 'c'][1 + i % 3] AS kind FROM range(1000) AS t(i)`
@@ -103,9 +103,8 @@ export function loaderConformance<Options>(name: string, fixture: LoaderFixture<
     const openBench = () => LoaderBench.open({ definition, folder, options: [options, other] })
     beforeEach(async () => {
       folder = newFolder()
-      const place = fixture.place?.(folder)
-      options = { ...fixture.options, ...place }
-      other = { ...fixture.other, ...place }
+      options = { ...fixture.options, ...fixture.place?.(folder, fixture.options) }
+      other = { ...fixture.other, ...fixture.place?.(folder, fixture.other) }
       bench = await openBench()
     })
     afterEach(() => {
