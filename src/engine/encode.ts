@@ -3,18 +3,18 @@ import type { EncodedFormat, EncodeOptions } from '../core/contracts.ts'
 import type { Session } from './session.ts'
 import { literal } from './sql-text.ts'
 
-const FORMATS: Record<EncodedFormat | 'bytes', string> = {
+const FORMATS: Record<EncodedFormat | 'lines', string> = {
   parquet: 'FORMAT parquet',
   csv: 'FORMAT csv, HEADER true',
   ndjson: 'FORMAT json',
-  bytes: 'FORMAT blob',
+  lines: "FORMAT csv, HEADER false, QUOTE '', ESCAPE ''",
 }
 
 /** Writes `relation` (a table name or parenthesised SELECT) as one file and returns the rows written. */
 export async function encode(
   session: Session,
   relation: string,
-  format: EncodedFormat | 'bytes',
+  format: EncodedFormat | 'lines',
   options: EncodeOptions,
 ): Promise<number> {
   const select = (options.select ?? 'SELECT * FROM {batch}').replaceAll('{batch}', relation)
