@@ -1,5 +1,6 @@
 /** Loaders on a real engine, written to the way the runtime writes: batches of rows made by SQL, tokens of their range. */
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { randomBytes } from 'node:crypto'
+import { mkdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pino from 'pino'
@@ -30,8 +31,11 @@ export interface BatchSpec {
   readonly session?: Session
 }
 
+/** In lower case: some stores take no other names. */
 export function newFolder(): string {
-  return mkdtempSync(join(tmpdir(), 'adflow-loader-'))
+  const folder = join(tmpdir(), `adflow-loader-${randomBytes(6).toString('hex')}`)
+  mkdirSync(folder, { mode: 0o700 })
+  return folder
 }
 
 export class LoaderBench {
