@@ -25,6 +25,9 @@ export interface Space {
   readonly totalBytes: number
 }
 
+/** A certificate that ends this soon is renewed by people, not by a machine that would have done it already. */
+const ENDS_SOON_MS = 14 * 86_400_000
+
 /** Below: a run that writes much ends with DISK_FULL before anybody has looked. */
 const MIN_FREE_BYTES = 100e6
 const LOW_BYTES = 1e9
@@ -72,10 +75,22 @@ export function findingsAt(place: string) {
       const { apartMs, least } = apart(answer)
       const { refused } = answer
       if (least <= APART_MS) return ok('clock', 'agrees with this machine')
-      const found = `${secondsText(Math.abs(apartMs))} ${apartMs > 0 ? 'ahead of' : 'behind'} this machine`
+      const found = `${durationText(Math.abs(apartMs))} ${apartMs > 0 ? 'ahead of' : 'behind'} this machine`
       const mend = 'set both clocks by NTP, and see which of the two is wrong'
       if (refused === undefined || least <= refused.beyondMs) return warning('clock', found, mend)
-      return failed('clock', refused.code, `${found}: refused beyond ${secondsText(refused.beyondMs)}`, mend)
+      return failed('clock', refused.code, `${found}: refused beyond ${durationText(refused.beyondMs)}`, mend)
+    },
+    /** A connection whose certificate was checked. `validToMs`: when that ends; undefined: not known. */
+    tls(protocol: string, validToMs: number | undefined, nowMs: number): Finding {
+      if (validToMs === undefined) return ok('tls', `${protocol}, and the certificate is checked`)
+      const left = validToMs - nowMs
+      if (left > ENDS_SOON_MS)
+        return ok(
+          'tls',
+          `${protocol}, and the certificate is good until ${new Date(validToMs).toISOString().slice(0, 10)}`,
+        )
+      const found = `${protocol}, and the certificate of the server ends in ${durationText(left)}`
+      return warning('tls', found, 'renew it there: from then on nothing can be written')
     },
     /** `whose`: of a server's disk, or of this machine's. */
     disk({ freeBytes, totalBytes }: Space, whose: 'server' | 'machine'): Finding {
@@ -113,10 +128,11 @@ function apart({ systemMs, askedMs, answeredMs, resolutionMs = 0 }: ClockAnswer)
   return { apartMs: (lowest + highest) / 2, least }
 }
 
-function secondsText(milliseconds: number): string {
+function durationText(milliseconds: number): string {
   const seconds = Math.round(milliseconds / 1000)
   if (seconds < 120) return `${seconds} s`
-  return seconds < 7200 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`
+  if (seconds < 7200) return `${Math.round(seconds / 60)} min`
+  return seconds < 172_800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86_400)} days`
 }
 
 function textOf(error: unknown): string {

@@ -7,7 +7,7 @@ import { AdflowError, ERROR_CODES, type ErrorCode, EXIT } from '../core/errors.t
 import { diagnosisAt } from '../core/findings.ts'
 import type { Job } from '../core/job/job.ts'
 import { loadJob } from '../core/job/load.ts'
-import { redactAll } from '../core/job/secrets.ts'
+import { redact } from '../core/job/secrets.ts'
 import type { Registry } from '../core/registry.ts'
 import { openCheckpoints } from './checkpoints.ts'
 import { diagnoseAll, type Question } from './diagnose.ts'
@@ -196,14 +196,15 @@ function inOrder(findings: readonly Finding[]): readonly Finding[] {
 function told({ kind, component, type, optional = false }: Asked, finding: Finding): DoctorFinding {
   const { check, place, found } = finding
   const costsNothing = finding.status === 'failed' && optional
-  const plain = {
-    ...{ kind, component, type, check, place },
-    status: costsNothing ? ('warning' as const) : finding.status,
-    found: costsNothing ? `${found} (a run goes on without it)` : found,
-    mend: finding.status === 'ok' ? null : finding.mend,
+  const mend = finding.status === 'ok' ? null : redact(finding.mend)
+  return {
+    ...{ kind, component, type, check },
+    place: redact(place),
+    status: costsNothing ? 'warning' : finding.status,
+    found: redact(costsNothing ? `${found} (a run goes on without it)` : found),
+    mend,
     code: finding.status === 'failed' ? finding.code : null,
   }
-  return redactAll(plain) as DoctorFinding
 }
 
 function worst(findings: readonly DoctorFinding[]): ErrorCode | null {

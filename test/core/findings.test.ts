@@ -39,6 +39,17 @@ describe('a clock', () => {
   })
 })
 
+describe('a certificate', () => {
+  const now = Date.parse('2026-03-01')
+  it.for([
+    ['2026-06-01', 'ok', 'TLSv1.3, and the certificate is good until 2026-06-01'],
+    ['2026-03-08', 'warning', 'TLSv1.3, and the certificate of the server ends in 7 days'],
+    ['2026-03-02', 'warning', 'TLSv1.3, and the certificate of the server ends in 24 h'],
+  ] as const)('that ends on %s: %s', ([end, status, found]) => {
+    expect(at.tls('TLSv1.3', Date.parse(end), now)).toMatchObject({ status, found })
+  })
+})
+
 describe('a disk', () => {
   it.for([
     [50e6, 10e9, 'failed'],

@@ -1,4 +1,5 @@
 /** What a PostgreSQL server says of itself before a run: asked in one transaction that may not write. */
+import { TLSSocket } from 'node:tls'
 import type { PoolClient } from 'pg'
 import type { DiagnoseEnv, Diagnosis, Finding } from '../../core/diagnosis.ts'
 import { diagnosisAt, type Findings } from '../../core/findings.ts'
@@ -24,7 +25,7 @@ export function diagnosePostgres(options: ConnectionOptions, question: TableQues
     const ask = (work: (client: PoolClient) => Promise<readonly Finding[]>) =>
       postgres.with(`reach ${place}`, (client) => withoutWriting(client, work), env.signal)
     try {
-      yield* await ask((client) => serverFindings(client, at, host))
+      yield* await ask((client) => serverFindings(client, at, { host, nowMs: env.now() }))
       yield* await ask((client) => diagnoseTable(client, question, at))
       yield* await ask(async (client) => [
         await durability(client, at),
@@ -45,7 +46,11 @@ async function withoutWriting<T>(client: PoolClient, work: (client: PoolClient) 
   return result
 }
 
-async function serverFindings(client: PoolClient, at: Findings, host: string): Promise<readonly Finding[]> {
+async function serverFindings(
+  client: PoolClient,
+  at: Findings,
+  { host, nowMs }: { readonly host: string; readonly nowMs: number },
+): Promise<readonly Finding[]> {
   const row = await one(
     client,
     `SELECT current_user AS "user", current_setting('server_version') AS version, current_setting('server_version_num')::int AS number, pg_is_in_recovery() AS replica, (SELECT setting FROM pg_settings WHERE name = 'default_transaction_read_only') AS read_only, (SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl) AS tls`,
@@ -57,19 +62,29 @@ async function serverFindings(client: PoolClient, at: Findings, host: string): P
     old
       ? at.warning('version', `${version}, which is no longer maintained`, `upgrade to ${OLDEST_MAJOR} or newer`)
       : at.ok('version', version),
-    tls(at, row['tls'], host),
+    tls(at, row['tls'], { host, validToMs: certificateEnd(client), nowMs }),
     writable(at, row),
   ]
 }
 
-function tls(at: Findings, protocol: unknown, host: string): Finding {
-  if (typeof protocol === 'string') return at.ok('tls', `${protocol}, and the certificate is checked`)
+function tls(
+  at: Findings,
+  protocol: unknown,
+  { host, validToMs, nowMs }: { readonly host: string; readonly validToMs: number | undefined; readonly nowMs: number },
+): Finding {
+  if (typeof protocol === 'string') return at.tls(protocol, validToMs, nowMs)
   if (isThisMachine(host)) return at.ok('tls', 'not encrypted, on this machine')
   return at.warning(
     'tls',
     'not encrypted: data and password can be read on the way',
     'set `tls: { mode: verify }`, and `ca` where the authority is your own',
   )
+}
+
+/** Of the certificate that the server has shown, in milliseconds since the epoch. */
+function certificateEnd(client: PoolClient): number | undefined {
+  const { stream } = (client as unknown as { readonly connection: { readonly stream: unknown } }).connection
+  return stream instanceof TLSSocket ? Date.parse(stream.getPeerCertificate().valid_to) : undefined
 }
 
 function writable(at: Findings, { replica, read_only }: Readonly<Record<string, unknown>>): Finding {

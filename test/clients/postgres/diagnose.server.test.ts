@@ -2,6 +2,8 @@ import { Client } from 'pg'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import postgres from '../../../src/loaders/postgres.ts'
 import { type DiagnosisOptions, diagnosed, statuses } from '../../harness/diagnosis.ts'
+import { makeCertificate } from '../../harness/servers/core/certificates.ts'
+import { makeFolder } from '../../harness/servers/core/folder.ts'
 import { type FreshUrl, freshDatabase, freshName } from '../../harness/servers/fresh.ts'
 import { startPrivate } from '../../harness/servers/private.ts'
 import { serverSuite } from '../../harness/servers/suite.ts'
@@ -143,6 +145,22 @@ await serverSuite('the diagnosis of PostgreSQL', ['postgres'], ({ postgres: serv
       await query(`ALTER ROLE ${user} SET default_transaction_read_only = on`)
       expect(await found('writable', { url })).toMatchObject({ status: 'failed', code: 'STORE_UNAVAILABLE' })
     })
+  })
+
+  it('tells how the connection is secured, and when the certificate ends', async () => {
+    const folder = makeFolder('adflow-certificate')
+    const certificate = await makeCertificate(folder)
+    await using own = await startPrivate('postgres', { tls: certificate })
+    const options = { url: own.endpoint.url, tls: { mode: 'verify', ca: certificate.authorityFile } }
+    expect(await found('tls', options)).toMatchObject({
+      status: 'warning',
+      found: expect.stringMatching(/^TLSv1\.\d, and the certificate of the server ends in 24 h$/),
+    })
+    const early = { now: () => Date.now() - 60 * 86_400_000 }
+    expect(await found('tls', options, early)).toMatchObject({ status: 'ok' })
+    const unknown = { ...options, tls: { mode: 'verify' } }
+    expect(await asked(unknown)).toMatchObject([{ check: 'reachable', status: 'failed', code: 'STORE_DENIED' }])
+    folder.remove()
   })
 
   it('knows a replica', async () => {
