@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { compressionFitsFormat, encodingRemarks, publishedShape, WRITTEN_VALUES } from '../clients/objects/encoding.ts'
 import { RemoteLoader } from '../clients/objects/remote-loader.ts'
 import { BucketPlace } from '../clients/s3/bucket.ts'
+import { diagnoseBucket } from '../clients/s3/diagnose.ts'
 import { bucketShape, keysGoTogether, objectShape } from '../clients/s3/options.ts'
 import { bucketRemarks } from '../clients/s3/remarks.ts'
 import { defineLoader } from '../core/define.ts'
@@ -58,6 +59,7 @@ ${WRITTEN_VALUES}
   async check(chosen, env) {
     return [...(await encodingRemarks(chosen, env)), ...bucketRemarks(chosen, env.path)]
   },
+  diagnose: diagnoseBucket,
   create: (chosen, env) =>
     new RemoteLoader(chosen, env, new BucketPlace(chosen, env.baseDir), {
       namespace: `s3://${chosen.bucket}`,

@@ -98,7 +98,7 @@ export function isMissing(error: unknown): boolean {
 }
 
 /** The code of S3; of Node where no answer came; the status where there was one without a body. */
-function nameOf(error: unknown): string {
+export function nameOf(error: unknown): string {
   if (!(error instanceof Error)) return ''
   const { code, Code, $metadata } = error as Error & {
     readonly code?: string
