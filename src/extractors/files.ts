@@ -111,7 +111,10 @@ never closed, a JSON value that is cut off are quarantined with their bytes and 
   options,
   example: { path: 'events/*.ndjson' },
   access: (chosen, env) => ({ folders: baseFolders(list(chosen.path), env.baseDir) }),
-  diagnose: (chosen, env) => diagnoseSources(list(chosen.path).join(', '), selectionOf(chosen, env.baseDir), env),
+  diagnose(chosen, env) {
+    const patterns = list(chosen.path).map((path) => resolve(env.baseDir, path))
+    return diagnoseSources(patterns.join(', '), selectionOf(chosen, env.baseDir), env)
+  },
   create: (chosen, env) => new FilesExtractor(chosen, env),
 })
 

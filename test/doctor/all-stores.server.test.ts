@@ -141,7 +141,7 @@ await serverSuite('the doctor before every store', SERVERS, ({ postgres, s3 }) =
     expect(findings.filter(({ status }) => status === 'failed')).toEqual([])
     for (const type of Object.keys(places))
       expect(checksOf(findings, type), type).toEqual(
-        expect.arrayContaining(['reachable', 'version', 'target', 'permission']),
+        expect.arrayContaining(['reachable', 'tls', 'target', 'permission', 'clock']),
       )
     expect(stdout).not.toContain(postgres.url)
     expect({ stores: await traces(), folder: readdirSync(folder).filter((name) => name !== 'job.yaml') }).toEqual(

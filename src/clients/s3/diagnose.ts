@@ -22,8 +22,8 @@ interface Asked {
 }
 
 export function diagnoseBucket(options: Question, env: DiagnoseEnv): Diagnosis {
-  const { bucket, prefix = '' } = options
-  const place = `s3://${bucket}/${prefix}`
+  const { bucket, prefix = '', endpoint } = options
+  const place = `${endpoint === undefined ? 's3:/' : new URL(endpoint).host}/${bucket}/${prefix}`
   registerKeys(options)
   return diagnosisAt(place, async function* (at) {
     const s3 = await import('@aws-sdk/client-s3')
