@@ -1,10 +1,14 @@
 /** An HTTP receiver before something is sent to it: asked by HEAD, which changes nothing and carries no credential. */
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { TLSSocket } from 'node:tls'
 import type { DiagnoseEnv, Finding } from '../../core/diagnosis.ts'
 import type { Findings } from '../../core/findings.ts'
 import { HttpClient, type HttpLimits } from './client.ts'
 
 /** Receivers of signed webhooks refuse what is older or newer. */
 const SIGNED_WITHIN_MS = 300_000
+
+const CONNECTED = 'undici:client:connected'
 
 /** Never rejects. `url` may hold secrets in its path: none of it is shown. */
 export async function diagnoseEndpoint(
@@ -21,6 +25,7 @@ export async function diagnoseEndpoint(
     totalMs: answerMs,
     maxResponseBytes: 0,
   })
+  const certificate = certificateOf(url)
   try {
     const askedMs = now()
     const { status, headers } = await http.request({ method: 'HEAD', url, headers: { 'user-agent': 'adflow' }, signal })
@@ -42,18 +47,52 @@ export async function diagnoseEndpoint(
             refused: { beyondMs: SIGNED_WITHIN_MS, code: 'CONSUMER_UNAVAILABLE' },
           }),
         ]
-    return [reached, tls(at, url, limits.allowPrivate), ...clock]
+    return [
+      reached,
+      tls(at, url, { allowPrivate: limits.allowPrivate, secured: certificate.read(), nowMs: now() }),
+      ...clock,
+    ]
   } catch (error) {
     return [at.failed('reachable', 'CONSUMER_UNAVAILABLE', ...explained(error))]
   } finally {
+    certificate.forget()
     await http.close()
   }
 }
 
-function tls(at: Findings, url: string, allowPrivate: boolean): Finding {
-  if (url.startsWith('https:')) return at.ok('tls', 'encrypted, and the certificate is checked')
+interface Secured {
+  readonly protocol: string
+  readonly validToMs: number
+}
+
+function tls(
+  at: Findings,
+  url: string,
+  {
+    allowPrivate,
+    secured,
+    nowMs,
+  }: { readonly allowPrivate: boolean; readonly secured: Secured | undefined; readonly nowMs: number },
+): Finding {
+  if (url.startsWith('https:')) return at.tls(secured?.protocol ?? 'TLS', secured?.validToMs, nowMs)
   if (allowPrivate) return at.ok('tls', 'not encrypted')
   return at.warning('tls', 'not encrypted: rows can be read on the way', 'use https://')
+}
+
+/** undici tells of each connection that it makes, and shows its socket nowhere else. */
+function certificateOf(url: string): { read(): Secured | undefined; forget(): void } {
+  const { host } = new URL(url)
+  let secured: Secured | undefined
+  const listen = (message: unknown) => {
+    const { connectParams, socket } = message as { connectParams: { host: string }; socket: unknown }
+    if (connectParams.host !== host || !(socket instanceof TLSSocket)) return
+    secured = {
+      protocol: socket.getProtocol() ?? 'TLS',
+      validToMs: Date.parse(socket.getPeerCertificate().valid_to),
+    }
+  }
+  subscribe(CONNECTED, listen)
+  return { read: () => secured, forget: () => void unsubscribe(CONNECTED, listen) }
 }
 
 /** What was found, and what to do. */

@@ -1,11 +1,16 @@
+import { readFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
+import { createServer as createSecureServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
+import { getCACertificates, setDefaultCACertificates } from 'node:tls'
 import { afterEach, describe, expect, it } from 'vitest'
 import webhook from '../../../src/consumers/webhook.ts'
 import { type DiagnosisOptions, diagnosed, statuses } from '../../harness/diagnosis.ts'
+import { makeCertificate } from '../../harness/servers/core/certificates.ts'
+import { makeFolder } from '../../harness/servers/core/folder.ts'
 import { SECRET } from '../../harness/webhook-receiver.ts'
 
-let server: Server | undefined
+let server: Pick<Server, 'close' | 'closeAllConnections'> | undefined
 afterEach(() => {
   server?.closeAllConnections()
   server?.close()
@@ -45,6 +50,25 @@ describe('the receiver of a webhook', () => {
     const at = (apart: number) => asked({ url }, { now: () => Date.now() + apart })
     expect(statuses(await at(60_000))).toMatchObject({ clock: 'warning' })
     expect(statuses(await at(600_000))).toMatchObject({ clock: 'failed CONSUMER_UNAVAILABLE' })
+  })
+
+  it('shows a certificate that must be known, and tells when it ends', async () => {
+    const folder = makeFolder('certificate')
+    const { authorityFile, certificateFile, keyFile } = await makeCertificate(folder)
+    const [cert, key] = [readFileSync(certificateFile), readFileSync(keyFile)]
+    const listening = createSecureServer({ cert, key }, (_, response) => response.writeHead(405).end())
+    server = listening
+    await new Promise<void>((resolve) => listening.listen(0, '127.0.0.1', resolve))
+    const url = `https://127.0.0.1:${(listening.address() as AddressInfo).port}/`
+    expect(await asked({ url })).toMatchObject([
+      { check: 'reachable', code: 'CONSUMER_UNAVAILABLE', mend: expect.stringContaining('NODE_EXTRA_CA_CERTS') },
+    ])
+    setDefaultCACertificates([...getCACertificates(), readFileSync(authorityFile, 'utf8')])
+    expect((await asked({ url })).find(({ check }) => check === 'tls')).toMatchObject({
+      status: 'warning',
+      found: 'TLSv1.3, and the certificate of the server ends in 24 h',
+    })
+    folder.remove()
   })
 
   it('answers with an error of its own', async () => {
