@@ -6,6 +6,7 @@ import { to } from 'pg-copy-streams'
 import { ident, literal } from '../../src/engine/sql-text.ts'
 import postgres from '../../src/loaders/postgres.ts'
 import type { DyingProcess } from '../harness/dying-process.ts'
+import { fromJson } from '../harness/from-json.ts'
 import { startPrivate } from '../harness/servers/private.ts'
 import { serverSuite } from '../harness/servers/suite.ts'
 import { type Columns, type LoaderFixture, loaderConformance } from './suites/loader.ts'
@@ -60,28 +61,8 @@ async function copied(url: string, from: string, folder: string, columns: Column
   } finally {
     await client.end()
   }
-  const values = Object.entries(columns).map(([name, type]) => `${typedValue(ident(name), type)} AS ${ident(name)}`)
+  const values = Object.entries(columns).map(([name, type]) => `${fromJson(ident(name), type)} AS ${ident(name)}`)
   return `SELECT ${values.join(', ')} FROM read_csv(${literal(file)}, header = true, all_varchar = true, allow_quoted_nulls = false, delim = ',', quote = '"', escape = '"', comment = '')`
-}
-
-function typedValue(column: string, type: string): string {
-  if (!/^STRUCT|\]$/.test(type)) return `CAST(${column} AS ${type})`
-  // Numbers with a fraction as text: this reader would make doubles of them.
-  const exact = type.replaceAll(/DECIMAL\(\d+,\d+\)/g, 'VARCHAR')
-  const quoted = `regexp_replace(${column}, ': (-?[0-9]+[.][0-9]+)', ': "\\1"', 'g')`
-  return `from_json(${quoted}, ${literal(structureOf(exact))})::${type}`
-}
-
-/** As from_json wants it: `["BIGINT"]`, `{"os": "VARCHAR"}`. */
-function structureOf(type: string): string {
-  if (type.endsWith('[]')) return `[${structureOf(type.slice(0, -2))}]`
-  const fields = /^STRUCT\((.*)\)$/.exec(type)?.[1]
-  if (fields === undefined) return JSON.stringify(type)
-  const parts = fields.split(/, (?![^(]*\))/).map((field) => {
-    const [name = '', own = ''] = field.split(/ (.*)/s)
-    return `${JSON.stringify(name.replaceAll('"', ''))}: ${structureOf(own)}`
-  })
-  return `{${parts.join(', ')}}`
 }
 
 async function faulty(): Promise<FaultyStore> {

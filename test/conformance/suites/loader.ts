@@ -27,6 +27,8 @@ export interface LoaderFixture<Options> {
   rows(target: Readonly<Record<string, unknown>>, folder: string, columns: Columns): string | Promise<string>
   /** Makes what the loader sends to a server a step of the process that dies; returns how to undo that. */
   stepsOf?(dying: DyingProcess): () => void
+  /** Column of EXACT → values of it that the store has no place for: its page says so, and it must refuse the whole batch. */
+  readonly refused?: Readonly<Record<string, readonly string[]>>
   /** What these options need to have a place of the test's own, where the folder of the test does not give one. */
   place?(folder: string, options: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>>
 }
@@ -303,7 +305,8 @@ export function loaderConformance<Options>(name: string, fixture: LoaderFixture<
     test('every value is kept exactly', async () => {
       const types = Object.fromEntries(Object.entries(EXACT).map(([column, [type]]) => [column, type]))
       const items = Object.entries(EXACT).map(([column, [type, values]]) => {
-        const list = values.map((value) => `CAST(${value} AS ${type})`).join(', ')
+        const held = values.filter((value) => fixture.refused?.[column]?.includes(value) !== true)
+        const list = held.map((value) => `CAST(${value} AS ${type})`).join(', ')
         return `list_extract([${list}], id) AS ${ident(column)}`
       })
       // The values of a column stand one below the other, and NULL below the last.
@@ -318,6 +321,23 @@ export function loaderConformance<Options>(name: string, fixture: LoaderFixture<
         if (missing + surplus > 0) changed.push(column)
       }
       expect(changed).toEqual([])
+    })
+
+    test('a value that it cannot hold is refused with its whole batch, and never changed', async () => {
+      for (const [column, values] of Object.entries(fixture.refused ?? {}))
+        for (const value of values) {
+          const type = EXACT[column]?.[0]
+          const rows = `SELECT 1::BIGINT AS id, CAST(${value} AS ${type}) AS ${ident(column)}`
+          const loader = await opened(options, 'store', rows)
+          await expect(bench.write(loader, { rows }), `${column} ${value}`).rejects.toMatchObject({
+            code: 'STORE_MISMATCH',
+            message: expect.stringContaining(column),
+            hint: expect.any(String),
+          })
+          expect(await history(loader)).toEqual([])
+          const { surplus } = await bench.differences('SELECT 1::BIGINT LIMIT 0', await held({ id: 'BIGINT' }))
+          expect(surplus, `${column} ${value}`).toBe(0)
+        }
     })
 
     test('every character of Unicode comes through', async () => {
