@@ -1,0 +1,164 @@
+/**
+ * The batches that a database holds: a table beside the loaded ones. ClickHouse has no transaction over two tables, so a batch
+ * has two entries: `begun` before its rows are sent, `written` when they are in the table and in every table behind its views.
+ * Between the two nobody knows, and the next write finds out.
+ */
+import type { BatchInfo, StoreRecord } from '../../core/contracts.ts'
+import type { ClickHouse } from './connect.ts'
+import { DURABLE, onCluster, type TableName, tableSql } from './ddl.ts'
+import { literal } from './sql-text.ts'
+
+const LEDGER_TABLE = '_adflow_batches'
+
+export interface LedgerPlace {
+  readonly database: string
+  /** `database.table`. The same token may go to several tables. */
+  readonly target: string
+  /** Id of the loader in its job. */
+  readonly loader: string
+}
+
+/** `database.table` → highest number of a block in it. */
+export type Blocks = Readonly<Record<string, number>>
+
+export interface Entry {
+  readonly digest: string
+  readonly rows: number
+  /** Of the rows themselves: see contentOf() in encode.ts. */
+  readonly content: string
+  /** Where the target and the tables behind its views stood before the rows were sent. */
+  readonly blocks: Blocks
+  /** Seconds since the entry was made, by the clock of the server. */
+  readonly ageSeconds: number
+}
+
+export interface Entries {
+  readonly written: Entry | undefined
+  readonly begun: Entry | undefined
+}
+
+type State = 'begun' | 'written'
+
+export class BatchLedger {
+  readonly #clickhouse: ClickHouse
+  readonly #place: LedgerPlace
+  readonly #table: string
+
+  constructor(clickhouse: ClickHouse, place: LedgerPlace) {
+    this.#clickhouse = clickhouse
+    this.#place = place
+    this.#table = tableSql({ database: place.database, table: LEDGER_TABLE })
+  }
+
+  get name(): TableName {
+    return { database: this.#place.database, table: LEDGER_TABLE }
+  }
+
+  async create({
+    cluster,
+    replicated,
+  }: {
+    readonly cluster: string | undefined
+    readonly replicated: boolean
+  }): Promise<void> {
+    const text = [
+      'target',
+      'token',
+      'loader',
+      'job',
+      'source',
+      'lane',
+      'from_position',
+      'to_position',
+      'digest',
+      'content',
+      'clock',
+    ]
+    await this.#clickhouse.command(
+      `make ${this.#table}`,
+      `CREATE TABLE IF NOT EXISTS ${this.#table}${onCluster(cluster)} (${text.map((name) => `${name} String`).join(', ')}, state Enum8('begun' = 1, 'written' = 2), rows UInt64, blocks Map(String, UInt64), at DateTime64(6, 'UTC') DEFAULT now64(6)) ENGINE = ${replicated ? 'Replicated' : ''}MergeTree ORDER BY (target, token, at) SETTINGS ${DURABLE}`,
+    )
+  }
+
+  async find(token: string): Promise<Entries> {
+    const rows = await this.#clickhouse.rows(
+      `look for a batch of ${this.#place.target}`,
+      `SELECT state, digest, rows, content, blocks, dateDiff('second', at, now()) AS age FROM ${this.#table} WHERE target = {target:String} AND token = {token:String} ORDER BY at`,
+      { target: this.#place.target, token },
+    )
+    // Of several the first that was written counts; a batch may have begun anew.
+    const written = rows.find(({ state }) => state === 'written')
+    const begun = rows.findLast(({ state }) => state === 'begun')
+    return { written: written && entryOf(written), begun: begun && entryOf(begun) }
+  }
+
+  /** Resolved: durable. Several of one batch do no harm. */
+  async add(
+    state: State,
+    batch: BatchInfo,
+    { rows, content, blocks }: Pick<Entry, 'rows' | 'content' | 'blocks'>,
+  ): Promise<void> {
+    const { clock, digest, job, range, source, token } = batch
+    const { loader, target } = this.#place
+    const texts = {
+      target,
+      token,
+      loader,
+      job,
+      source,
+      lane: range.lane,
+      from_position: range.from,
+      to_position: range.to,
+    }
+    const values = Object.entries({ ...texts, digest, content, clock, state })
+    const map = Object.entries(blocks).flatMap(([table, number]) => [literal(table), String(number)])
+    await this.#clickhouse.command(
+      `note batch ${token.slice(0, 12)} of ${target}`,
+      `INSERT INTO ${this.#table} (${values.map(([name]) => name).join(', ')}, rows, blocks) SELECT ${values.map(([, value]) => literal(value)).join(', ')}, ${rows}, CAST(map(${map.join(', ')}), 'Map(String, UInt64)')`,
+      { async_insert: 0 },
+    )
+  }
+
+  /** Highest block that any batch has seen of each table: numbers of dropped parts count too. */
+  async highest(): Promise<Blocks> {
+    const [row] = await this.#clickhouse.rows(
+      `look at the batches of ${this.#place.target}`,
+      `SELECT maxMap(blocks) AS blocks FROM ${this.#table} WHERE target = {target:String}`,
+      { target: this.#place.target },
+    )
+    return blocksOf(row)
+  }
+
+  /** By loader too: the positions of one loader say nothing about those of another on the same table. */
+  async history(job: string): Promise<readonly StoreRecord[]> {
+    const { loader, target } = this.#place
+    const rows = await this.#clickhouse.rows(
+      `read the batches of ${target}`,
+      `SELECT token, source, lane, from_position, to_position, digest, rows, clock, loader, job FROM (SELECT * FROM ${this.#table} WHERE target = {target:String} AND state = 'written' ORDER BY at LIMIT 1 BY token) WHERE job = {job:String} AND loader = {loader:String} ORDER BY at, token`,
+      { target, job, loader },
+    )
+    return rows.map((row) => ({
+      token: String(row['token']),
+      source: String(row['source']),
+      range: { lane: String(row['lane']), from: String(row['from_position']), to: String(row['to_position']) },
+      digest: String(row['digest']),
+      rows: Number(row['rows']),
+      clock: String(row['clock']),
+    }))
+  }
+}
+
+function entryOf(row: Readonly<Record<string, unknown>>): Entry {
+  return {
+    digest: String(row['digest']),
+    rows: Number(row['rows']),
+    content: String(row['content']),
+    blocks: blocksOf(row),
+    ageSeconds: Number(row['age']),
+  }
+}
+
+function blocksOf(row: Readonly<Record<string, unknown>> | undefined): Blocks {
+  const blocks = (row?.['blocks'] ?? {}) as Readonly<Record<string, string>>
+  return Object.fromEntries(Object.entries(blocks).map(([table, number]) => [table, Number(number)]))
+}

@@ -1,0 +1,170 @@
+/** One client per component. Each statement is one request; none is ever sent twice by itself. */
+import { createReadStream, readFileSync } from 'node:fs'
+import { Agent as HttpAgent } from 'node:http'
+import { Agent as HttpsAgent } from 'node:https'
+import { resolve } from 'node:path'
+import type { ClickHouseClient, ClickHouseSettings } from '@clickhouse/client'
+import { AdflowError } from '../../core/errors.ts'
+import { registerSecret } from '../../core/job/secrets.ts'
+import { explainClickHouse } from './errors.ts'
+import type { ConnectionOptions } from './options.ts'
+
+export interface ClickHousePlace {
+  /** `host:port`. */
+  readonly server: string
+  readonly host: string
+  readonly database: string
+}
+
+/** name → value; `{name:Type}` in a statement stands for it. */
+export type Parameters = Readonly<Record<string, string | number | readonly string[]>>
+
+/** How much longer the client waits than the server works: a client that gives up first would not hear what came of it. */
+const PATIENCE_MS = 30_000
+/** Below the shortest that servers keep an idle connection: one that they close while it is used looks like a crash. */
+const IDLE_MS = 2000
+
+/** @throws AdflowError JOB_INVALID where the URL does not parse */
+export function placeOf({ url }: Pick<ConnectionOptions, 'url'>): ClickHousePlace {
+  const { hostname, port, pathname, protocol } = parsed(url)
+  return {
+    server: `${hostname}:${port === '' ? (protocol === 'https:' ? '443' : '80') : port}`,
+    host: hostname,
+    database: decodeURIComponent(pathname.slice(1)) || 'default',
+  }
+}
+
+export function isThisMachine(host: string): boolean {
+  return host === 'localhost' || host === '[::1]' || /^127\./.test(host)
+}
+
+export class ClickHouse {
+  readonly #options: ConnectionOptions
+  readonly #baseDir: string
+  #client: Promise<ClickHouseClient> | undefined
+
+  constructor(options: ConnectionOptions, baseDir: string) {
+    this.#options = options
+    this.#baseDir = baseDir
+    if (options.password !== undefined) registerSecret(options.password)
+    const { password } = parsed(options.url)
+    if (password !== '') registerSecret(decodeURIComponent(password))
+  }
+
+  /** Resolved: the server has done it. `settings` are those of this statement. */
+  command(doing: string, query: string, settings: ClickHouseSettings = {}): Promise<void> {
+    return this.#with(doing, async (client) => {
+      await client.command({ query, clickhouse_settings: settings })
+    })
+  }
+
+  /** Rows as plain values; 64-bit integers as text. */
+  rows(
+    doing: string,
+    query: string,
+    parameters: Parameters = {},
+    signal?: AbortSignal,
+  ): Promise<Record<string, unknown>[]> {
+    return this.#with(doing, async (client) => {
+      const answer = await client.query({
+        query,
+        query_params: parameters,
+        format: 'JSONEachRow',
+        ...(signal === undefined ? {} : { abort_signal: signal }),
+      })
+      return answer.json<Record<string, unknown>>()
+    })
+  }
+
+  /** Streams a file as the body of an INSERT. Rejected: nothing of it was inserted, a part of it, or all of it. */
+  insertFile(
+    doing: string,
+    query: string,
+    file: string,
+    { settings, signal }: { readonly settings: ClickHouseSettings; readonly signal: AbortSignal },
+  ): Promise<void> {
+    return this.#with(doing, async (client) => {
+      signal.throwIfAborted()
+      const { stream } = await client.exec({
+        query,
+        values: createReadStream(file, { highWaterMark: 1 << 18 }),
+        abort_signal: signal,
+        clickhouse_settings: settings,
+      })
+      for await (const _ of stream); // until its end: what comes late is an error
+    })
+  }
+
+  async close(): Promise<void> {
+    const client = await this.#client?.catch(() => undefined) // it never opened
+    await client?.close()
+  }
+
+  async #with<T>(doing: string, work: (client: ClickHouseClient) => Promise<T>): Promise<T> {
+    try {
+      this.#client ??= this.#connect()
+      return await work(await this.#client)
+    } catch (error) {
+      throw explainClickHouse(error, doing)
+    }
+  }
+
+  async #connect(): Promise<ClickHouseClient> {
+    const { ClickHouseLogLevel, createClient } = await import('@clickhouse/client')
+    const { connect_timeout, connections, password, statement_timeout, url } = this.#options
+    const { origin, username, password: inUrl, protocol } = parsed(url)
+    const pool = { keepAlive: true, maxSockets: connections, scheduling: 'lifo', timeout: 0 } as const
+    const client = createClient({
+      url: origin,
+      username: decodeURIComponent(username) || 'default',
+      password: password ?? decodeURIComponent(inUrl),
+      application: 'adflow',
+      request_timeout: statement_timeout + PATIENCE_MS,
+      keep_alive: { enabled: true, idle_socket_ttl: IDLE_MS, eagerly_destroy_stale_sockets: true },
+      http_agent: protocol === 'https:' ? new HttpsAgent({ ...pool, ...this.#tls() }) : new HttpAgent(pool),
+      log: { level: ClickHouseLogLevel.OFF },
+      clickhouse_settings: {
+        // An answer that begins before the end could say OK and be followed by an error.
+        wait_end_of_query: 1,
+        max_execution_time: Math.ceil(statement_timeout / 1000),
+        output_format_json_quote_64bit_integers: 1,
+      },
+    })
+    try {
+      await client
+        .query({ query: 'SELECT 1', abort_signal: AbortSignal.timeout(connect_timeout) })
+        .then((answer) => answer.text())
+    } catch (error) {
+      this.#client = undefined
+      await client.close()
+      throw error
+    }
+    return client
+  }
+
+  #tls() {
+    const { ca, certificate, key } = this.#options.tls
+    const file = (path: string | undefined) => (path === undefined ? undefined : this.#read(path))
+    return { ca: file(ca), cert: file(certificate), key: file(key) }
+  }
+
+  #read(path: string): Buffer {
+    const file = resolve(this.#baseDir, path)
+    try {
+      return readFileSync(file)
+    } catch (error) {
+      throw new AdflowError('SECRET_UNREADABLE', `cannot read ${file}: ${(error as Error).message}`, { cause: error })
+    }
+  }
+}
+
+function parsed(url: string): URL {
+  try {
+    return new URL(url)
+  } catch (error) {
+    throw new AdflowError('JOB_INVALID', 'the URL of the ClickHouse server does not parse', {
+      cause: error,
+      hint: 'write `https://user@host:8443/database`, and percent-encode what is special in it',
+    })
+  }
+}
