@@ -1,5 +1,5 @@
 // Runs on any Node that knows ES modules: no newer syntax here.
-export const MINIMUM = [22, 13]
+export const MINIMUM = [22, 22]
 
 /** The message for a Node that is too old, or undefined. */
 export function tooOld(version) {

@@ -216,9 +216,9 @@ export interface LoadBatch extends BatchInfo {
   /** SQL of a table or sub-query with exactly `columns`; valid on `engine` until write() settles. */
   readonly relation: string
   readonly engine: EngineConnection
-  /** Writes the batch (or a selection of it) as one file; returns rows written. `lines`: the selection is one column of text, and
-   *  each value a line (or several) as it is. */
-  encode(format: EncodedFormat | 'lines', options: EncodeOptions): Promise<number>
+  /** Writes the batch (or a selection of it) as one file; returns rows written. `bytes`: the values of one column of BLOB, one
+   *  after the other. `lines`: the selection is one column of text, and each value a line (or several) as it is. */
+  encode(format: EncodedFormat | 'bytes' | 'lines', options: EncodeOptions): Promise<number>
 }
 
 /** What a store has durably taken. */

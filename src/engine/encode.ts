@@ -3,10 +3,11 @@ import type { EncodedFormat, EncodeOptions } from '../core/contracts.ts'
 import type { Session } from './session.ts'
 import { literal } from './sql-text.ts'
 
-const FORMATS: Record<EncodedFormat | 'lines', string> = {
+const FORMATS: Record<EncodedFormat | 'bytes' | 'lines', string> = {
   parquet: 'FORMAT parquet',
   csv: 'FORMAT csv, HEADER true',
   ndjson: 'FORMAT json',
+  bytes: 'FORMAT blob',
   lines: "FORMAT csv, HEADER false, QUOTE '', ESCAPE ''",
 }
 
@@ -14,7 +15,7 @@ const FORMATS: Record<EncodedFormat | 'lines', string> = {
 export async function encode(
   session: Session,
   relation: string,
-  format: EncodedFormat | 'lines',
+  format: EncodedFormat | 'bytes' | 'lines',
   options: EncodeOptions,
 ): Promise<number> {
   const select = (options.select ?? 'SELECT * FROM {batch}').replaceAll('{batch}', relation)

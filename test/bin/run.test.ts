@@ -31,12 +31,12 @@ function oldNode(): string | undefined {
 }
 
 describe('the Node version', () => {
-  it.each(['v18.20.0', 'v20.20.2', 'v22.12.9', 'v21.99.0'])('%s is too old', (version) => {
-    expect(tooOld(version)).toMatch(`adflow needs Node >= 22.13, this is ${version}`)
+  it.each(['v18.20.0', 'v20.20.2', 'v22.21.9', 'v21.99.0'])('%s is too old', (version) => {
+    expect(tooOld(version)).toMatch(`adflow needs Node >= 22.22, this is ${version}`)
     expect(tooOld(version)).not.toContain('\n')
   })
 
-  it.each(['v22.13.0', 'v23.0.0', 'v24.21.0', 'v100.0.0'])('%s will do', (version) => {
+  it.each(['v22.22.0', 'v23.0.0', 'v24.21.0', 'v100.0.0'])('%s will do', (version) => {
     expect(tooOld(version)).toBeUndefined()
   })
 
@@ -50,7 +50,7 @@ describe('the Node version', () => {
     () => {
       const { status, stdout, stderr } = spawnSync(node ?? '', [run, '--version'], { encoding: 'utf8' })
       expect({ status, stdout }).toEqual({ status: 78, stdout: '' })
-      expect(stderr).toMatch(/^adflow needs Node >= 22\.13, this is v\d+\.\d+\.\d+[^\n]*\n$/)
+      expect(stderr).toMatch(/^adflow needs Node >= 22\.22, this is v\d+\.\d+\.\d+[^\n]*\n$/)
     },
   )
 })

@@ -1,0 +1,330 @@
+/** A topic of Kafka: the records of a batch and the batch's own entry in one transaction. */
+import { hash } from 'node:crypto'
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { z } from 'zod'
+import { BatchLedger, type HeldBatch, ledgerTopicOf } from '../clients/kafka/batch-ledger.ts'
+import { addressesOf, KafkaCluster } from '../clients/kafka/cluster.ts'
+import { explainKafka, isFenced } from '../clients/kafka/errors.ts'
+import { fixedHeaders } from '../clients/kafka/event-headers.ts'
+import { connectionShape } from '../clients/kafka/options.ts'
+import { TransactionalProducer } from '../clients/kafka/producer.ts'
+import { RecordBatch } from '../clients/kafka/record-batch.ts'
+import { headersGoWithEvents, recordShape } from '../clients/kafka/record-options.ts'
+import { expressionsOf, frameSelect, partsOf, type RecordParts } from '../clients/kafka/record-parts.ts'
+import { remarksOf } from '../clients/kafka/remarks.ts'
+import { sendRecords } from '../clients/kafka/send.ts'
+import { requireLedgerTopic, requireTopic } from '../clients/kafka/topics.ts'
+import { inTurn } from '../clients/kafka/turns.ts'
+import type { Column, EngineConnection, LoadBatch, Loader, LoaderEnv, Receipt, StoreRecord } from '../core/contracts.ts'
+import { defineLoader } from '../core/define.ts'
+import { AdflowError, localIoError } from '../core/errors.ts'
+import { byteSize, duration } from '../core/job/units.ts'
+import { emptyRelation } from '../engine/relation.ts'
+import { rowJson } from '../engine/row-json.ts'
+
+const options = z
+  .strictObject({
+    ...connectionShape,
+    topic: z
+      .string()
+      .regex(/^(?!_adflow)(?!\.{1,2}$)[A-Za-z0-9._-]{1,200}$/, 'letters, digits, `.`, `_` and `-`')
+      .describe('The topic.'),
+    ...recordShape,
+    compression: z
+      .enum(['none', 'gzip', 'snappy', 'lz4', 'zstd'])
+      .default('zstd')
+      .describe('How records are compressed, many at a time.'),
+    create: z
+      .enum(['missing', 'never'])
+      .default('missing')
+      .describe('`missing`: the topic, and the topic of batches beside it, are made where they are missing.'),
+    partitions: z
+      .int()
+      .positive()
+      .optional()
+      .describe('Partitions of a topic that is made. Default: num.partitions of the brokers.'),
+    replication_factor: z
+      .int()
+      .positive()
+      .optional()
+      .describe(
+        'Copies of each partition of a topic that is made. Default: default.replication.factor of the brokers.',
+      ),
+    topic_config: z
+      .record(z.string().min(1), z.string())
+      .default({})
+      .describe('Settings of a topic that is made, as Kafka names them: `{ retention.ms: "604800000" }`.'),
+    ledger_topic: z
+      .string()
+      .regex(/^(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}$/, 'letters, digits, `.`, `_` and `-`')
+      .optional()
+      .describe('The topic of batches. Default: `_adflow_batches.<topic>`.'),
+    max_message: byteSize
+      .prefault('1MiB')
+      .describe(
+        'Bytes of one record, and of those that go to a partition at once, before compression. At most max.message.bytes of the topic; a record beyond it is an error.',
+      ),
+    transaction_timeout: duration
+      .prefault('5m')
+      .describe(
+        'How long the brokers wait for the end of a batch. Longer than it takes to send one; at most transaction.max.timeout.ms of the brokers (15 minutes unless changed). Readers may have to wait so long where adflow died and is not started again.',
+      ),
+  })
+  .superRefine(headersGoWithEvents)
+
+type Options = z.infer<typeof options>
+
+let files = 0
+
+class KafkaLoader implements Loader {
+  readonly replay = 'transaction'
+  readonly order = 'none'
+  readonly streams = 'chunks'
+  readonly #options: Options
+  readonly #env: LoaderEnv
+  readonly #cluster: KafkaCluster
+  readonly #producer: TransactionalProducer
+  readonly #ledger: BatchLedger
+  readonly #parts = new Map<string, Promise<RecordParts>>()
+  #clusterId: Promise<string> | undefined
+  /** What this process, or one before it, has begun may or may not be there: the ledger is not asked before that is decided. */
+  #undecided = true
+
+  constructor(chosen: Options, env: LoaderEnv) {
+    const { topic, transaction_timeout } = chosen
+    const ledgerTopic = chosen.ledger_topic ?? ledgerTopicOf(topic)
+    this.#options = chosen
+    this.#env = env
+    this.#cluster = new KafkaCluster(chosen, env.baseDir)
+    // By job and topic, not by loader: whoever may write a token to the topic must not be able to do so beside another.
+    const place = hash('sha256', JSON.stringify([env.job, topic, ledgerTopic])).slice(0, 12)
+    this.#producer = new TransactionalProducer(this.#cluster, `adflow-${env.job}-${place}`, transaction_timeout)
+    this.#ledger = new BatchLedger(this.#cluster, ledgerTopic)
+  }
+
+  dataset() {
+    const [first] = addressesOf(this.#options)
+    return { namespace: `kafka://${first?.host}:${first?.port}`, name: this.#options.topic }
+  }
+
+  async open({ engine, columns }: Parameters<Loader['open']>[0]): Promise<void> {
+    await this.#recordParts(engine, columns)
+    await this.#explained(`open ${this.#options.topic}`, () => this.#decided(async () => undefined))
+  }
+
+  async write(batch: LoadBatch, { signal }: { readonly signal: AbortSignal }): Promise<Receipt> {
+    const doing = `write batch ${batch.token.slice(0, 12)} to ${this.#options.topic}`
+    signal.throwIfAborted()
+    const held = await this.#explained(doing, () => this.#find(batch.token), signal)
+    if (held !== undefined) return this.#repeated(batch, held)
+    const parts = await this.#recordParts(batch.engine, batch.columns)
+    files += 1
+    const file = join(this.#env.workDir, `kafka-${batch.token.slice(0, 12)}-${process.pid}-${files}.records`)
+    try {
+      const rows = await batch.encode('bytes', { file, select: frameSelect(parts) })
+      const other = await this.#explained(
+        doing,
+        () =>
+          this.#decided(async () => {
+            const found = this.#ledger.find(batch.token)
+            if (found === undefined) await this.#send(batch, file, { parts, rows, signal })
+            return found
+          }),
+        signal,
+      )
+      return other === undefined ? this.#receipt(rows, false) : this.#repeated(batch, other)
+    } finally {
+      await rm(file, { force: true }).catch((error: unknown) => {
+        throw localIoError(error, `remove ${file}`)
+      })
+    }
+  }
+
+  async probe(token: string): Promise<Receipt | undefined> {
+    const held = await this.#explained(`look for a batch in ${this.#options.topic}`, () => this.#find(token))
+    return held === undefined ? undefined : this.#receipt(held.rows, true)
+  }
+
+  history(job: string): Promise<readonly StoreRecord[]> {
+    return this.#explained(`read the batches of ${this.#options.topic}`, () =>
+      this.#decided(() => this.#ledger.history(job, this.#env.id)),
+    )
+  }
+
+  close(): Promise<void> {
+    return this.#cluster.close()
+  }
+
+  /** One transaction: the records, then the entry of the batch. */
+  async #send(
+    batch: LoadBatch,
+    file: string,
+    { parts, rows, signal }: { readonly parts: RecordParts; readonly rows: number; readonly signal: AbortSignal },
+  ): Promise<void> {
+    const { compression, max_message, topic, transaction_timeout } = this.#options
+    const began = performance.now()
+    this.#undecided = true
+    try {
+      await this.#cluster.metadata([topic, this.#ledger.topic])
+      const sent = await sendRecords(this.#producer, file, batch, {
+        ...{ topic, partitions: this.#cluster.leaders(topic).length, compression, parts, signal },
+        ...{ maxMessageBytes: max_message, fixed: fixedHeaders(this.#options.cloudevents, batch) },
+      })
+      if (sent !== rows)
+        throw new AdflowError('STORE_MISMATCH', `${sent} of ${rows} rows of the batch were read back from ${file}`, {
+          hint: 'nothing of the batch can be read; is the disk of the work folder whole?',
+        })
+      const entry = new RecordBatch()
+      entry.add(this.#ledger.record(batch, this.#env.id, rows))
+      await this.#producer.send(this.#ledger.topic, new Map([[0, entry]]), 'none')
+      signal.throwIfAborted()
+      await this.#producer.end(true)
+    } catch (error) {
+      if (isFenced(error)) throw this.#fenced(error, performance.now() - began > transaction_timeout)
+      await this.#producer.abandon()
+      throw error
+    }
+    this.#ledger.remember(batch, rows)
+    this.#undecided = false
+  }
+
+  #find(token: string): Promise<HeldBatch | undefined> {
+    return this.#decided(async (fresh) => {
+      if (!fresh) await this.#ledger.readOn()
+      return this.#ledger.find(token)
+    })
+  }
+
+  /** `work` alone in this process, when all that was begun before is decided. `fresh`: the ledger was read just now. */
+  async #decided<T>(work: (fresh: boolean) => Promise<T>): Promise<T> {
+    const cluster = await this.#prepared()
+    return inTurn(`${cluster}/${this.#producer.id}`, this, async (mine) => {
+      const fresh = this.#undecided || !mine
+      if (fresh) {
+        this.#undecided = true
+        await this.#producer.init()
+        await this.#ledger.readOn()
+        this.#undecided = false
+      }
+      return work(fresh)
+    })
+  }
+
+  /** Id of the cluster; the topics are there. A store that was down at the start may be asked later. */
+  #prepared(): Promise<string> {
+    this.#clusterId ??= this.#prepare().catch((error) => {
+      this.#clusterId = undefined
+      throw error
+    })
+    return this.#clusterId
+  }
+
+  async #prepare(): Promise<string> {
+    const { create, partitions = -1, replication_factor: replicationFactor = -1, topic, topic_config } = this.#options
+    const { clusterId } = await this.#cluster.metadata([])
+    const may = create === 'missing'
+    await requireTopic(this.#cluster, { name: topic, partitions, replicationFactor, config: topic_config }, may)
+    await requireLedgerTopic(this.#cluster, this.#ledger.topic, replicationFactor, may)
+    return clusterId ?? ''
+  }
+
+  #recordParts(engine: EngineConnection, columns: readonly Column[]): Promise<RecordParts> {
+    const list = JSON.stringify(columns.map(({ name, type }) => [name, type]))
+    const known = this.#parts.get(list) ?? this.#describe(engine, columns)
+    this.#parts.set(list, known)
+    known.catch(() => this.#parts.delete(list))
+    return known
+  }
+
+  async #describe(engine: EngineConnection, columns: readonly Column[]): Promise<RecordParts> {
+    const expressions = expressionsOf(this.#options)
+    if (expressions.length === 0) return partsOf(this.#options, [], rowJson(columns))
+    const items = expressions.map(({ sql }, index) => `(${sql}\n) AS e${index}`)
+    const described = await engine
+      .rows(`DESCRIBE SELECT ${items.join(', ')} FROM (${emptyRelation(columns).sql})`)
+      .catch((error: unknown) => {
+        throw new AdflowError('SQL_INVALID', `an expression of ${this.#env.id}: ${(error as Error).message}`, {
+          cause: error,
+          hint: `columns here: ${columns.map(({ name }) => name).join(', ')}`,
+        })
+      })
+    const types = described.map((row) => String(row['column_type']))
+    return partsOf(this.#options, types, rowJson(columns))
+  }
+
+  /** After an abort whatever waits for a broker ends at once. */
+  async #explained<T>(doing: string, work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+    const abort = () => this.#cluster.disconnect()
+    signal?.addEventListener('abort', abort, { once: true })
+    try {
+      return await work()
+    } catch (error) {
+      throw explainKafka(error, doing)
+    } finally {
+      signal?.removeEventListener('abort', abort)
+    }
+  }
+
+  #repeated({ range, source, token, digest }: LoadBatch, held: HeldBatch): Receipt {
+    if (held.digest === digest) return this.#receipt(held.rows, true)
+    throw new AdflowError(
+      'STORE_MISMATCH',
+      `${this.#options.topic} holds batch ${token.slice(0, 12)} (${source}, ${range.lane} ${range.from}–${range.to}) with the digest ${held.digest}; it now has other bytes`,
+      { hint: 'the source has changed under a range that was loaded; load it anew with an audited replay' },
+    )
+  }
+
+  #receipt(rows: number, repeated: boolean): Receipt {
+    return { rows, repeated, outputs: [this.dataset().name] }
+  }
+
+  #fenced(cause: unknown, late: boolean): AdflowError {
+    const { topic } = this.#options
+    if (late)
+      return new AdflowError('STORE_UNAVAILABLE', `a batch for ${topic} was not sent within \`transaction_timeout\``, {
+        cause,
+        hint: 'raise `transaction_timeout`, or lower `resources.chunk`; nothing of the batch can be read',
+      })
+    return new AdflowError(
+      'STORE_DENIED',
+      `another process has taken over the transactions of this job into ${topic}: this one is fenced off`,
+      { cause, hint: 'run a job in one place at a time; nothing of the batch can be read' },
+    )
+  }
+}
+
+export default defineLoader({
+  summary: 'Writes records into a topic of Kafka, a batch in one transaction.',
+  description: `A batch is one transaction: its records, and its entry in a compacted topic beside the topic, \`_adflow_batches.<topic>\`. Readers with
+\`isolation.level=read_committed\` see all of a batch or nothing of it, whatever is killed and when; others also see what was given up.
+A batch that comes again is refused by its entry, also where the answer to the commit was lost: before the entries are looked at
+the transactional id is initialised, which decides what was left open, and fences off whoever began it. There is one transactional id for a job and a
+topic: two jobs never disturb each other, two processes of one job (which the lock of the state directory prevents on one machine) cannot both
+write a batch, and the one that is late ends with STORE_DENIED. What a killed process left open holds readers up until the job is
+started again, or until \`transaction_timeout\`.
+
+Batches are appended, several are encoded at a time, one is sent. The entries are read at the start of a run: about 300 bytes of memory for each batch
+that the topic has ever got. Who deletes the topic and wants it filled again deletes the topic of batches too.
+
+**Values** are what NDJSON files have: integers are numbers of any size, decimals of more than 15 digits strings, points in time text as the
+engine shows it, NaN and infinity strings (inside structs and lists they are bare); JSON goes in as it is. \`value\` is for everything else.
+
+**Order.** Records of one key are in the order of their batch. Batches of one lane may overtake each other after a failure.
+
+**Least privilege.** WRITE and DESCRIBE on the topic; READ, WRITE, DESCRIBE and DESCRIBE_CONFIGS on the topic of batches; WRITE and DESCRIBE on transactional
+ids that begin with \`adflow-\`; IDEMPOTENT_WRITE is not needed. With \`create: missing\`, CREATE on both topics where they are missing.
+Kafka 3.6 or newer, for the brokers before it let a late request into the wrong transaction. For topics that must not lose anything: three
+copies, and \`min.insync.replicas: "2"\`.`,
+  options,
+  example: {
+    brokers: '127.0.0.1:9092',
+    topic: 'ads.events',
+    key: 'campaign_id',
+    headers: { event_type: 'event_type' },
+    timestamp: 'event_time',
+    compression: 'lz4',
+  },
+  check: remarksOf,
+  create: (chosen, env) => new KafkaLoader(chosen, env),
+})

@@ -1,0 +1,84 @@
+/** Topics as another client (kafkajs) sees them. */
+import { promisify } from 'node:util'
+import { zstdDecompress } from 'node:zlib'
+import kafkajs, { type Kafka, type KafkaConfig, type KafkaMessage } from 'kafkajs'
+import { freshName } from './servers/fresh.ts'
+
+export type ReadRecord = Pick<KafkaMessage, 'key' | 'value' | 'timestamp'> & {
+  readonly partition: number
+  readonly offset: string
+  /** As text. */
+  readonly headers: Readonly<Record<string, string>>
+}
+
+/** A record that stands behind all others of its partition, and is not told. */
+const END = 'end-of-test'
+
+const { CompressionCodecs, CompressionTypes, logLevel } = kafkajs
+
+CompressionCodecs[CompressionTypes.ZSTD] = () => ({
+  compress: () => Promise.reject(new Error('nobody writes zstd with this client')),
+  decompress: promisify(zstdDecompress),
+})
+
+export function kafkaClient(brokers: string, config: Partial<KafkaConfig> = {}): Kafka {
+  return new kafkajs.Kafka({
+    brokers: brokers.split(','),
+    clientId: 'adflow-test',
+    logLevel: logLevel.NOTHING,
+    ...config,
+  })
+}
+
+/** Everything that is committed, in the order of each partition. A topic that is not there has nothing. */
+export async function readTopic(brokers: string, topic: string): Promise<readonly ReadRecord[]> {
+  const kafka = kafkaClient(brokers)
+  const end = freshName(END)
+  const partitions = await markEnds(kafka, topic, end)
+  if (partitions === 0) return []
+  const consumer = kafka.consumer({ groupId: end, readUncommitted: false, maxWaitTimeInMs: 100 })
+  const found: ReadRecord[] = []
+  try {
+    await consumer.connect()
+    await consumer.subscribe({ topics: [topic], fromBeginning: true })
+    await new Promise<void>((resolve, reject) => {
+      let ended = 0
+      consumer.on('consumer.crash', ({ payload }) => reject(payload.error))
+      const run = consumer.run({
+        autoCommit: false,
+        eachBatch: async ({ batch }) => {
+          for (const { key, value, headers = {}, offset, timestamp } of batch.messages) {
+            if (String(key) === end) ended += 1
+            if (String(key).startsWith(END)) continue
+            const texts = Object.entries(headers).map(([name, own]) => [name, String(own)])
+            const { partition } = batch
+            found.push({ key, value, timestamp, partition, offset, headers: Object.fromEntries(texts) })
+          }
+          if (ended === partitions) resolve()
+        },
+      })
+      run.catch(reject)
+    })
+  } finally {
+    await consumer.disconnect()
+  }
+  return found
+}
+
+/** Partitions of the topic, each with a mark at its end; 0: there is no such topic. */
+async function markEnds(kafka: Kafka, topic: string, end: string): Promise<number> {
+  const admin = kafka.admin()
+  const producer = kafka.producer()
+  try {
+    await admin.connect()
+    if (!(await admin.listTopics()).includes(topic)) return 0
+    const { topics } = await admin.fetchTopicMetadata({ topics: [topic] })
+    const partitions = topics[0]?.partitions ?? []
+    await producer.connect()
+    const messages = partitions.map(({ partitionId }) => ({ key: end, value: '', partition: partitionId }))
+    await producer.send({ topic, messages, acks: -1 })
+    return partitions.length
+  } finally {
+    await Promise.all([admin.disconnect(), producer.disconnect()])
+  }
+}
