@@ -1,0 +1,163 @@
+/**
+ * The batches that a target holds, all of them, in one hash; and in another those that are on their way. A batch on its way has a
+ * ticket: parts that turn up after it was cleared from the fences are known by it.
+ */
+import { hash } from 'node:crypto'
+import type { BatchInfo, StoreRecord } from '../../core/contracts.ts'
+import { AdflowError } from '../../core/errors.ts'
+import type { RedisClient } from './connect.ts'
+import { runScript, scriptOf } from './script.ts'
+
+export interface LedgerPlace {
+  /** What the keys of adflow begin with: the prefix of the data. */
+  readonly prefix: string
+  /** Names what is written: loaders that write the same share it. */
+  readonly target: string
+  /** Id of the loader in its job. */
+  readonly loader: string
+}
+
+export interface HeldBatch extends StoreRecord {
+  readonly job: string
+  readonly loader: string
+}
+
+export interface Begun {
+  /** Of the batch in fences. */
+  readonly id: string
+  readonly ticket: number
+  /** The newest that was given out. */
+  readonly newest: number
+  /** Batches on their way. */
+  readonly open: string
+}
+
+/** Keys of adflow begin so, behind the prefix. */
+export const OWN_KEYS = '_adflow:'
+
+/** 64 bits: so many targets do not share a server. */
+export function targetOf(written: unknown): string {
+  return hash('sha256', JSON.stringify(written)).slice(0, 16)
+}
+
+/** Both have the same hash tag. */
+export function ledgerKeys({ prefix, target }: LedgerPlace): readonly [batches: string, open: string] {
+  const name = `${prefix}${OWN_KEYS}{${target}}`
+  return [`${name}:batches`, `${name}:open`]
+}
+
+/** A writing command that changes nothing: asks whether the server takes writes, and the user may. */
+const ASK = scriptOf(`
+if not redis.acl_check_cmd then return redis.error_reply('ERR this server is older than Redis 7.0') end
+redis.call('HDEL', KEYS[2], '')
+return redis.REDIS_VERSION
+`)
+
+/** ARGV: token, id, digest, ticket that is too old. */
+const BEGIN = scriptOf(`
+local held = redis.call('HGET', KEYS[1], ARGV[1])
+if held then return {'held', held} end
+local own = redis.call('HGET', KEYS[2], ARGV[2])
+local ticket, digest = string.match(own or '', '^(%d+) (.*)$')
+if digest and digest ~= ARGV[3] then return {'differs', digest} end
+local newest = tonumber(redis.call('HGET', KEYS[1], '#') or '0')
+ticket = tonumber(ticket or '0')
+if ticket <= tonumber(ARGV[4]) then
+  newest = math.max(newest, tonumber(ARGV[4])) + 1
+  ticket = newest
+  redis.call('HSET', KEYS[1], '#', string.format('%d', newest))
+  redis.call('HSET', KEYS[2], ARGV[2], string.format('%d', ticket) .. ' ' .. ARGV[3])
+end
+return {'open', ticket, newest, table.concat(redis.call('HKEYS', KEYS[2]), ' ')}
+`)
+
+/** ARGV: token, id, record. Records are numbered in the order in which they come. */
+const CLOSE = scriptOf(`
+local held = redis.call('HGET', KEYS[1], ARGV[1])
+if not held then redis.call('HSET', KEYS[1], ARGV[1], redis.call('HLEN', KEYS[1]) .. ' ' .. ARGV[3]) end
+redis.call('HDEL', KEYS[2], ARGV[2])
+return held
+`)
+
+/** @returns the version of the server */
+export async function askServer(client: RedisClient, place: LedgerPlace): Promise<string> {
+  return String(await runScript(client, ASK, ledgerKeys(place), []))
+}
+
+export async function findBatch(
+  client: RedisClient,
+  place: LedgerPlace,
+  token: string,
+): Promise<HeldBatch | undefined> {
+  const found = await client.hget(ledgerKeys(place)[0], token)
+  return found === null ? undefined : recordOf(token, found).batch
+}
+
+/** `above`: a ticket that is too old already. @throws AdflowError STORE_MISMATCH where the batch began with other bytes */
+export async function beginBatch(
+  client: RedisClient,
+  place: LedgerPlace,
+  { digest, range, source, token }: BatchInfo,
+  above = 0,
+): Promise<Begun | HeldBatch> {
+  const id = token.slice(0, 32)
+  const answer = await runScript(client, BEGIN, ledgerKeys(place), [token, id, digest, above])
+  const [state, ...parts] = answer as readonly unknown[]
+  if (state === 'held') return recordOf(token, String(parts[0])).batch
+  if (state === 'open') return { id, ticket: Number(parts[0]), newest: Number(parts[1]), open: String(parts[2]) }
+  throw new AdflowError(
+    'STORE_MISMATCH',
+    `batch ${token.slice(0, 12)} (${source}, ${range.lane} ${range.from}–${range.to}) was begun with the digest ${parts[0]}; it now has other bytes`,
+    { hint: 'the source has changed under a range that was loaded in part; load it anew with an audited replay' },
+  )
+}
+
+/** @returns what another writer had booked before */
+export async function closeBatch(
+  client: RedisClient,
+  place: LedgerPlace,
+  { clock, digest, job, range, source, token }: BatchInfo,
+  rows: number,
+): Promise<HeldBatch | undefined> {
+  const { lane, from, to } = range
+  const record = JSON.stringify([job, place.loader, source, lane, from, to, digest, rows, clock])
+  const held = await runScript(client, CLOSE, ledgerKeys(place), [token, token.slice(0, 32), record])
+  return held === null ? undefined : recordOf(token, String(held)).batch
+}
+
+/** By loader too: the positions of one loader say nothing about those of another on the same target. */
+export async function batchesOf(client: RedisClient, place: LedgerPlace, job: string): Promise<readonly StoreRecord[]> {
+  const found = new Map<string, ReturnType<typeof recordOf>>()
+  const [batches] = ledgerKeys(place)
+  let cursor = '0'
+  do {
+    const [next, fields] = await client.hscan(batches, cursor, 'COUNT', 1000)
+    for (let at = 0; at < fields.length; at += 2) {
+      const [token = '', record = ''] = [fields[at], fields[at + 1]]
+      if (token !== '#') found.set(token, recordOf(token, record))
+    }
+    cursor = next
+  } while (cursor !== '0')
+  return [...found.values()]
+    .filter(({ batch }) => batch.job === job && batch.loader === place.loader)
+    .sort((a, b) => a.order - b.order)
+    .map(({ batch: { token, source, range, digest, rows, clock } }) => ({
+      token,
+      source,
+      range,
+      digest,
+      rows,
+      ...(clock === undefined ? {} : { clock }),
+    }))
+}
+
+function recordOf(token: string, text: string): { readonly batch: HeldBatch; readonly order: number } {
+  const [, order = '', json = ''] = /^(\d+) (.*)$/s.exec(text) ?? []
+  const [job, loader, source, lane, from, to, digest, rows, clock] = JSON.parse(json) as readonly string[]
+  const range = { lane: String(lane), from: String(from), to: String(to) }
+  const batch = { job, loader, source, digest, clock } as Record<
+    'job' | 'loader' | 'source' | 'digest' | 'clock',
+    string
+  >
+  return { batch: { token, range, rows: Number(rows), ...batch }, order: Number(order) }
+}

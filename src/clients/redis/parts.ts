@@ -1,0 +1,93 @@
+/**
+ * A batch in parts: each lies in one slot, is small enough for one script, and is the same whenever the batch comes again. The engine
+ * makes them, and keeps them until they are sent.
+ */
+import type { LoadBatch } from '../../core/contracts.ts'
+import { AdflowError } from '../../core/errors.ts'
+import { literal } from '../../engine/sql-text.ts'
+import type { DataSql } from './data-sql.ts'
+import { slotOf, slotsSql } from './slots.ts'
+
+const PART_ENTRIES = 1000
+const PART_BYTES = 512 * 1024
+/** What is sent at once. */
+const PAGE_PARTS = 256
+const PAGE_BYTES = 2 * 1024 * 1024
+const ROWS = '"__adflow_redis_rows"'
+const PARTS = '"__adflow_redis_parts"'
+
+export interface Part {
+  readonly slot: number
+  /** Among those of its slot, from 0. */
+  readonly number: number
+  readonly keys: readonly string[]
+  /** JSON: of each key what it gets. */
+  readonly values: string
+}
+
+export interface CutBatch {
+  readonly rows: number
+  readonly pages: readonly number[]
+}
+
+/** @throws AdflowError STORE_MISMATCH where rows of the batch have no place in Redis; nothing was written */
+export async function cutBatch(
+  { clock, engine, relation, token }: LoadBatch,
+  sql: DataSql,
+  { clustered, prefix }: { readonly clustered: boolean; readonly prefix: string },
+): Promise<CutBatch> {
+  // Expressions of the job may ask for the clock of the batch.
+  await engine.run(`CREATE OR REPLACE TEMP MACRO now() AS TIMESTAMPTZ ${literal(clock)}`)
+  await engine.run(`CREATE OR REPLACE TEMP TABLE ${ROWS} AS ${sql.rows.replaceAll('{batch}', relation)}`)
+  const [counted] = await engine.rows(
+    `SELECT count(*) AS rows${sql.faults.map(({ where }, index) => `, count(*) FILTER (${where.replaceAll('{rows}', ROWS)}) AS f${index}`).join('')} FROM ${ROWS}`,
+  )
+  const rows = Number(counted?.['rows'])
+  for (const [index, { message, hint }] of sql.faults.entries()) {
+    const found = Number(counted?.[`f${index}`])
+    if (found > 0)
+      throw new AdflowError('STORE_MISMATCH', `${found} of ${rows} rows of batch ${token.slice(0, 12)} ${message}`, {
+        hint: `${hint}; nothing of the batch was written`,
+      })
+  }
+  const spread = clustered && !prefix.includes('{')
+  const entries = sql.entries.replaceAll('{rows}', ROWS)
+  await engine.run(
+    `CREATE OR REPLACE TEMP TABLE ${PARTS} AS ${partsSql(entries, sql.several, spread ? undefined : slotOf(prefix))}`,
+  )
+  const pages = await engine.rows(`SELECT DISTINCT page FROM ${PARTS} ORDER BY page`)
+  return { rows, pages: pages.map(({ page }) => Number(page)) }
+}
+
+export async function pageOf({ engine }: LoadBatch, page: number): Promise<readonly Part[]> {
+  const rows = await engine.rows(`SELECT slot, n, keys, vals FROM ${PARTS} WHERE page = ${page} ORDER BY slot, n`)
+  return rows.map(({ slot, n, keys, vals }) => ({
+    slot: Number(slot),
+    number: Number(n),
+    keys: JSON.parse(String(keys)) as string[],
+    values: String(vals),
+  }))
+}
+
+export async function dropParts({ engine }: LoadBatch): Promise<void> {
+  for (const table of [ROWS, PARTS]) await engine.run(`DROP TABLE IF EXISTS ${table}`)
+}
+
+/** `slot`: where all keys lie in one. */
+function partsSql(entries: string, several: boolean, slot: number | undefined): string {
+  const slotted =
+    slot === undefined
+      ? `SELECT entries.*, slots.slot FROM entries JOIN (${slotsSql('SELECT DISTINCT k FROM entries')}) AS slots USING (k)`
+      : `SELECT *, ${slot} AS slot FROM entries`
+  const ofKey = several ? `'[' || string_agg(a, ',' ORDER BY o) || ']'` : 'any_value(a)'
+  return `WITH entries AS MATERIALIZED (${entries}),
+slotted AS (${slotted}),
+measured AS (SELECT *, row_number() OVER own - 1 AS before, sum(strlen(a) + strlen(k)) OVER own - strlen(a) - strlen(k) AS bytes
+  FROM slotted WINDOW own AS (PARTITION BY slot ORDER BY k, o ROWS UNBOUNDED PRECEDING)),
+keyed AS (SELECT slot, before // ${PART_ENTRIES} + bytes // ${PART_BYTES} AS part, k, ${ofKey} AS v FROM measured GROUP BY ALL),
+parts AS (SELECT slot, part, '[' || string_agg(to_json(k)::VARCHAR, ',' ORDER BY k) || ']' AS keys, '[' || string_agg(v, ',' ORDER BY k) || ']' AS vals
+  FROM keyed GROUP BY slot, part)
+SELECT slot, row_number() OVER (PARTITION BY slot ORDER BY part) - 1 AS n, keys, vals,
+  (row_number() OVER paged - 1) // ${PAGE_PARTS} + (sum(strlen(vals) + strlen(keys)) OVER paged - 1) // ${PAGE_BYTES} AS page
+FROM parts WINDOW paged AS (ORDER BY slot, part ROWS UNBOUNDED PRECEDING)`
+}
