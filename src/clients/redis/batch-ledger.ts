@@ -41,7 +41,7 @@ export function targetOf(written: unknown): string {
 }
 
 /** Both have the same hash tag. */
-export function ledgerKeys({ prefix, target }: LedgerPlace): readonly [batches: string, open: string] {
+function ledgerKeys({ prefix, target }: LedgerPlace): readonly [batches: string, open: string] {
   const name = `${prefix}${OWN_KEYS}{${target}}`
   return [`${name}:batches`, `${name}:open`]
 }

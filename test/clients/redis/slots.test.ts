@@ -1,12 +1,10 @@
-import { createRequire } from 'node:module'
+// @ts-expect-error: it has no types
+import slotByLibrary from 'cluster-key-slot'
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
 import { slotOf, slotsSql, tagOf } from '../../../src/clients/redis/slots.ts'
 import { literal } from '../../../src/engine/sql-text.ts'
 import { duckdbRows } from '../../harness/engine.ts'
-
-/** The library of ioredis. */
-const slotByLibrary = createRequire(import.meta.url)('cluster-key-slot') as (key: string) => number
 
 const KEYS = ['', 'a', '{b}c', 'x{é😀}y', '{', '}{a}', 'ab\ncd{e\nf}g', '{a}{b}', 'x'.repeat(3000)]
 
