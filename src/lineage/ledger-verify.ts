@@ -39,8 +39,12 @@ export function segmentName(number: number): string {
 }
 
 /** `anchor`: a head noted elsewhere (in an audit report, in another system). The chain alone cannot show that its newest
- *  events were cut off, nor that all of it was written anew; an anchor can. */
-export async function verifyLedger(directory: string, anchor?: LedgerAnchor): Promise<LedgerReport> {
+ *  events were cut off, nor that all of it was written anew; an anchor can. `signal` is looked at before each segment. */
+export async function verifyLedger(
+  directory: string,
+  anchor?: LedgerAnchor,
+  signal?: AbortSignal,
+): Promise<LedgerReport> {
   const names = await ledgerSegments(directory)
   let head: LedgerHead = GENESIS
   let anchored = anchor === undefined
@@ -54,6 +58,7 @@ export async function verifyLedger(directory: string, anchor?: LedgerAnchor): Pr
   const damage = (reason: string) => report({ damage: { ...place, reason } })
   let torn: LedgerReport['torn']
   for (const [index, segment] of names.entries()) {
+    signal?.throwIfAborted()
     place = { segment: segmentName(index + 1), line: 1, byte: 0 }
     if (segment !== place.segment) return damage('the segment is missing')
     const walk = await walkSegment(join(directory, segment), head, {
