@@ -116,7 +116,7 @@ class KafkaLoader implements Loader {
   async write(batch: LoadBatch, { signal }: { readonly signal: AbortSignal }): Promise<Receipt> {
     const doing = `write batch ${batch.token.slice(0, 12)} to ${this.#options.topic}`
     signal.throwIfAborted()
-    const held = await this.#explained(doing, () => this.#find(batch.token), signal)
+    const held = await this.#explained(doing, () => this.#decided(async () => this.#ledger.find(batch.token)), signal)
     if (held !== undefined) return this.#repeated(batch, held)
     const parts = await this.#recordParts(batch.engine, batch.columns)
     files += 1
@@ -142,7 +142,12 @@ class KafkaLoader implements Loader {
   }
 
   async probe(token: string): Promise<Receipt | undefined> {
-    const held = await this.#explained(`look for a batch in ${this.#options.topic}`, () => this.#find(token))
+    const held = await this.#explained(`look for a batch in ${this.#options.topic}`, () =>
+      this.#decided(async (fresh) => {
+        if (!fresh) await this.#ledger.readOn()
+        return this.#ledger.find(token)
+      }),
+    )
     return held === undefined ? undefined : this.#receipt(held.rows, true)
   }
 
@@ -187,13 +192,6 @@ class KafkaLoader implements Loader {
     }
     this.#ledger.remember(batch, rows)
     this.#undecided = false
-  }
-
-  #find(token: string): Promise<HeldBatch | undefined> {
-    return this.#decided(async (fresh) => {
-      if (!fresh) await this.#ledger.readOn()
-      return this.#ledger.find(token)
-    })
   }
 
   /** `work` alone in this process, when all that was begun before is decided. `fresh`: the ledger was read just now. */

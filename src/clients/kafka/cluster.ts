@@ -37,7 +37,7 @@ export class KafkaCluster {
   readonly #connections = new Map<string, Promise<Connection>>()
   #library: Promise<KafkaLibrary> | undefined
   #brokers: ReadonlyMap<number, { readonly host: string; readonly port: number }> = new Map()
-  readonly #leaders = new Map<string, readonly number[]>()
+  readonly #topics = new Map<string, { readonly id: string; readonly leaders: readonly number[] }>()
 
   constructor(options: ConnectionOptions, baseDir: string) {
     this.#options = options
@@ -59,10 +59,10 @@ export class KafkaCluster {
     const { metadataV12 } = await this.library()
     const found = await metadataV12.api.async(await this.anyBroker(), [...topics], false, false)
     this.#brokers = new Map(found.brokers.map(({ nodeId, host, port }) => [nodeId, { host, port }]))
-    for (const { name, partitions } of found.topics) {
+    for (const { name, partitions, topicId } of found.topics) {
       const leaders: number[] = []
       for (const { partitionIndex, leaderId } of partitions) leaders[partitionIndex] = leaderId
-      this.#leaders.set(name ?? '', leaders)
+      this.#topics.set(name ?? '', { id: topicId, leaders })
     }
     return found
   }
@@ -82,7 +82,12 @@ export class KafkaCluster {
 
   /** Partition → id of the broker that leads it, as metadata() has last seen it. */
   leaders(topic: string): readonly number[] {
-    return this.#leaders.get(topic) ?? []
+    return this.#topics.get(topic)?.leaders ?? []
+  }
+
+  /** As metadata() has last seen it; empty where it has not. */
+  topicId(topic: string): string {
+    return this.#topics.get(topic)?.id ?? ''
   }
 
   async broker(nodeId: number): Promise<Connection> {

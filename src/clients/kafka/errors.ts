@@ -105,14 +105,15 @@ function said(chain: readonly Error[], name: string): string {
 function namesOf(error: unknown): string[] {
   return chainOf(error).flatMap((own) => {
     const { apiId } = own as { apiId?: unknown }
-    return typeof apiId === 'string' ? [apiId] : []
+    // The number that stands beside what is said of a single record.
+    return typeof apiId === 'string' && apiId !== 'UNKNOWN_SERVER_ERROR' ? [apiId] : []
   })
 }
 
 /** The error and what is behind it, from the outside in. */
 function chainOf(error: unknown): Error[] {
   if (!(error instanceof Error)) return [new Error(String(error))]
-  const inner = error instanceof AggregateError ? (error.errors as unknown[]).slice(0, 1) : []
+  const inner = error instanceof AggregateError ? (error.errors as unknown[]) : []
   const causes = error.cause === undefined ? [] : [error.cause]
   return [error, ...[...inner, ...causes].flatMap(chainOf)]
 }

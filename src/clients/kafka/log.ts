@@ -95,16 +95,6 @@ function endOf(batches: readonly Batch[]): bigint | undefined {
   return last === undefined ? undefined : lastOffset(last) + 1n
 }
 
-interface Place {
-  readonly topicId: string
-  readonly leader: number
-}
-
-async function placeOf(cluster: KafkaCluster, topic: string): Promise<Place> {
-  const { topics } = await cluster.metadata([topic])
-  return { topicId: topics[0]?.topicId ?? '', leader: topics[0]?.partitions[0]?.leaderId ?? -1 }
-}
-
 async function fetchFrom(
   cluster: KafkaCluster,
   topic: string,
@@ -119,10 +109,13 @@ async function fetchFrom(
     lastFetchedEpoch: -1,
     partitionMaxBytes: FETCH_BYTES,
   }
+  let known = cluster.topicId(topic) !== ''
   const fetch = async () => {
-    const { topicId, leader } = await placeOf(cluster, topic)
-    const topics = [{ topicId, partitions: [wanted] }]
-    return fetchV13.api.async(await cluster.broker(leader), 0, 0, FETCH_BYTES, isolation, 0, -1, topics, [], '')
+    if (!known) await cluster.metadata([topic])
+    known = false
+    const topics = [{ topicId: cluster.topicId(topic), partitions: [wanted] }]
+    const leader = await cluster.broker(cluster.leaders(topic)[0] ?? -1)
+    return fetchV13.api.async(leader, 0, 0, FETCH_BYTES, isolation, 0, -1, topics, [], '')
   }
   const { responses } = await patiently(fetch, cluster.requestTimeoutMs, MOVED)
   const fetched = responses[0]?.partitions[0]

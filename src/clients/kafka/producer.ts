@@ -3,7 +3,6 @@
  * here each step is one request, and after any that failed the outcome is open until init().
  */
 import type { KafkaCluster, KafkaLibrary } from './cluster.ts'
-import { kafkaErrorName } from './errors.ts'
 import { MOVED, patiently } from './patience.ts'
 import type { Compression, ProducerIdentity, RecordBatch } from './record-batch.ts'
 
@@ -56,7 +55,10 @@ export class TransactionalProducer {
       const sequence = this.#next(topic, partition, batch)
       encoded.push([partition, await batch.finish(library, this.#identity, sequence, compression)])
     }
+    let known = true
     const sendAll = async () => {
+      if (!known) await this.#cluster.metadata([topic])
+      known = false
       const byLeader = Map.groupBy(encoded, ([partition]) => this.#cluster.leaders(topic)[partition] ?? -1)
       await Promise.all(
         [...byLeader].map(async ([leader, own]) =>
@@ -64,16 +66,8 @@ export class TransactionalProducer {
         ),
       )
     }
-    try {
-      await sendAll()
-    } catch (error) {
-      if (!MOVED.includes(kafkaErrorName(error) ?? '')) throw error
-      // What a broker has already it knows by its sequence, and does not take again.
-      await this.#patiently(async () => {
-        await this.#cluster.metadata([topic])
-        await sendAll()
-      }, MOVED)
-    }
+    // What a broker has already it knows by its sequence, and does not take again.
+    await this.#patiently(sendAll, MOVED)
   }
 
   /** Rejected: whether it was committed is open. */

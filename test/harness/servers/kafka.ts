@@ -1,5 +1,8 @@
 /** Apache Kafka of Maven Central: one node that is broker and controller (KRaft). */
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import type { Certificate } from './core/certificates.ts'
+import type { Folder } from './core/folder.ts'
 import { javaOf } from './core/java.ts'
 import { defineServer } from './core/kind.ts'
 import { command } from './core/machine.ts'
@@ -13,6 +16,8 @@ export interface KafkaEndpoint extends Record<string, string> {
    * stands between: clients go where the broker tells them, so it must know the proxy.
    */
   readonly behindProxy: string
+  /** `host:port` of the listener of the option `secured`. Empty without it. */
+  readonly secured: string
 }
 
 export interface KafkaOptions {
@@ -20,6 +25,12 @@ export interface KafkaOptions {
   readonly settings?: Readonly<Record<string, string>>
   /** The port of a proxy of `behindProxy`. */
   readonly advertisedPort?: number
+  readonly secured?: {
+    /** Shown by the listener. Without it the listener is not encrypted. */
+    readonly tls?: Certificate
+    /** Name → password, for PLAIN and SCRAM. They may do nothing until a test grants it; whoever comes by `brokers` may do all. */
+    readonly users?: Readonly<Record<string, string>>
+  }
 }
 
 const VERSION = '4.4.0'
@@ -33,7 +44,11 @@ const jars = () =>
 export default defineServer<KafkaEndpoint, KafkaOptions>({
   name: 'kafka',
   summary: `Apache Kafka ${VERSION}, KRaft`,
-  variables: { brokers: 'ADFLOW_TEST_KAFKA_BROKERS', behindProxy: 'ADFLOW_TEST_KAFKA_BEHIND_PROXY' },
+  variables: {
+    brokers: 'ADFLOW_TEST_KAFKA_BROKERS',
+    behindProxy: 'ADFLOW_TEST_KAFKA_BEHIND_PROXY',
+    secured: 'ADFLOW_TEST_KAFKA_SECURED',
+  },
 
   async install() {
     await javaOf(MIN_JAVA)
@@ -43,25 +58,28 @@ export default defineServer<KafkaEndpoint, KafkaOptions>({
   async start(context, options) {
     const [lib, java] = [await jars(), await javaOf(MIN_JAVA)]
     const [broker, controller, proxied] = [await context.port(), await context.port(), await context.port()]
+    const secured = options.secured === undefined ? undefined : await context.port()
     const { folder } = context
+    const listener = secured === undefined ? '' : `,SECURED://127.0.0.1:${secured}`
     const properties = folder.write(
       'server.properties',
       lines({
         'process.roles': 'broker,controller',
         'node.id': '1',
         'controller.quorum.voters': `1@127.0.0.1:${controller}`,
-        listeners: `PLAIN://127.0.0.1:${broker},PROXIED://127.0.0.1:${proxied},CONTROLLER://127.0.0.1:${controller}`,
-        'advertised.listeners': `PLAIN://127.0.0.1:${broker},PROXIED://127.0.0.1:${options.advertisedPort ?? proxied}`,
-        'listener.security.protocol.map': 'PLAIN:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT',
+        listeners: `PLAIN://127.0.0.1:${broker},PROXIED://127.0.0.1:${proxied},CONTROLLER://127.0.0.1:${controller}${listener}`,
+        'advertised.listeners': `PLAIN://127.0.0.1:${broker},PROXIED://127.0.0.1:${options.advertisedPort ?? proxied}${listener}`,
+        'listener.security.protocol.map': `PLAIN:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURED:${protocolOf(options)}`,
         'controller.listener.names': 'CONTROLLER',
         'inter.broker.listener.name': 'PLAIN',
         'log.dirs': context.disk(),
         ...SETTINGS,
+        ...securitySettings(folder, options),
         ...options.settings,
       }),
     )
     const logging = folder.write('log4j2.properties', LOGGING)
-    await command(java, [...FORMATTER, '-cp', `${lib}/*`, ...format(properties)])
+    await command(java, [...FORMATTER, '-cp', `${lib}/*`, ...format(properties, options)])
     await context.run({
       command: java,
       args: [
@@ -75,14 +93,51 @@ export default defineServer<KafkaEndpoint, KafkaOptions>({
     return {
       brokers: `127.0.0.1:${broker}`,
       behindProxy: options.advertisedPort === undefined ? '' : `127.0.0.1:${proxied}`,
+      secured: secured === undefined ? '' : `127.0.0.1:${secured}`,
     }
   },
 })
 
 const FORMATTER = ['-Xmx128m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1']
 
-function format(properties: string): string[] {
-  return ['kafka.tools.StorageTool', 'format', '-t', CLUSTER_ID, '-c', properties]
+function format(properties: string, { secured }: KafkaOptions): string[] {
+  const users = Object.entries(secured?.users ?? {}).flatMap(([name, password]) =>
+    ['SCRAM-SHA-256', 'SCRAM-SHA-512'].flatMap((kind) => ['-S', `${kind}=[name=${name},password=${password}]`]),
+  )
+  return ['kafka.tools.StorageTool', 'format', '-t', CLUSTER_ID, '-c', properties, ...users]
+}
+
+function protocolOf({ secured }: KafkaOptions): string {
+  const encrypted = secured?.tls === undefined ? 'PLAINTEXT' : 'SSL'
+  return secured?.users === undefined ? encrypted : `SASL_${encrypted}`
+}
+
+function securitySettings(folder: Folder, { secured }: KafkaOptions): Readonly<Record<string, string>> {
+  const { tls, users } = secured ?? {}
+  const listener = 'listener.name.secured.'
+  const accounts = Object.entries(users ?? {}).map(([name, password]) => ` user_${name}="${password}"`)
+  const login = (module: string, more = '') => `org.apache.kafka.common.security.${module} required${more};`
+  return {
+    ...(tls === undefined
+      ? {}
+      : {
+          [`${listener}ssl.keystore.type`]: 'PEM',
+          [`${listener}ssl.keystore.location`]: folder.write(
+            'keystore.pem',
+            `${readFileSync(tls.keyFile, 'utf8')}\n${readFileSync(tls.certificateFile, 'utf8')}\n`,
+          ),
+        }),
+    ...(users === undefined
+      ? {}
+      : {
+          [`${listener}sasl.enabled.mechanisms`]: 'PLAIN,SCRAM-SHA-256,SCRAM-SHA-512',
+          [`${listener}plain.sasl.jaas.config`]: login('plain.PlainLoginModule', accounts.join('')),
+          [`${listener}scram-sha-256.sasl.jaas.config`]: login('scram.ScramLoginModule'),
+          [`${listener}scram-sha-512.sasl.jaas.config`]: login('scram.ScramLoginModule'),
+          'authorizer.class.name': 'org.apache.kafka.metadata.authorizer.StandardAuthorizer',
+          'super.users': 'User:ANONYMOUS',
+        }),
+  }
 }
 
 /** One node: every internal topic has one copy. */
