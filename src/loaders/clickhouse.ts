@@ -196,8 +196,9 @@ class ClickHouseLoader implements Loader {
   }
 
   async #columns(columns: readonly Column[], token?: string): Promise<ClickHouseColumn[]> {
-    const { batch_column: name, nested, not_null: notNull } = this.#options
+    const { batch_column: name, nested, not_null, version } = this.#options
     const { years } = await this.#asked()
+    const notNull = version === undefined ? not_null : [...not_null, version]
     const own = clickHouseColumns(columns, { nested, notNull, years })
     if (name === false || !this.#numbered) return own
     const number = token === undefined ? 0n : tokenNumber(token)

@@ -19,7 +19,9 @@ const storageShape = {
     .string()
     .min(1)
     .optional()
-    .describe('Only for ReplacingMergeTree: of rows with one sorting key the one with the greatest value here stays.'),
+    .describe(
+      'Only for ReplacingMergeTree: of rows with one sorting key the one with the greatest value here stays. A NULL in it is refused.',
+    ),
   sum: z
     .array(z.string().min(1))
     .min(1)

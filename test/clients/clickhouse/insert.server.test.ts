@@ -1,0 +1,154 @@
+/** One batch, whatever breaks while it is on its way. */
+import { afterEach, beforeEach, expect, it } from 'vitest'
+import clickhouse from '../../../src/loaders/clickhouse.ts'
+import { onClickHouse } from '../../harness/clickhouse.ts'
+import { LoaderBench, newFolder, removeFolder } from '../../harness/loader.ts'
+import { freshClickHouseDatabase } from '../../harness/servers/fresh.ts'
+import { startPrivate } from '../../harness/servers/private.ts'
+import { serverSuite } from '../../harness/servers/suite.ts'
+import { proxyFor } from '../../harness/servers/toxics.ts'
+
+type Options = Readonly<Record<string, unknown>>
+
+const LONG = process.env['ADFLOW_TEST_LONG'] === '1'
+const ROWS = "SELECT i::BIGINT AS id, 'name ' || i AS name FROM range(4) t(i)"
+const VIEW = {
+  name: 'summed',
+  to: 'sums',
+  query: 'SELECT assumeNotNull(id) % 7 AS k, count() AS n FROM {table} GROUP BY k',
+  engine: 'SummingMergeTree',
+  order_by: ['k'],
+}
+
+await serverSuite(
+  'a batch on its way to ClickHouse',
+  ['clickhouse', 'toxiproxy'],
+  ({ clickhouse: server, toxiproxy }) => {
+    let folder: string
+    let bench: LoaderBench
+    beforeEach(async () => {
+      folder = newFolder()
+      bench = await LoaderBench.open({ definition: clickhouse as never, folder, options: [] })
+    })
+    afterEach(() => {
+      bench.close()
+      removeFolder(folder)
+    })
+
+    const opened = (url: string, options: Options = {}, rows = ROWS) =>
+      bench.open(bench.create({ url, table: 'events', materialized_views: [VIEW], ...options }), rows)
+    const failing = (work: Promise<unknown>) =>
+      work.then(
+        () => undefined,
+        (error: unknown) => error,
+      )
+    const held = async (url: string) => {
+      const [row] = await onClickHouse(
+        url,
+        'SELECT (SELECT count() FROM events) AS rows, (SELECT uniqExact(id, _batch) FROM events) AS ids, (SELECT sum(n) FROM sums) AS viewed',
+      )
+      return [Number(row?.['rows']), Number(row?.['ids']), Number(row?.['viewed'])]
+    }
+
+    it('is there once, in the table and behind its view, wherever the answers of the server are cut off', async () => {
+      await using database = await freshClickHouseDatabase(server)
+      await using proxy = await proxyFor(toxiproxy, database.url)
+      const loader = await opened(proxy.url)
+      const answers: string[] = []
+      let at = 0
+      for (let whole = false; !whole; at += 1) {
+        const spec = { at, rows: ROWS }
+        const bytes = 20 + at * (LONG ? 16 : 160)
+        await proxy.down() // an answer counts from the beginning of its connection
+        await proxy.up()
+        const remove = await proxy.add({ type: 'limit_data', bytes }, 'downstream')
+        const first = await failing(bench.write(loader, spec))
+        await remove()
+        await proxy.down()
+        await proxy.up()
+        const again = await bench.write(loader, spec)
+        if (first !== undefined) expect(first).toMatchObject({ code: 'STORE_UNAVAILABLE', retryable: true })
+        answers.push(first === undefined ? 'whole' : again.repeated ? 'written' : 'unknown')
+        expect(again.rows).toBe(4)
+        expect(await held(database.url)).toEqual([4 * (at + 1), 4 * (at + 1), 4 * (at + 1)])
+        whole = first === undefined
+      }
+      expect([...new Set(answers)]).toEqual(['unknown', 'written', 'whole'])
+      await loader.close()
+    }, 120_000)
+
+    it('is not there at all when its bytes are cut off on their way, and comes whole', async () => {
+      await using database = await freshClickHouseDatabase(server)
+      await using proxy = await proxyFor(toxiproxy, database.url)
+      const rows = 'SELECT i::BIGINT AS id, md5(i::VARCHAR) AS name FROM range(50000) t(i)'
+      const loader = await opened(proxy.url)
+      for (const [at, bytes] of [20_000, 400_000].entries()) {
+        const remove = await proxy.add({ type: 'limit_data', bytes }, 'upstream')
+        expect(await failing(bench.write(loader, { rows, at }))).toMatchObject({
+          code: 'STORE_UNAVAILABLE',
+          retryable: true,
+        })
+        await remove()
+        expect(await held(database.url)).toEqual([at * 50_000, at * 50_000, at * 50_000])
+        await proxy.down()
+        await proxy.up()
+        expect(await bench.write(loader, { rows, at })).toMatchObject({ rows: 50_000, repeated: false })
+      }
+      expect(await held(database.url)).toEqual([100_000, 100_000, 100_000])
+      await loader.close()
+    }, 120_000)
+
+    it('is there once when the server is killed in the middle of it, and started again', async () => {
+      await using own = await startPrivate('clickhouse')
+      const { url } = own.endpoint
+      const rows = 'SELECT i::BIGINT AS id, (i % 5)::INTEGER AS p FROM range(600000) t(i)'
+      const loader = await opened(url, { partition_by: 'p' }, rows)
+      const kills = LONG ? 40 : 3
+      let caught = 0
+      for (let at = 0; at < kills; at += 1) {
+        const first = failing(bench.write(loader, { rows, at }))
+        await sending(url)
+        await new Promise((resolve) => setTimeout(resolve, (at * 400) / kills))
+        await own.kill9()
+        if ((await first) !== undefined) caught += 1
+        await own.restart()
+        expect(await bench.write(loader, { rows, at })).toMatchObject({ rows: 600_000 })
+        expect(await held(url)).toEqual([600_000 * (at + 1), 600_000 * (at + 1), 600_000 * (at + 1)])
+      }
+      expect(caught).toBeGreaterThan(0)
+      await loader.close()
+    }, 240_000)
+
+    it('is refused by a server whose disk is full, and taken when there is room again', async () => {
+      await using own = await startPrivate('clickhouse', { diskSize: '90m' })
+      const { url } = own.endpoint
+      const rows = 'SELECT i::BIGINT AS id, hash(i)::VARCHAR || hash(i + 1)::VARCHAR AS name FROM range(700000) t(i)'
+      const loader = await opened(url)
+      await onClickHouse(
+        url,
+        'CREATE TABLE filler ENGINE = MergeTree ORDER BY tuple() AS SELECT randomString(1000) AS v FROM numbers(60000)',
+      )
+      expect(await failing(bench.write(loader, { rows }))).toMatchObject({
+        code: 'STORE_UNAVAILABLE',
+        retryable: true,
+        hint: expect.stringContaining('disk of the server is full'),
+      })
+      expect(await held(url)).toEqual([0, 0, 0])
+      await onClickHouse(url, 'DROP TABLE filler SYNC')
+      expect(await bench.write(loader, { rows })).toMatchObject({ rows: 700_000, repeated: false })
+      expect(await held(url)).toEqual([700_000, 700_000, 700_000])
+      await loader.close()
+    }, 120_000)
+
+    /** Resolves when the server works on the INSERT of a batch. */
+    async function sending(url: string): Promise<void> {
+      for (;;) {
+        const [row] = await onClickHouse(
+          url,
+          "SELECT count() AS n FROM system.processes WHERE query LIKE 'INSERT INTO%FORMAT Parquet%'",
+        )
+        if (Number(row?.['n']) > 0) return
+      }
+    }
+  },
+)
