@@ -4,6 +4,7 @@ import { BatchLedger, type Entries, type Entry } from '../clients/clickhouse/bat
 import { type FoundTable, findTable } from '../clients/clickhouse/catalog.ts'
 import { ClickHouse, placeOf } from '../clients/clickhouse/connect.ts'
 import { createViewSql, labelOf, type Making, type TableName } from '../clients/clickhouse/ddl.ts'
+import { diagnoseClickHouse } from '../clients/clickhouse/diagnose.ts'
 import { dropEncoded, encodeBatch } from '../clients/clickhouse/encode.ts'
 import { insertBatch } from '../clients/clickhouse/insert.ts'
 import { connectionShape } from '../clients/clickhouse/options.ts'
@@ -12,7 +13,7 @@ import { askServer, type Server } from '../clients/clickhouse/server.ts'
 import { FILLING, resumeSwap, type Swap, swapTables } from '../clients/clickhouse/swap.ts'
 import { type FitPlan, fitTable, makeDatabase } from '../clients/clickhouse/table.ts'
 import { type Engine, engineFits, tableOptions } from '../clients/clickhouse/table-options.ts'
-import { type ClickHouseColumn, clickHouseColumns } from '../clients/clickhouse/types.ts'
+import { type ClickHouseColumn, clickHouseColumns, NARROW, type Years } from '../clients/clickhouse/types.ts'
 import { ensureWindows, fedTables } from '../clients/clickhouse/views.ts'
 import type { Column, LoadBatch, Loader, LoaderEnv, Receipt, StoreRecord } from '../core/contracts.ts'
 import { defineLoader } from '../core/define.ts'
@@ -99,14 +100,14 @@ class ClickHouseLoader implements Loader {
   async write(batch: LoadBatch, { signal }: { readonly signal: AbortSignal }): Promise<Receipt> {
     const { begun, written } = await this.#held(batch)
     if (written !== undefined) return this.#receipt(written.rows, true)
-    const { batch_column, key } = this.#options
+    const { key } = this.#options
     const encoded = await encodeBatch(batch, await this.#columns(batch.columns, batch.token), {
       workDir: this.#workDir,
       key,
     })
     try {
       const fed = await this.#fit(encoded.columns)
-      const batchColumn = this.#numbered && batch_column !== false ? batch_column : undefined
+      const batchColumn = numberedBy(this.#options)
       const { settings } = await this.#asked()
       const insertion = {
         clickhouse: this.#clickhouse,
@@ -190,19 +191,8 @@ class ClickHouseLoader implements Loader {
     return { next: this.#next, target: this.#target, cluster: this.#options.cluster }
   }
 
-  /** Rows of several batches become one in a SummingMergeTree: no number would be right. */
-  get #numbered(): boolean {
-    return engineOf(this.#options) !== 'SummingMergeTree'
-  }
-
   async #columns(columns: readonly Column[], token?: string): Promise<ClickHouseColumn[]> {
-    const { batch_column: name, nested, not_null, version } = this.#options
-    const { years } = await this.#asked()
-    const notNull = version === undefined ? not_null : [...not_null, version]
-    const own = clickHouseColumns(columns, { nested, notNull, years })
-    if (name === false || !this.#numbered) return own
-    const number = token === undefined ? 0n : tokenNumber(token)
-    return [...own, { name, type: 'Nullable(Int64)', zoned: false, sql: `(${number})::BIGINT` }]
+    return columnsOf(columns, this.#options, (await this.#asked()).years, token)
   }
 
   #asked(): Promise<Server> {
@@ -251,6 +241,21 @@ class ClickHouseLoader implements Loader {
 
 function engineOf({ engine, write }: Pick<Options, 'engine' | 'write'>): Engine {
   return engine ?? (write === 'merge' ? 'ReplacingMergeTree' : 'MergeTree')
+}
+
+/** Rows of several batches become one in a SummingMergeTree: no number would be right. */
+function numberedBy(chosen: Options): string | undefined {
+  return chosen.batch_column === false || engineOf(chosen) === 'SummingMergeTree' ? undefined : chosen.batch_column
+}
+
+function columnsOf(columns: readonly Column[], chosen: Options, years: Years, token?: string): ClickHouseColumn[] {
+  const { nested, not_null, version } = chosen
+  const notNull = version === undefined ? not_null : [...not_null, version]
+  const own = clickHouseColumns(columns, { nested, notNull, years })
+  const name = numberedBy(chosen)
+  if (name === undefined) return own
+  const number = token === undefined ? 0n : tokenNumber(token)
+  return [...own, { name, type: 'Nullable(Int64)', zoned: false, sql: `(${number})::BIGINT` }]
 }
 
 export default defineLoader({
@@ -310,6 +315,16 @@ Array, Tuple and Map with \`nested: native\`. A column that is there already mus
   },
   async check(chosen, { path, columns }) {
     return remarksOf(chosen, engineOf(chosen), columns, path)
+  },
+  diagnose(chosen, env) {
+    const { create, deduplication_window: window, evolve, materialized_views: views, table, write } = chosen
+    const columns = env.columns === undefined ? undefined : columnsOf(env.columns, chosen, NARROW)
+    const target = { database: placeOf(chosen).database, table }
+    return diagnoseClickHouse(
+      chosen,
+      { target, write, create: create === 'missing', evolve, window, views, columns },
+      env,
+    )
   },
   create: (chosen, env) => new ClickHouseLoader(chosen, env),
 })

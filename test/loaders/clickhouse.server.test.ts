@@ -300,18 +300,21 @@ await serverSuite('the loader of ClickHouse', ['clickhouse'], ({ clickhouse: ser
         },
       )
 
-    it.for(LOST.slice(0, 2))('is there once when the table has %s of it and has forgotten its token', async ([, lost]) => {
-      const loader = await opened({ partition_by: 'id', not_null: ['id'], deduplication_window: 6 })
-      await bench.write(loader, { rows: ROWS })
-      await forgetEntries("state = 'written'")
-      await lose('events', lost)
-      for (let at = 1; at < 4; at += 1) await bench.write(loader, { rows: ROWS, at })
-      expect(await bench.write(loader, { rows: ROWS })).toMatchObject({ rows: 4, repeated: false })
-      expect(await query('SELECT id, count() AS n FROM events GROUP BY id ORDER BY id')).toEqual(
-        [0, 1, 2, 3].map((id) => ({ id: String(id), n: '4' })),
-      )
-      await loader.close()
-    })
+    it.for(LOST.slice(0, 2))(
+      'is there once when the table has %s of it and has forgotten its token',
+      async ([, lost]) => {
+        const loader = await opened({ partition_by: 'id', not_null: ['id'], deduplication_window: 6 })
+        await bench.write(loader, { rows: ROWS })
+        await forgetEntries("state = 'written'")
+        await lose('events', lost)
+        for (let at = 1; at < 4; at += 1) await bench.write(loader, { rows: ROWS, at })
+        expect(await bench.write(loader, { rows: ROWS })).toMatchObject({ rows: 4, repeated: false })
+        expect(await query('SELECT id, count() AS n FROM events GROUP BY id ORDER BY id')).toEqual(
+          [0, 1, 2, 3].map((id) => ({ id: String(id), n: '4' })),
+        )
+        await loader.close()
+      },
+    )
 
     it('is refused by its entry after any number of others, where it was written', async () => {
       const loader = await opened({ partition_by: 'id', deduplication_window: 2, batch_column: false })

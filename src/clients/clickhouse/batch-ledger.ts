@@ -8,7 +8,7 @@ import type { ClickHouse } from './connect.ts'
 import { DURABLE, onCluster, type TableName, tableSql } from './ddl.ts'
 import { literal } from './sql-text.ts'
 
-const LEDGER_TABLE = '_adflow_batches'
+export const LEDGER_TABLE = '_adflow_batches'
 
 export interface LedgerPlace {
   readonly database: string

@@ -12,6 +12,8 @@ export interface FoundTable extends TableName {
   readonly partitionKey: string
   readonly comment: string
   readonly hasTtl: boolean
+  /** What is acknowledged is on the disk. */
+  readonly synced: boolean
   /** As the server writes it. */
   readonly createQuery: string
   /** Materialized views that are fed by it. */
@@ -55,6 +57,7 @@ export async function findTable(clickhouse: ClickHouse, name: TableName): Promis
     partitionKey: String(row['partition_key']),
     comment: String(row['comment']),
     hasTtl: / TTL /.test(full),
+    synced: (await setting('fsync_after_insert')) === 1,
     createQuery: String(row['create_table_query']),
     views: (row['views'] as [string, string][]).map(([inDatabase, view]) => ({ database: inDatabase, table: view })),
   }

@@ -3,6 +3,7 @@ import { createReadStream, readFileSync } from 'node:fs'
 import { Agent as HttpAgent } from 'node:http'
 import { Agent as HttpsAgent } from 'node:https'
 import { resolve } from 'node:path'
+import { text } from 'node:stream/consumers'
 import type { ClickHouseClient, ClickHouseSettings } from '@clickhouse/client'
 import { AdflowError } from '../../core/errors.ts'
 import { registerSecret } from '../../core/job/secrets.ts'
@@ -34,18 +35,27 @@ export function placeOf({ url }: Pick<ConnectionOptions, 'url'>): ClickHousePlac
   }
 }
 
-export function isThisMachine(host: string): boolean {
-  return host === 'localhost' || host === '[::1]' || /^127\./.test(host)
+/** For whoever cannot wait as long as a batch may. */
+export interface Limits {
+  readonly answerMs: number
+  readonly signal: AbortSignal
 }
 
 export class ClickHouse {
   readonly #options: ConnectionOptions
   readonly #baseDir: string
+  readonly #limits: Limits | undefined
   #client: Promise<ClickHouseClient> | undefined
 
-  constructor(options: ConnectionOptions, baseDir: string) {
-    this.#options = options
+  constructor(options: ConnectionOptions, baseDir: string, limits?: Limits) {
+    const { answerMs = Number.POSITIVE_INFINITY } = limits ?? {}
+    this.#options = {
+      ...options,
+      connect_timeout: Math.min(options.connect_timeout, answerMs),
+      statement_timeout: Math.min(options.statement_timeout, answerMs),
+    }
     this.#baseDir = baseDir
+    this.#limits = limits
     if (options.password !== undefined) registerSecret(options.password)
     const { password } = parsed(options.url)
     if (password !== '') registerSecret(decodeURIComponent(password))
@@ -59,20 +69,23 @@ export class ClickHouse {
   }
 
   /** Rows as plain values; 64-bit integers as text. */
-  rows(
-    doing: string,
-    query: string,
-    parameters: Parameters = {},
-    signal?: AbortSignal,
-  ): Promise<Record<string, unknown>[]> {
+  rows(doing: string, query: string, parameters: Parameters = {}): Promise<Record<string, unknown>[]> {
     return this.#with(doing, async (client) => {
       const answer = await client.query({
         query,
         query_params: parameters,
         format: 'JSONEachRow',
-        ...(signal === undefined ? {} : { abort_signal: signal }),
+        ...this.#soon(),
       })
       return answer.json<Record<string, unknown>>()
+    })
+  }
+
+  /** By a statement that takes no format. `privilege` as GRANT takes it. */
+  may(privilege: string): Promise<boolean> {
+    return this.#with('ask for a privilege', async (client) => {
+      const { stream } = await client.exec({ query: `CHECK GRANT ${privilege}`, ...this.#soon() })
+      return (await text(stream)).trim() === '1'
     })
   }
 
@@ -98,6 +111,12 @@ export class ClickHouse {
   async close(): Promise<void> {
     const client = await this.#client?.catch(() => undefined) // it never opened
     await client?.close()
+  }
+
+  #soon(): { readonly abort_signal?: AbortSignal } {
+    if (this.#limits === undefined) return {}
+    const { answerMs, signal } = this.#limits
+    return { abort_signal: AbortSignal.any([signal, AbortSignal.timeout(answerMs)]) }
   }
 
   async #with<T>(doing: string, work: (client: ClickHouseClient) => Promise<T>): Promise<T> {

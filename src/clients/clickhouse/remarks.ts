@@ -1,7 +1,8 @@
 /** What can be known of a loader's options under the columns that reach it, without the server. */
 import type { Column, LoaderRemark } from '../../core/contracts.ts'
 import { didYouMean } from '../../core/job/suggest.ts'
-import { isThisMachine, placeOf } from './connect.ts'
+import { isThisMachine } from '../../core/this-machine.ts'
+import { placeOf } from './connect.ts'
 import type { Engine, TableOptions } from './table-options.ts'
 import { isHeld, isNested } from './types.ts'
 

@@ -22,7 +22,7 @@ export async function fitTable(
 ): Promise<FoundTable> {
   const label = labelOf(name)
   if ((await findTable(clickhouse, name)) === undefined) {
-    if (!plan.create) throw mismatch(`the table ${label} does not exist`, 'create it, or set `create: missing`')
+    if (!plan.create) throw missingTable(name)
     await clickhouse.command(`make ${label}`, createTableSql(name, columns, plan, making))
   } else {
     const changes = await changesFor(clickhouse, name, columns, plan)
@@ -40,7 +40,7 @@ export async function fitTable(
 }
 
 /** Each repeats harmlessly. */
-async function changesFor(
+export async function changesFor(
   clickhouse: ClickHouse,
   name: TableName,
   columns: readonly ClickHouseColumn[],
@@ -79,6 +79,10 @@ async function changesFor(
     }
   }
   return changes
+}
+
+export function missingTable(name: TableName): AdflowError {
+  return mismatch(`the table ${labelOf(name)} does not exist`, 'create it, or set `create: missing`')
 }
 
 export async function makeDatabase(
