@@ -132,8 +132,9 @@ export interface Extractor {
   /** What is there to read, without reading it: for `plan`, progress and `status`. With `modified` only lanes whose source was
    *  modified then, however old. */
   survey(from: Positions, modified?: ReadContext['modified']): Promise<readonly LaneSurvey[]>
-  /** Called only after the checkpoint with these positions is durable. */
-  commit?(positions: Positions): Promise<void>
+  /** Called only after the checkpoint with these positions is durable. `fallback`: those of the checkpoint before, which a damaged
+   *  one falls back to: what cannot be had again must be kept from there. */
+  commit?(positions: Positions, fallback?: Positions): Promise<void>
   close(): Promise<void>
 }
 

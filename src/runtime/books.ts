@@ -1,5 +1,5 @@
 /** What is written of a batch when it is over: ledger, position, summary; and what a run could not read. */
-import type { Gap } from '../core/contracts.ts'
+import type { Gap, Positions } from '../core/contracts.ts'
 import { AdflowError } from '../core/errors.ts'
 import type { JobExtractor } from '../core/job/job.ts'
 import { redact } from '../core/job/secrets.ts'
@@ -71,6 +71,7 @@ export class Books {
       },
     ])
     const { mark } = chunk
+    let durable: Positions = {}
     const position = this.#trackers.get(id)?.finish({ ...chunk.range, ...(mark === undefined ? {} : { mark }) })
     await saver.update((draft) => {
       draft.planned = draft.planned.filter((other) => other.sequence !== plan.sequence)
@@ -80,6 +81,7 @@ export class Books {
         lanes[chunk.range.lane] = { ...position, ...(Object.keys(loaders).length === 0 ? {} : { loaders }) }
       }
       draft.sources[id] = lanes
+      durable = lanes
       draft.extra = {
         ...draft.extra,
         ...this.#budgets.memory(),
@@ -88,7 +90,8 @@ export class Books {
         ledger: headText(ledger.head),
       }
     })
-    await source.extractor.commit?.(saver.state.sources[id] ?? {})
+    // Not saver.state: other batches may have moved it since, and that is not durable yet.
+    await source.extractor.commit?.(durable, saver.fallback.sources[id] ?? {})
     addBatch(summary, { counts: refined.counts, rows: refined.rows, bytes: chunk.bytes, stores })
     observer?.batchClosed?.(summary)
   }

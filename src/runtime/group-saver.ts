@@ -16,6 +16,8 @@ export interface CheckpointDraft {
 /** Where a run keeps its state. */
 export interface Saver {
   readonly state: CheckpointState
+  /** What a damaged checkpoint falls back to: the one before the newest that is durable. */
+  readonly fallback: CheckpointState
   update(mutate: (draft: CheckpointDraft) => void): Promise<void>
   idle(): Promise<void>
 }
@@ -24,8 +26,11 @@ export interface Saver {
 export class GroupSaver implements Saver {
   readonly #draft: CheckpointDraft
   readonly #commits: GroupCommit<void>
+  #fallback: CheckpointState
 
   constructor(checkpoints: Checkpoints) {
+    // Of the other slot only this is known: that it is older.
+    this.#fallback = { ...checkpoints.current, sources: {} }
     const { epoch, sequence, sources, planned, evolved, extra } = structuredClone(checkpoints.current)
     this.#draft = {
       epoch,
@@ -35,12 +40,20 @@ export class GroupSaver implements Saver {
       ...(evolved === undefined ? {} : { evolved: { ...evolved } }),
       ...(extra === undefined ? {} : { extra: { ...extra } }),
     }
-    this.#commits = new GroupCommit(() => checkpoints.save(this.#draft))
+    this.#commits = new GroupCommit(async () => {
+      const before = checkpoints.current
+      await checkpoints.save(this.#draft)
+      this.#fallback = before
+    })
   }
 
   /** With all updates applied, durable or not. */
   get state(): CheckpointState {
     return this.#draft
+  }
+
+  get fallback(): CheckpointState {
+    return this.#fallback
   }
 
   /** Applies `mutate` at once and resolves when a save that includes it is durable. After a failed save, or a `mutate`

@@ -20,5 +20,5 @@ export function pastSaver({ epoch, sequence, evolved, extra }: Checkpoint, past:
 }
 
 function saverOf(draft: CheckpointDraft): Saver {
-  return { state: draft, update: async (mutate) => mutate(draft), idle: async () => undefined }
+  return { state: draft, fallback: draft, update: async (mutate) => mutate(draft), idle: async () => undefined }
 }

@@ -89,3 +89,18 @@ test('an update that throws half way is never saved', async () => {
   await saver.idle()
   expect((await openCheckpoints(dir, 'ads')).fresh).toBe(true)
 })
+
+test('it knows what a damaged checkpoint falls back to: the one before the newest that is durable', async () => {
+  const saver = new GroupSaver(await openCheckpoints(dir, 'ads'))
+  const moveTo = (at: string) =>
+    saver.update((draft) => {
+      draft.sources['ads'] = { l: { at } }
+    })
+  await moveTo('1')
+  expect(saver.fallback.sources).toEqual({})
+  await moveTo('2')
+  const third = moveTo('3')
+  expect(saver.fallback.sources).toEqual({ ads: { l: { at: '1' } } })
+  await third
+  expect(saver.fallback.sources).toEqual({ ads: { l: { at: '2' } } })
+})
