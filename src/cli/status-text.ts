@@ -37,6 +37,12 @@ export function statusText(status: JobStatus): string {
       '',
       `owed to ${store}: ${integer(rows)} rows in ${integer(batches)} batches (${sizeText(size)}); the next run pays them`,
     )
+  for (const { source, bytes: size, since } of status.staged)
+    if (size > 0)
+      parts.push(
+        '',
+        `staged of ${source}: ${sizeText(size)} since ${since}; the next run loads them before it fetches more`,
+      )
   for (const { consumer, batches, rows, bytes: size } of status.consumers)
     parts.push(
       '',

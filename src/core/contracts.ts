@@ -123,7 +123,8 @@ export interface ReadContext {
 }
 
 export interface Extractor {
-  /** false: the runtime stages the bytes durably before anything else. */
+  /** false: a range cannot be read again once it is loaded. Its bytes are staged durably before anything else
+   *  (clients/staging), and kept until no checkpoint lies before them. */
   readonly replayable: boolean
   dataset(): Dataset
   /** Chunks of a lane come in order; lanes may interleave. Ends when `until` is reached. Memory is bounded by
@@ -146,7 +147,7 @@ export interface LaneSurvey {
   readonly end?: Position
   /** Bytes on the source still to be read (compressed bytes where compressed). */
   readonly bytesLeft: number
-  /** `new`, `continue`, `done`, `rotated`, `truncated`, `replaced`, `missing`. */
+  /** `new`, `continue`, `done`, `rotated`, `truncated`, `replaced`, `missing`; `staged`: fetched, and not loaded yet. */
   readonly state: string
 }
 
@@ -314,6 +315,8 @@ export interface ComponentEnv {
 export interface ExtractorEnv extends ComponentEnv {
   /** Folder for chunk files; engine-readable, emptied at start. */
   readonly chunkDir: string
+  /** Folder for fetched bytes that must outlive a run; engine-readable, made by whoever needs it, emptied by nobody else. */
+  readonly stageDir: string
 }
 
 /** What a loader gets at creation. */

@@ -129,6 +129,11 @@ export const ERROR_CODES = {
     true,
   ),
   SPOOL_FULL: spec(EXIT.unavailable, 'The spool has reached `max_bytes`.', true),
+  STAGE_FULL: spec(
+    EXIT.unavailable,
+    'What was fetched of a source and cannot be loaded has reached `staging.max_bytes`, or one page of it is larger than that.',
+    true,
+  ),
   DISK_FULL: spec(EXIT.localIo, 'No space left on a local disk. Free some and run again; nothing was acknowledged.'),
   LOCAL_IO: spec(EXIT.localIo, 'A local file cannot be written or synced. Nothing was acknowledged.'),
   ENGINE_FAILED: spec(EXIT.unexpected, 'The embedded engine refused a statement that adflow made.'),

@@ -14,6 +14,7 @@ import { type Checkpoints, openCheckpoints } from './checkpoints.ts'
 import { lockJob } from './lock.ts'
 import { forgetMarks, ledgerOf, withStateEngine } from './orphans.ts'
 import { Spool } from './spool.ts'
+import { isStaged, requireStagedBytes, withCursors } from './staged-positions.ts'
 import { openStateDir, type StateDir } from './state-dir.ts'
 
 export interface ChangeOptions {
@@ -56,12 +57,7 @@ export async function changeState(options: ChangeOptions): Promise<StateChange> 
     const lanes = lanesOf(before, options)
     if (!options.force) await requireEdges(state, source, lanes, to)
     if (options.reload) await requireSettled(state, options, checkpoints, lanes)
-    const after: Record<string, LaneCheckpoint> = { ...before.sources[source] }
-    for (const lane of lanes) {
-      const { mark } = after[lane] ?? {}
-      // The evidence in the mark belongs to the old position; it still tells the file, unless nothing of it counts.
-      after[lane] = { at: to, ...(mark === undefined || to === START ? {} : { mark }) }
-    }
+    const after = await positionsAfter(state, options, before, lanes)
     const epoch = options.reload ? String(BigInt(before.epoch) + 1n) : before.epoch
     const isMoved = (batch: PlannedBatch) => batch.source === source && lanes.includes(batch.lane)
     const dropped = before.planned.filter(isMoved)
@@ -99,6 +95,24 @@ export async function changeState(options: ChangeOptions): Promise<StateChange> 
   } finally {
     await lock.close()
   }
+}
+
+async function positionsAfter(
+  state: StateDir,
+  { source, to, reload }: ChangeOptions,
+  before: Checkpoint,
+  lanes: readonly string[],
+): Promise<Record<string, LaneCheckpoint>> {
+  const positions = before.sources[source] ?? {}
+  const moved: Record<string, LaneCheckpoint> = {}
+  for (const lane of lanes) {
+    const { at, mark } = positions[lane] ?? { at: START }
+    const staged = isStaged(positions[lane])
+    if (staged && !reload) await requireStagedBytes(state, source, lane, { at, to })
+    // The evidence in the mark belongs to the old position; it still tells the file, unless nothing of it counts.
+    moved[lane] = { at: to, ...(mark === undefined || to === START || staged ? {} : { mark }) }
+  }
+  return { ...positions, ...(await withCursors(state, source, moved)) }
 }
 
 function lanesOf(checkpoint: Checkpoint, { source, lane, job }: ChangeOptions): string[] {

@@ -9,6 +9,7 @@ import { ledgerDamaged, verifyLedger } from '../lineage/ledger-verify.ts'
 import { openCheckpoints } from './checkpoints.ts'
 import { whoHolds } from './lock.ts'
 import { Spool } from './spool.ts'
+import { stagedOf } from './staged-status.ts'
 import type { StateDir } from './state-dir.ts'
 
 /** Of spool.max_bytes: what is owed beyond it is worth a look. */
@@ -54,17 +55,21 @@ async function lock(at: Findings, { path }: StateDir): Promise<Finding> {
   return at.ok('lock', `process ${holder.pid} holds the job since ${holder.since} (\`${holder.command}\`)`)
 }
 
-async function checkpoint(at: Findings, job: Job, { path }: StateDir): Promise<Finding> {
+async function checkpoint(at: Findings, job: Job, state: StateDir): Promise<Finding> {
   try {
-    const { fresh, fallback, current } = await openCheckpoints(path, job.name)
+    const { fresh, fallback, current } = await openCheckpoints(state.path, job.name)
+    const staged = (await stagedOf(job, state, current.sources))
+      .filter(({ bytes }) => bytes > 0)
+      .map(({ source, bytes }) => `; ${sizeText(bytes)} of ${source} are staged and come first`)
+      .join('')
     if (fallback !== undefined)
       return at.warning(
         'checkpoint',
         `slot ${fallback.slot} is damaged: ${fallback.reason}; generation ${fallback.generation} of the other holds`,
         'look at the disk; the next run repeats what came since, and the stores refuse what they have',
       )
-    if (fresh) return at.ok('checkpoint', 'none yet: the job has not run')
-    return at.ok('checkpoint', `generation ${current.generation} of ${current.saved_at}`)
+    if (fresh) return at.ok('checkpoint', `none yet: the job has not run${staged}`)
+    return at.ok('checkpoint', `generation ${current.generation} of ${current.saved_at}${staged}`)
   } catch (error) {
     return at.failure('checkpoint', error)
   }

@@ -86,7 +86,7 @@ async function graphOf({ job, registry, stateDir, log }: JobLineageOptions): Pro
     const sources: GraphParts['sources'][number][] = []
     for (const { id, type, options } of job.extract) {
       const definition = await registry.get('extractor', type)
-      const extractor = definition.create(options, { ...env(id), chunkDir: state.chunks })
+      const extractor = definition.create(options, { ...env(id), chunkDir: state.chunks, stageDir: state.stagedOf(id) })
       sources.push({ id, type, dataset: extractor.dataset() })
       await extractor.close()
     }

@@ -152,8 +152,9 @@ async function planSource(
   { job, registry, stateDir, log }: PlanOptions,
 ): Promise<PlannedSource> {
   const definition = await registry.get('extractor', type)
-  const chunkDir = stateDirOf(stateDir, job.name).chunks
-  const extractor = definition.create(options, { id, job: job.name, baseDir: job.baseDir, log, chunkDir })
+  const state = stateDirOf(stateDir, job.name)
+  const folders = { chunkDir: state.chunks, stageDir: state.stagedOf(id) }
+  const extractor = definition.create(options, { id, job: job.name, baseDir: job.baseDir, log, ...folders })
   try {
     const { name } = extractor.dataset()
     const positions: Positions = current?.sources[id] ?? {}

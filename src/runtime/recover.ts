@@ -10,10 +10,11 @@ import { requireSoundLedger } from '../lineage/ledger-verify.ts'
 import { openCheckpoints, setAsideCheckpoints } from './checkpoints.ts'
 import { lockJob } from './lock.ts'
 import { forgetOtherMarks, ledgerOf, withStateEngine } from './orphans.ts'
-import { type Hole, rebuild } from './rebuild.ts'
+import { type Hole, type Rebuilt, rebuild } from './rebuild.ts'
 import { batchTokens, epochOf } from './resume.ts'
 import type { RunOptions } from './run.ts'
 import { Spool } from './spool.ts'
+import { withCursors } from './staged-positions.ts'
 import { openStateDir, type StateDir } from './state-dir.ts'
 import { openWorkshop } from './workshop.ts'
 
@@ -125,12 +126,14 @@ export async function recoverJob(options: RecoverOptions): Promise<Recovery> {
       const ledger = await openLedger(state.ledger, { run: lock.run })
       try {
         const generation = before?.current.generation ?? String(Date.now())
+        const sources: Record<string, Rebuilt['sources'][string]> = {}
+        for (const [id, lanes] of Object.entries(rebuilt.sources)) sources[id] = await withCursors(state, id, lanes)
         const aside = await setAsideCheckpoints(state.path)
         const checkpoints = await openCheckpoints(state.path, job.name, { after: generation })
         await checkpoints.save({
           epoch,
           sequence: String(rebuilt.planned.length + batches),
-          sources: rebuilt.sources,
+          sources,
           planned: rebuilt.planned,
         })
         await ledger.append([

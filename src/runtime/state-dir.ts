@@ -27,6 +27,8 @@ export interface StateDir {
   readonly path: string
   readonly ledger: string
   readonly spool: string
+  /** Fetched bytes of sources that cannot be read again, until they are loaded. */
+  readonly staged: string
   /** Cut chunks; empty between runs. */
   readonly chunks: string
   /** Where the engine spills; empty between runs. */
@@ -41,6 +43,7 @@ export interface StateDir {
   /** State tables of steps. */
   readonly database: string
   spoolOf(loader: string): string
+  stagedOf(source: string): string
   outboxOf(output: string): string
   consumerOf(consumer: string): string
 }
@@ -52,6 +55,7 @@ export function stateDirOf(directory: string, job: string): StateDir {
     path,
     ledger: join(path, 'ledger'),
     spool: join(path, 'spool'),
+    staged: join(path, 'staged'),
     chunks: join(path, 'chunks'),
     temp: join(path, 'temp'),
     quarantine: join(path, 'quarantine'),
@@ -60,6 +64,7 @@ export function stateDirOf(directory: string, job: string): StateDir {
     consumers: join(path, 'consumers'),
     database: join(path, 'state.duckdb'),
     spoolOf: (loader) => join(path, 'spool', loader),
+    stagedOf: (source) => join(path, 'staged', source),
     outboxOf: (output) => join(path, 'outbox', output),
     consumerOf: (consumer) => join(path, 'consumers', consumer),
   }

@@ -7,6 +7,7 @@ import type { Browser } from './browse.ts'
 import { openCheckpoints } from './checkpoints.ts'
 import { type Holder, holderOf } from './lock.ts'
 import { Spool } from './spool.ts'
+import { type StagedStatus, stagedOf } from './staged-status.ts'
 import { type StateDir, stateDirOf } from './state-dir.ts'
 
 export interface JobStatus {
@@ -35,6 +36,8 @@ export interface JobStatus {
     readonly rows: number
     readonly bytes: number
   }[]
+  /** Fetched bytes that are not loaded yet, of sources that have some. */
+  readonly staged: readonly StagedStatus[]
   /** What waits in the outbox, for each consumer that something waits for. */
   readonly consumers: readonly ConsumerStatus[]
   readonly runs: readonly Readonly<Record<string, unknown>>[]
@@ -91,6 +94,7 @@ export async function jobStatus(job: Job, stateDir: string, { session }: Browser
     ),
     planned: current?.planned.length ?? 0,
     owed,
+    staged: exists ? await stagedOf(job, state, current?.sources ?? {}) : [],
     consumers: exists ? await waiting(job, state) : [],
     runs: await records(
       'SELECT run, started_at, ended_at, status, exit, code, batches, "read" FROM runs ORDER BY started_at DESC LIMIT 10',

@@ -38,7 +38,8 @@ export async function* linesInFile({ source, lines }: Lines, options: LineOption
   await writeFile(path, lines.map((line) => `${line}\n`).join(''))
   const definition = await registry.get('extractor', config.type)
   const own = { ...(config.options as object), path, format, compression: 'none', exclude: undefined }
-  const env = { id: config.id, job: job.name, baseDir: job.baseDir, log, chunkDir: state.chunks }
+  const folders = { chunkDir: state.chunks, stageDir: state.stagedOf(config.id) }
+  const env = { id: config.id, job: job.name, baseDir: job.baseDir, log, ...folders }
   const extractor = definition.create(own, env)
   const signal = new AbortController().signal
   const context = { from: {}, planned: [], until: 'now', chunkBytes, maxRecordBytes, parallel, signal } as const

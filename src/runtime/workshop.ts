@@ -60,7 +60,7 @@ export async function openWorkshop(options: WorkshopOptions): Promise<Workshop> 
   const session = await engine.connect()
   try {
     const extractors = job.extract.filter((config) => only === undefined || only.includes(config.id))
-    const access: EngineAccess[] = [{ folders: [state.chunks, state.spool, state.outbox] }]
+    const access: EngineAccess[] = [{ folders: [state.chunks, state.spool, state.outbox, state.staged] }]
     const environment = (id: string) => ({
       id,
       job: job.name,
@@ -71,7 +71,7 @@ export async function openWorkshop(options: WorkshopOptions): Promise<Workshop> 
     const opened: { config: JobExtractor; extractor: Extractor }[] = []
     for (const config of extractors) {
       const definition = await registry.get('extractor', config.type)
-      const env = { ...environment(config.id), chunkDir: state.chunks }
+      const env = { ...environment(config.id), chunkDir: state.chunks, stageDir: state.stagedOf(config.id) }
       if (definition.access !== undefined) access.push(definition.access(config.options, env))
       opened.push({ config, extractor: definition.create(config.options, env) })
     }

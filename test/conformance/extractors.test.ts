@@ -1,7 +1,9 @@
 import files from '../../src/extractors/files.ts'
 import { fileSample, parquetSample, SAMPLES } from './fixtures/files.ts'
+import { PAGED, PagedSource, pagedFixture } from './fixtures/staged.ts'
 import { extractorConformance } from './suites/extractor.ts'
 
 for (const [name, sample] of Object.entries(SAMPLES))
   extractorConformance(`files: ${name}`, files, () => fileSample(sample))
 extractorConformance('files: parquet', files, parquetSample)
+extractorConformance('staged pages', new PagedSource(PAGED, 3).definition, pagedFixture)

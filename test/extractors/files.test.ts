@@ -53,7 +53,14 @@ const settle = (name: string): Promise<void> => utimes(join(base, name), 1_700_0
 function extractor(options: object = {}): Extractor {
   const log = pino({ level: 'warn' }, { write: (line: string) => warnings.push(JSON.parse(line).msg) })
   const parsed = files.options.parse({ path: '*.ndjson', ...options })
-  return files.create(parsed, { id: 'source', job: 'job', baseDir: base, chunkDir, log })
+  return files.create(parsed, {
+    id: 'source',
+    job: 'job',
+    baseDir: base,
+    chunkDir,
+    stageDir: join(root, 'staged'),
+    log,
+  })
 }
 
 interface Result {

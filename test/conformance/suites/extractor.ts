@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import pino from 'pino'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { z } from 'zod'
 import type {
   Chunk,
@@ -20,6 +20,7 @@ import type {
   ReadContext,
 } from '../../../src/core/contracts.ts'
 import { ERROR_CODES } from '../../../src/core/errors.ts'
+import { DyingProcess } from '../../harness/dying-process.ts'
 
 export interface ExtractorFixture {
   /** As in a job file. */
@@ -38,6 +39,9 @@ export interface ExtractorFixture {
   close(): Promise<void>
 }
 
+/** Of the steps at which a process dies every so many-th is tried. */
+const DEATHS_APART = process.env['ADFLOW_TEST_LONG'] === '1' ? 1 : 4
+
 type Read = Partial<Pick<ReadContext, 'from' | 'planned' | 'until' | 'chunkBytes' | 'parallel' | 'signal'>>
 
 export function extractorConformance<Options>(
@@ -48,6 +52,7 @@ export function extractorConformance<Options>(
   describe(`the extractor ${name}`, () => {
     let fixture: ExtractorFixture
     let folder: string
+    let stageDir: string
     let runs = 0
     beforeAll(async () => {
       fixture = await makeFixture()
@@ -58,12 +63,24 @@ export function extractorConformance<Options>(
       await rm(folder, { recursive: true, force: true })
     })
 
-    /** An extractor as after a start of the process: nothing is remembered, the chunk folder is empty. */
+    beforeEach(() => {
+      runs += 1
+      stageDir = join(folder, `staged-${runs}`)
+    })
+
+    /** An extractor as after a start of the process: nothing is remembered, the chunk folder is empty. What is staged is there. */
     const start = async (options = fixture.options): Promise<{ extractor: Extractor; chunkDir: string }> => {
       runs += 1
       const chunkDir = join(folder, String(runs))
       await mkdir(chunkDir)
-      const env = { id: 'source', job: 'job', baseDir: fixture.baseDir, chunkDir, log: pino({ level: 'silent' }) }
+      const env = {
+        id: 'source',
+        job: 'job',
+        baseDir: fixture.baseDir,
+        chunkDir,
+        stageDir,
+        log: pino({ level: 'silent' }),
+      }
       return { extractor: definition.create(definition.options.parse(options), env), chunkDir }
     }
     const context = (read: Read = {}): ReadContext => ({
@@ -199,14 +216,42 @@ export function extractorConformance<Options>(
       const before = await start()
       const there = await before.extractor.survey({})
       expect(there.map((lane) => lane.lane).sort()).toEqual(Object.keys(fixture.lanes).sort())
+      // What has to be fetched first has no size yet.
+      const least = before.extractor.replayable ? 1 : 0
       for (const lane of there)
-        expect(lane).toMatchObject({ at: '0', state: 'new', bytesLeft: expect.toSatisfy((left) => left > 0) })
+        expect(lane).toMatchObject({ at: '0', state: 'new', bytesLeft: expect.toSatisfy((left) => left >= least) })
       await before.extractor.close()
       const from = positionsAfter(await readAll())
       expect(await readAll({ from })).toEqual([])
       const { extractor } = await start()
       for (const lane of await extractor.survey(from)) expect(lane).toMatchObject({ state: 'done', bytesLeft: 0 })
       await extractor.close()
+    })
+
+    it('is read to its end once after it died before any of its changes of the disk, whatever was acknowledged', async () => {
+      for (let lastStep = 0; ; lastStep += DEATHS_APART) {
+        await rm(stageDir, { recursive: true, force: true })
+        const { extractor } = await start()
+        const dying = new DyingProcess(lastStep)
+        const acknowledged: Seen[] = []
+        const before: Positions[] = [{}]
+        const planned: PlannedRange[] = []
+        const lived = await dying.run(async () => {
+          for await (const item of extractor.read(context({ chunkBytes: Math.ceil(fixture.chunkBytes.max / 3) }))) {
+            if ('gap' in item) break // what could not be read, because the process is dead
+            const chunk = item
+            planned.push({ ...chunk.range, ...(chunk.mark === undefined ? {} : { mark: chunk.mark }) })
+            acknowledged.push(await seen(chunk))
+            planned.pop()
+            before.push(positionsAfter(acknowledged))
+            await extractor.commit?.(before.at(-1) ?? {}, before.at(-2))
+          }
+        })
+        await extractor.close()
+        const rest = await readAll({ from: positionsAfter(acknowledged), planned })
+        expect(byLane([...acknowledged, ...rest])).toEqual(fixture.lanes)
+        if (lived && !dying.dead) break
+      }
     })
 
     it('stops at stated positions', async () => {

@@ -1,0 +1,86 @@
+/** Pages on their way into a segment: written as they come, to a hidden file, until the segment is sealed or given up. */
+import { type FileHandle, open, rm } from 'node:fs/promises'
+import { crc32 } from 'node:zlib'
+import { temporaryPath } from '../../core/durable.ts'
+import { localIoError } from '../../core/errors.ts'
+import { countLines, NEWLINE } from '../../records/splitter.ts'
+
+const LINE_END = Buffer.from('\n')
+
+interface Extent {
+  readonly bytes: number
+  readonly lineEnds: number
+  readonly crc32: number
+}
+
+const NOTHING: Extent = { bytes: 0, lineEnds: 0, crc32: 0 }
+
+export class SegmentWriter {
+  readonly file: string
+  /** Of the pages that are whole. */
+  pages: Extent = NOTHING
+  #now: Extent = NOTHING
+  #lastByte = NEWLINE
+  #handle: FileHandle | undefined
+
+  /** `beside`: the final name. */
+  constructor(beside: string) {
+    this.file = temporaryPath(beside)
+  }
+
+  /** With what was written of the page that is not whole yet. */
+  get bytes(): number {
+    return this.#now.bytes
+  }
+
+  async write(bytes: Buffer): Promise<void> {
+    if (bytes.length === 0) return
+    try {
+      this.#handle ??= await open(this.file, 'wx', 0o600)
+      const at = this.#now.bytes
+      for (let written = 0; written < bytes.length; )
+        written += (await this.#handle.write(bytes, written, bytes.length - written, at + written)).bytesWritten
+    } catch (error) {
+      throw localIoError(error, `write the staged bytes ${this.file}`)
+    }
+    this.#now = {
+      bytes: this.#now.bytes + bytes.length,
+      lineEnds: this.#now.lineEnds + countLines(bytes, 0, bytes.length),
+      crc32: crc32(bytes, this.#now.crc32),
+    }
+    this.#lastByte = bytes.at(-1) ?? NEWLINE
+  }
+
+  /** What was written is whole. Its last record gets the line end that it may lack. */
+  async endPage(): Promise<void> {
+    if (this.#lastByte !== NEWLINE) await this.write(LINE_END)
+    this.pages = this.#now
+  }
+
+  /** Forgets what was written since the last whole page. */
+  async dropPage(): Promise<void> {
+    if (this.#now.bytes === this.pages.bytes) return
+    try {
+      await this.#handle?.truncate(this.pages.bytes)
+    } catch (error) {
+      throw localIoError(error, `cut ${this.file}`)
+    }
+    this.#now = this.pages
+    this.#lastByte = NEWLINE
+  }
+
+  async close(): Promise<void> {
+    try {
+      await this.#handle?.close()
+      this.#handle = undefined
+    } catch (error) {
+      throw localIoError(error, `close ${this.file}`)
+    }
+  }
+
+  async discard(): Promise<void> {
+    await this.#handle?.close().catch(() => undefined) // it goes away with the file
+    this.#handle = undefined
+    await rm(this.file, { force: true }).catch(() => undefined) // what stays is swept by the next start
+  }
+}
