@@ -36,6 +36,8 @@ function groupText(group: readonly DoctorFinding[], width: number): string {
 }
 
 function headOf({ kind, component, type }: DoctorFinding): string {
-  if (type === null) return kind === 'machine' ? '' : `${kind}`
-  return component === null ? `${kind} (${type}) at` : `${kind} ${component} (${type}) at`
+  if (kind === 'machine') return ''
+  const who = component === null ? kind : `${kind} ${component}`
+  if (type !== null) return `${who} (${type}) at`
+  return component === null ? who : `${who} at`
 }

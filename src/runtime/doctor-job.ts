@@ -17,6 +17,9 @@ export function diagnoseJob(job: Job, refusal: unknown): Diagnosis {
   return diagnosisAt(job.file, async function* (at) {
     if (refusal === undefined) yield at.ok('job', 'no mistake')
     else yield* problems(at, refusal)
+    for (const { code, path, message, suggestion } of job.unresolved)
+      yield at.failed('secrets', code, `${message} (${job.at(path)})`, suggestion ?? 'give it a value')
+    if (job.unresolved.length > 0) return
     const secrets = Object.entries(job.used.secrets)
     yield at.ok('secrets', secrets.length === 0 ? 'none is asked for' : secrets.map(resolved).join(', '))
   })

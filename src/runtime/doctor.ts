@@ -1,23 +1,21 @@
 /** Whether a job could run here and now: asks the machine, the job, its state, and every system that it names. Changes nothing. */
 import { existsSync } from 'node:fs'
 import type { Logger } from 'pino'
-import type { Column } from '../core/contracts.ts'
-import { CHECKS, type Diagnosable, type DiagnoseEnv, type Diagnosis, type Finding } from '../core/diagnosis.ts'
+import { CHECKS, type Finding } from '../core/diagnosis.ts'
 import { AdflowError, ERROR_CODES, type ErrorCode, EXIT } from '../core/errors.ts'
-import { diagnosisAt } from '../core/findings.ts'
 import type { Job } from '../core/job/job.ts'
 import { loadJob } from '../core/job/load.ts'
 import { redact } from '../core/job/secrets.ts'
 import type { Registry } from '../core/registry.ts'
 import { openCheckpoints } from './checkpoints.ts'
 import { diagnoseAll, type Question } from './diagnose.ts'
+import { askedComponents } from './doctor-components.ts'
 import { brokenJob, diagnoseJob } from './doctor-job.ts'
 import { diagnoseMachine } from './doctor-machine.ts'
 import { diagnoseState } from './doctor-state.ts'
-import { lineageConfig } from './lineage-config.ts'
 import { openLintEngine } from './lint.ts'
 import { holderOf } from './lock.ts'
-import { compilePipeline, MAIN, type Pipeline } from './pipeline.ts'
+import { compilePipeline, type Pipeline } from './pipeline.ts'
 import { stateDirOf } from './state-dir.ts'
 
 export interface DoctorOptions {
@@ -58,7 +56,7 @@ export interface DoctorReport {
 }
 
 /** Who is asked, and what. */
-interface Asked extends Pick<DoctorFinding, 'kind' | 'component' | 'type'> {
+export interface Asked extends Pick<DoctorFinding, 'kind' | 'component' | 'type'> {
   readonly optional?: boolean
   readonly question: Question
 }
@@ -76,23 +74,31 @@ const FIRST: readonly number[] = [
 
 export async function diagnose(options: DoctorOptions): Promise<DoctorReport> {
   const { file, registry, timeoutMs } = options
-  let job: Job
-  try {
-    job = await loadJob(file, { registry })
-  } catch (error) {
-    if (!(error instanceof AdflowError) || error.code === 'JOB_NOT_FOUND') throw error
-    const asked = [machine(undefined), own('job', file, () => brokenJob(file, error))]
+  const job = await read(file, registry)
+  if (job instanceof AdflowError) {
+    const asked = [machine(undefined), own('job', file, () => brokenJob(file, job))]
     return reportOf({ job: null, file, state_dir: null }, asked, timeoutMs)
   }
   const state = stateDirOf(options.stateDir(job), job.name)
   const compiled = await compile(job, registry, state.path)
+  const holder = existsSync(state.path) ? await holderOf(state.path) : undefined
   const asked = [
     machine(job),
     own('job', job.file, () => diagnoseJob(job, compiled.error)),
     own('state', state.path, (env) => diagnoseState(job, state, env)),
-    ...(await components(job, compiled.pipeline, state.path, options)),
+    ...(await askedComponents({ ...options, job, pipeline: compiled.pipeline, runningPid: holder?.pid })),
   ]
   return reportOf({ job: job.name, file: job.file, state_dir: state.path }, asked, timeoutMs)
+}
+
+/** A job that lacks values only is looked at without them. @throws AdflowError JOB_NOT_FOUND */
+async function read(file: string, registry: Registry): Promise<Job | AdflowError> {
+  try {
+    return await loadJob(file, { registry })
+  } catch (error) {
+    if (!(error instanceof AdflowError) || error.code === 'JOB_NOT_FOUND') throw error
+    return loadJob(file, { registry, withoutValues: true }).catch(() => error)
+  }
 }
 
 function machine(job: Job | undefined): Asked {
@@ -121,52 +127,6 @@ async function compile(
   } finally {
     engine.close()
   }
-}
-
-async function components(
-  job: Job,
-  pipeline: Pipeline | undefined,
-  statePath: string,
-  { registry, log }: DoctorOptions,
-): Promise<Asked[]> {
-  const holder = existsSync(statePath) ? await holderOf(statePath) : undefined
-  const shared = { job: job.name, baseDir: job.baseDir, log, runningPid: holder?.pid, now: Date.now }
-  const asked: Asked[] = []
-  const add = (
-    kind: 'extractor' | 'loader' | 'consumer' | 'transport',
-    { id, type, options, optional }: { id: string; type: string; options: unknown; optional: boolean },
-    { diagnose: ask = cannotBeAsked }: Diagnosable<unknown>,
-    code: ErrorCode,
-    columns?: readonly Column[],
-  ) => {
-    const question = {
-      place: type,
-      code,
-      ask: (env: Pick<DiagnoseEnv, 'answerMs' | 'signal'>) => ask(options, { id, ...shared, columns, ...env }),
-    }
-    asked.push({ kind, component: kind === 'transport' ? null : id, type, optional, question })
-  }
-  for (const config of job.extract)
-    add('extractor', config, await registry.get('extractor', config.type), 'SOURCE_UNREADABLE')
-  for (const config of job.load) {
-    const columns = pipeline?.outputs.get(config.input ?? MAIN)?.relation.columns
-    add('loader', config, await registry.get('loader', config.type), 'STORE_UNAVAILABLE', columns)
-  }
-  for (const config of job.distribute)
-    add('consumer', config, await registry.get('consumer', config.type), 'CONSUMER_UNAVAILABLE')
-  const lineage = await lineageConfig(job, registry, process.env, (text) => log.warn(text))
-  if (lineage !== undefined) {
-    const { type, options, definition } = lineage
-    // A transport that fails costs a run nothing.
-    add('transport', { id: 'lineage', type, options, optional: true }, definition, 'LOCAL_IO')
-  }
-  return asked
-}
-
-function cannotBeAsked(): Diagnosis {
-  return diagnosisAt('its place', async function* (at) {
-    yield at.unknown('reachable', 'this type of component cannot be asked', 'try it with a run on a few records')
-  })
 }
 
 async function reportOf(

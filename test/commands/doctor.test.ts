@@ -113,9 +113,14 @@ describe('a job that could not run', () => {
       `${JOB}transform:\n  - mask: { name: hmac, key: "\${ADFLOW_TEST_NO_SUCH_KEY}" }\n  - derive: { a: "'\${ADFLOW_TEST_NO_SUCH_NAME}'", b: "'\${file:no-such-secret}'" }\n`,
     )
     const { exit, report } = await doctor(job)
-    expect(report).toMatchObject({ job: null, state_dir: null })
     expect(exit).toBe(EXIT.config)
-    const texts = badly(report).map(({ found }) => found)
+    const lacking = report.findings.filter(({ check }) => check === 'secrets')
+    expect(lacking.map(({ status, code }) => [status, code])).toEqual([
+      ['failed', 'VARIABLE_MISSING'],
+      ['failed', 'VARIABLE_MISSING'],
+      ['failed', 'SECRET_UNREADABLE'],
+    ])
+    const texts = lacking.map(({ found }) => found)
     for (const name of ['ADFLOW_TEST_NO_SUCH_KEY', 'ADFLOW_TEST_NO_SUCH_NAME', 'no-such-secret'])
       expect(texts.some((text) => text.includes(name))).toBe(true)
 
@@ -128,6 +133,26 @@ describe('a job that could not run', () => {
     } finally {
       delete process.env['ADFLOW_TEST_KEY']
     }
+  })
+
+  it('asks all but the components that lack a value, and says which those are', async () => {
+    const bare = 'load:\n  pg: { type: postgres, url: "${ADFLOW_TEST_NO_SUCH_URL}", table: t }\n'
+    const secret = '  hidden: { type: files, format: csv, path: "${ADFLOW_TEST_NO_SUCH_PATH}" }\n'
+    const { report, exit } = await doctor(withData(JOB.replace('load:\n', bare + secret)))
+    const found = Object.fromEntries(badly(report).map(({ component, ...rest }) => [component, rest]))
+    expect(found['pg']).toMatchObject({ status: 'unknown', found: expect.stringContaining('ADFLOW_TEST_NO_SUCH_URL') })
+    expect(found['hidden']).toMatchObject({ status: 'unknown', mend: expect.stringContaining('set it') })
+    expect(report.findings.filter(({ component }) => component === 'warehouse').length).toBeGreaterThan(1)
+    expect(exit).toBe(EXIT.config)
+  })
+
+  it('has a file with mistakes, each of which is told', async () => {
+    const { report, exit } = await doctor(
+      withData(JOB.replace('type: duckdb', 'type: ducdb').replace('type: files', 'type: filez')),
+    )
+    expect(report).toMatchObject({ job: null, state_dir: null, code: 'JOB_INVALID' })
+    expect(badly(report).length).toBe(2)
+    expect(exit).toBe(EXIT.config)
   })
 
   it('has SQL that does not compile; what it names is asked all the same', async () => {

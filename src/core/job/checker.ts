@@ -25,13 +25,20 @@ export class Checker {
   /** Keys that are known but not available: key → what to say. Only at the top of the file. */
   readonly #later: readonly string[]
 
-  constructor(document: YamlDocument, content: Interpolated, problems: Problems, later: readonly string[]) {
+  /** `tolerated`: failures that are no problems; values that depend on them are left out without a word. */
+  constructor(
+    document: YamlDocument,
+    content: Interpolated,
+    problems: Problems,
+    later: readonly string[],
+    tolerated: Interpolated['failures'],
+  ) {
     this.#document = document
     this.#content = content
     this.problems = problems
     this.#silent = new Set(content.failures.map((failure) => JSON.stringify(failure.path)))
     this.#later = later
-    for (const { path, message, suggestion, code } of content.failures)
+    for (const { path, message, suggestion, code } of content.failures.filter((each) => !tolerated.includes(each)))
       problems.add(this.#document.places.value(path), message, { suggestion, code })
   }
 

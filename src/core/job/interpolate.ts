@@ -27,7 +27,7 @@ export interface Used {
   readonly secrets: Readonly<Record<string, string | null>>
 }
 
-interface Failure {
+export interface Failure {
   readonly path: Path
   readonly code: 'JOB_INVALID' | 'VARIABLE_MISSING' | 'SECRET_UNREADABLE'
   readonly message: string

@@ -1,6 +1,6 @@
 /** A job file after reading: every value checked, every default filled in, sizes in bytes, durations in milliseconds. */
 import type { Expression } from '../step-contract.ts'
-import type { Used } from './interpolate.ts'
+import type { Failure, Used } from './interpolate.ts'
 import type { Path } from './places.ts'
 
 export interface Job {
@@ -16,6 +16,8 @@ export interface Job {
   readonly text: string
   /** What stood behind its `${…}`. */
   readonly used: Used
+  /** What had no value. Never anything in a job that was read to be run. */
+  readonly unresolved: readonly Failure[]
   /** Highest priority first, then in the order of the file. */
   readonly extract: readonly JobExtractor[]
   readonly columns: readonly JobColumn[]

@@ -22,6 +22,9 @@ export interface LoadOptions {
   readonly registry: Registry
   /** Where `${…}` finds its values. Default: the process's environment. */
   readonly env?: Environment
+  /** true: variables and secret files without a value are no mistakes but stand in `unresolved`, and components that cannot be
+   *  read without them are left out. To look at a job; such a one cannot run. */
+  readonly withoutValues?: boolean
 }
 
 /** Reads a job file. `path` is how the file is called in messages. Throws JOB_NOT_FOUND, JOB_INVALID,
@@ -62,11 +65,12 @@ async function readDocument(
   text: string,
   file: string,
   problems: Problems,
-  { registry, env = process.env }: LoadOptions,
+  { registry, env = process.env, withoutValues = false }: LoadOptions,
 ): Promise<Job> {
   const baseDir = dirname(resolve(file))
   const content = interpolate(document.value, env, baseDir)
-  const checker = new Checker(document, content, problems, LATER)
+  const unresolved = withoutValues ? content.failures.filter(({ code }) => code !== 'JOB_INVALID') : []
+  const checker = new Checker(document, content, problems, LATER, unresolved)
   const whole = checker.check(jobDocument, [])
   const extract = await readExtract(checker, registry)
   const steps = await readTransform(checker, registry)
@@ -93,6 +97,7 @@ async function readDocument(
     digest: digest(content.published),
     text,
     used: content.used,
+    unresolved,
     extract,
     columns,
     unknown: whole.contract.unknown,
