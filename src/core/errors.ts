@@ -70,6 +70,27 @@ export const ERROR_CODES = {
     'Another run of the same job holds its state directory. Wait for it, or stop it.',
     true,
   ),
+  FENCED: spec(
+    EXIT.denied,
+    'Another daemon has taken over the state directory: this one, and what it had just started, did nothing more.',
+  ),
+  DAEMON_ADDRESS: spec(
+    EXIT.unavailable,
+    'The daemon cannot listen at the address of `--listen`: another program does, or it is not an address of this machine.',
+  ),
+  DAEMON_UNREACHABLE: spec(
+    EXIT.unavailable,
+    'No daemon leads in the state directory, or it does not answer. Start one with `adflow daemon`.',
+    true,
+  ),
+  DAEMON_REFUSED: spec(
+    EXIT.usage,
+    'The daemon did not do what it was asked: there is no such job, or the job is in no state for it.',
+  ),
+  TOKEN_UNSAFE: spec(
+    EXIT.denied,
+    'The token of the daemon is too short, or its file can be read by others: `chmod 600` it. Without a token the daemon listens on loopback only.',
+  ),
   INTERRUPTED: spec(
     EXIT.tryAgain,
     'The second signal ended the run before it had drained. The state is consistent; run again.',

@@ -11,6 +11,7 @@ import { redact } from '../core/job/secrets.ts'
 import type { Registry } from '../core/registry.ts'
 import { Engine, type Session } from '../engine/session.ts'
 import { checkConsumers } from './consumer-checks.ts'
+import { checkGraph } from './lint-graph.ts'
 import { checkLoaders } from './loader-checks.ts'
 import { personalColumns } from './personal.ts'
 import { compilePipeline, MAIN, type Pipeline } from './pipeline.ts'
@@ -77,7 +78,9 @@ async function lintFile(file: string, engine: Engine, options: LintOptions): Pro
   const session = await engine.connect()
   try {
     const { registry, env } = options
-    const job = await loadJob(file, { registry, ...(env === undefined ? {} : { env }) })
+    const loading = { registry, ...(env === undefined ? {} : { env }) }
+    const job = await loadJob(file, loading)
+    await checkGraph(job, loading)
     const pipeline = await compilePipeline({ job, registry, session })
     const loaders = await loaderWarnings(pipeline, session, options)
     const consumers = (await checkConsumers(pipeline, session, registry)).map(({ message, hint, path }) =>

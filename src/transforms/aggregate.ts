@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { Column, Relation } from '../core/contracts.ts'
 import { defineStep } from '../core/define.ts'
-import { identifier } from '../core/job/schema.ts'
+import { identifier } from '../core/job/identifier.ts'
 import type { CompiledStep, StepEnv } from '../core/step-contract.ts'
 import { ROW } from '../engine/relation.ts'
 import { ident } from '../engine/sql-text.ts'

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { defineStep } from '../core/define.ts'
-import { identifier } from '../core/job/schema.ts'
+import { identifier } from '../core/job/identifier.ts'
 import { ROW, restrict } from '../engine/relation.ts'
 import { invalidStep, operand } from '../engine/step-columns.ts'
 

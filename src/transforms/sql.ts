@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { defineStep } from '../core/define.ts'
-import { identifier } from '../core/job/schema.ts'
+import { identifier } from '../core/job/identifier.ts'
 import { overInput } from '../engine/analysis.ts'
 import { ROW, withoutRow } from '../engine/relation.ts'
 import { ident } from '../engine/sql-text.ts'

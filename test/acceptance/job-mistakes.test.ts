@@ -139,12 +139,11 @@ const MISTAKES: readonly Mistake[] = [
     message: /`chunk`: expected a size with its unit/,
   },
   {
-    what: 'a section of a later version',
+    what: 'a schedule without a pattern of times',
     from: 'version: 1',
-    to: 'version: 1\nschedule: { cron: "* * * * *" }',
-    at: 'schedule',
-    message: /not available yet/,
-    suggestion: /remove it/,
+    to: 'version: 1\nschedule: { cron: "61 * * * *" }',
+    at: '"61',
+    message: /Invalid value for minute: 61/,
   },
   {
     what: 'an id of two things',

@@ -22,22 +22,13 @@ export class Checker {
   readonly #content: Interpolated
   readonly #silent: ReadonlySet<string>
   readonly #inherited: Inherited[] = []
-  /** Keys that are known but not available: key → what to say. Only at the top of the file. */
-  readonly #later: readonly string[]
 
   /** `tolerated`: failures that are no problems; values that depend on them are left out without a word. */
-  constructor(
-    document: YamlDocument,
-    content: Interpolated,
-    problems: Problems,
-    later: readonly string[],
-    tolerated: Interpolated['failures'],
-  ) {
+  constructor(document: YamlDocument, content: Interpolated, problems: Problems, tolerated: Interpolated['failures']) {
     this.#document = document
     this.#content = content
     this.problems = problems
     this.#silent = new Set(content.failures.map((failure) => JSON.stringify(failure.path)))
-    this.#later = later
     for (const { path, message, suggestion, code } of content.failures.filter((each) => !tolerated.includes(each)))
       problems.add(this.#document.places.value(path), message, { suggestion, code })
   }
@@ -83,7 +74,7 @@ export class Checker {
       if (result.success) return result.data
       const retyped = this.#retype(current, path, result.error.issues)
       if (retyped === undefined) {
-        new Report(this, schema, path, current, this.#later).all(result.error.issues, [])
+        new Report(this, schema, path, current).all(result.error.issues, [])
         return undefined
       }
       current = retyped
@@ -120,15 +111,13 @@ class Report {
   readonly #schema: z.ZodType
   readonly #base: Path
   readonly #value: unknown
-  readonly #later: readonly string[]
   #shape: JsonSchema | undefined
 
-  constructor(checker: Checker, schema: z.ZodType, base: Path, value: unknown, later: readonly string[]) {
+  constructor(checker: Checker, schema: z.ZodType, base: Path, value: unknown) {
     this.#checker = checker
     this.#schema = schema
     this.#base = base
     this.#value = value
-    this.#later = later
   }
 
   all(issues: readonly Issue[], parent: Path): void {
@@ -181,10 +170,7 @@ class Report {
       const found = nearest(key, known)
       if (found !== undefined) meant.add(JSON.stringify([...path, found]))
       const at = [...this.#base, ...path, key]
-      if (at.length === 1 && this.#later.includes(key))
-        this.#checker.add(at, `\`${key}\` is not available yet`, 'remove it: this version would not act on it', 'key')
-      else
-        this.#checker.add(at, `unknown key \`${key}\``, didYouMean(key, known) ?? `known here: ${orList(known)}`, 'key')
+      this.#checker.add(at, `unknown key \`${key}\``, didYouMean(key, known) ?? `known here: ${orList(known)}`, 'key')
     }
   }
 

@@ -2,6 +2,7 @@
 import type { Expression } from '../step-contract.ts'
 import type { Failure, Used } from './interpolate.ts'
 import type { Path } from './places.ts'
+import type { JobSchedule } from './schedule.ts'
 
 export interface Job {
   /** Absolute path of the job file. */
@@ -40,6 +41,8 @@ export interface Job {
     readonly transport: { readonly type: string; readonly options: unknown } | undefined
     readonly timeoutMs: number
   }
+  /** undefined: the daemon runs it when somebody asks for it. */
+  readonly schedule: JobSchedule | undefined
   readonly tests: readonly JobTest[]
   /** file:line:column of the value at a path; of what is nearest around it, where there is none. */
   at(path: Path): string

@@ -2,8 +2,9 @@
 import { z } from 'zod'
 import type { ComponentKind, Registry } from '../registry.ts'
 import { takesId } from './components.ts'
+import { identifier } from './identifier.ts'
 import { type JsonSchema, jsonShape, strict } from './json-shape.ts'
-import { distributeBase, extractBase, identifier, jobDocument, loadBase, ruleKinds } from './schema.ts'
+import { distributeBase, extractBase, jobDocument, loadBase, ruleKinds } from './schema.ts'
 
 /** A variable may stand where a number, a boolean or one of a few words is wanted. */
 const SUBSTITUTION: JsonSchema = { $ref: '#/definitions/substitution' }

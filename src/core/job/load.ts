@@ -14,7 +14,8 @@ import type { Job, JobReconcile, JobStep } from './job.ts'
 import { excerpt, START_OF_FILE } from './places.ts'
 import { Problems } from './problems.ts'
 import { readColumns, readRules } from './rules.ts'
-import { contract, jobDocument, LATER, reconcile, test } from './schema.ts'
+import { readSchedule } from './schedule.ts'
+import { contract, jobDocument, reconcile, test } from './schema.ts'
 import { redact } from './secrets.ts'
 import { readTests } from './tests.ts'
 
@@ -70,7 +71,7 @@ async function readDocument(
   const baseDir = dirname(resolve(file))
   const content = interpolate(document.value, env, baseDir)
   const unresolved = withoutValues ? content.failures.filter(({ code }) => code !== 'JOB_INVALID') : []
-  const checker = new Checker(document, content, problems, LATER, unresolved)
+  const checker = new Checker(document, content, problems, unresolved)
   const whole = checker.check(jobDocument, [])
   const extract = await readExtract(checker, registry)
   const steps = await readTransform(checker, registry)
@@ -108,6 +109,7 @@ async function readDocument(
     ...limits(whole),
     lineage: { namespace: whole.lineage.namespace, transport, timeoutMs: whole.lineage.timeout },
     reconcile: reconciliation(whole.reconcile ?? reconcile.parse({})),
+    schedule: whole.schedule === undefined ? undefined : readSchedule(whole.schedule),
     tests,
     at: (path) => {
       const { line, column } = checker.place(path)

@@ -3,12 +3,9 @@
  * Descriptions here are the text that editors and the reference show.
  */
 import { z } from 'zod'
+import { identifier } from './identifier.ts'
+import { schedule } from './schedule.ts'
 import { byteSize, duration } from './units.ts'
-
-const SNAKE_HELP = 'must be lower_snake: letters a-z, digits and `_`, starting with a letter, at most 63 characters'
-
-/** Names of jobs, sources, loaders, steps and rules. */
-export const identifier = z.string().regex(/^[a-z][a-z0-9_]{0,62}$/, SNAKE_HELP)
 
 const sql = z.string().trim().min(1, 'must not be empty').describe('SQL expression.')
 const columnName = z
@@ -378,8 +375,6 @@ export const jobDocument = z.strictObject({
   reconcile: reconcile.optional().describe('How `adflow reconcile` compares the stores of this job with its sources.'),
   retry: retry.prefault({}).describe('How often a write is tried again before its batch is owed.'),
   lineage: lineage.prefault({}).describe('OpenLineage events of each run.'),
+  schedule: schedule.optional().describe('When `adflow daemon` runs the job. Without it: when somebody asks for it.'),
   tests: z.array(test).default([]).describe('Tests of this job: `adflow test` runs them.'),
 })
-
-/** Top-level keys that a later version reads. Refused by name: a schedule that is ignored would be worse than an error. */
-export const LATER: readonly string[] = ['schedule']

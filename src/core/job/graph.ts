@@ -1,0 +1,49 @@
+/** Which job waits for which: names that lead nowhere, and circles, at their places in the files. */
+import type { Job } from './job.ts'
+import type { Path } from './places.ts'
+
+export interface GraphProblem {
+  readonly job: string
+  readonly path: Path
+  /** file:line:column. */
+  readonly at: string
+  readonly message: string
+  readonly suggestion: string
+}
+
+/** `jobs`: all of a folder that can be read; `others`: names of those that cannot. */
+export function graphProblems(jobs: readonly Job[], others: ReadonlySet<string> = new Set()): GraphProblem[] {
+  const byName = new Map(jobs.map((job) => [job.name, job]))
+  return jobs.flatMap((job) =>
+    (job.schedule?.after ?? []).flatMap((name, index) => {
+      const path = ['schedule', 'after', index]
+      const problem = (message: string, suggestion: string): GraphProblem[] => [
+        { job: job.name, path, at: job.at(path), message, suggestion },
+      ]
+      if (others.has(name)) return []
+      if (!byName.has(name))
+        return problem(
+          `there is no job \`${name}\` in the folder`,
+          `jobs here: ${[...byName.keys()].sort().join(', ')}`,
+        )
+      const circle = wayTo(job.name, name, byName)
+      return circle === undefined
+        ? []
+        : problem(`jobs wait for each other: ${[job.name, ...circle].join(' → ')}`, 'take one of the names out')
+    }),
+  )
+}
+
+/** From `from` by what each job waits for to `goal`, both included. */
+function wayTo(goal: string, from: string, jobs: ReadonlyMap<string, Job>): string[] | undefined {
+  const walk = (name: string, seen: ReadonlySet<string>): string[] | undefined => {
+    if (name === goal) return [name]
+    if (seen.has(name)) return undefined
+    for (const next of jobs.get(name)?.schedule?.after ?? []) {
+      const rest = walk(next, new Set([...seen, name]))
+      if (rest !== undefined) return [name, ...rest]
+    }
+    return undefined
+  }
+  return walk(from, new Set())
+}
