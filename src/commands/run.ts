@@ -1,11 +1,15 @@
+import { readFile } from 'node:fs/promises'
 import { Args, Flags } from '@oclif/core'
 import { BaseCommand, errorText } from '../cli/base-command.ts'
 import { parseModified } from '../cli/modified.ts'
 import { runProgress } from '../cli/progress.ts'
 import { catchSignals } from '../cli/signals.ts'
 import { AdflowError, EXIT } from '../core/errors.ts'
+import type { Job } from '../core/job/job.ts'
+import { readJobText } from '../core/job/load.ts'
 import { distribution } from '../distribute/distributor.ts'
 import { runJob } from '../runtime/run.ts'
+import { parseTicket } from '../runtime/slot.ts'
 import type { RunSummary } from '../runtime/summary.ts'
 
 export default class Run extends BaseCommand {
@@ -44,12 +48,15 @@ way and saves the checkpoint; the second ends at once (exit 75).`
     to: Flags.string({ helpValue: 'TIME', description: 'Only files modified before this time.' }),
     'dry-run': Flags.boolean({ description: 'Print the plan and read nothing.' }),
     strict: Flags.boolean({ description: 'Exit 10 when records were quarantined or a rule warned.' }),
+    slot: Flags.string({ hidden: true, description: 'What the daemon says about a scheduled time.' }),
+    text: Flags.string({ hidden: true, description: 'The job file as the daemon has accepted it.' }),
     quiet: Flags.boolean({ char: 'q', description: 'No progress and no summary.' }),
   }
 
   async run(): Promise<RunSummary | object> {
     const { args, flags } = await this.parse(Run)
-    const job = await this.job(args.job, flags.job)
+    const job =
+      flags.text === undefined ? await this.job(args.job, flags.job) : await this.accepted(args.job, flags.text)
     const unknown = flags.only?.find((id) => !job.extract.some((source) => source.id === id))
     if (unknown !== undefined)
       throw new AdflowError('USAGE', `--only ${unknown}: the job has no such source`, {
@@ -74,6 +81,7 @@ way and saves the checkpoint; the second ends at once (exit 75).`
       observer: progress,
       distribution: distribution(),
       ...(flags.only === undefined ? {} : { only: flags.only }),
+      ...(flags.slot === undefined ? {} : { slot: parseTicket(flags.slot) }),
       ...parseModified(flags.from, flags.to),
     }).finally(() => {
       progress.stop()
@@ -89,5 +97,10 @@ way and saves the checkpoint; the second ends at once (exit 75).`
       process.stderr.write(`${errorText(new AdflowError(code, message, hint === undefined ? {} : { hint }))}\n`)
     }
     return summary
+  }
+  /** Paths in the text are relative to the file, which somebody may be editing at this moment. */
+  private async accepted(file: string | undefined, text: string): Promise<Job> {
+    if (file === undefined) throw new AdflowError('USAGE', '--text needs the job file that it is of')
+    return readJobText(await readFile(text, 'utf8'), file, { registry: await this.registry() })
   }
 }

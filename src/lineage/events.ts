@@ -25,6 +25,8 @@ export interface RunStarted {
   readonly epoch: string
   /** What the run was made of: the name of a file in the folder `pins` of the state directory. */
   readonly pin: string
+  /** The scheduled time that the run is for: `<job>@<time>`. */
+  readonly slot?: string
 }
 
 export interface RunEnded {

@@ -20,6 +20,7 @@ import { Outbox } from './outbox.ts'
 import { Pins } from './pins.ts'
 import { resume } from './resume.ts'
 import { RunLineage } from './run-lineage.ts'
+import { admitSlot, type SlotRun, type SlotTicket } from './slot.ts'
 import { Spool } from './spool.ts'
 import { emptyStateFolders, openStateDir, type StateDir, spoolsIn } from './state-dir.ts'
 import { Store } from './store.ts'
@@ -45,6 +46,8 @@ export interface RunOptions {
   readonly past?: PastRanges
   /** Hands over what waits for consumers. Without it all of it is owed. */
   readonly distribution?: Distribution
+  /** The run is for a scheduled time. */
+  readonly slot?: SlotTicket
 }
 
 /** Ranges that lie outside of what a run reads on its own: for each lane they hang together. */
@@ -73,6 +76,8 @@ export async function runJob(options: RunOptions): Promise<RunSummary> {
 
 /** The same for who holds the lock of the job already. */
 export async function runUnderLock(options: RunOptions, state: StateDir, run: string): Promise<RunSummary> {
+  const had = options.slot === undefined ? undefined : await admitSlot(options.slot, state.ledger)
+  if (had !== undefined) return repeatedSlot(options, had)
   const checkpoints = await openCheckpoints(state.path, options.job.name)
   // Before anything is touched: where the ledger is damaged, nothing may change.
   const ledger = await openLedger(state.ledger, { run })
@@ -82,6 +87,17 @@ export async function runUnderLock(options: RunOptions, state: StateDir, run: st
   } finally {
     await ledger.close()
   }
+}
+
+/** A daemon died after the run and before it could book it: the run stands for itself. */
+function repeatedSlot({ job, slot }: RunOptions, { run, status, exit }: SlotRun): RunSummary {
+  const summary = emptySummary(
+    run,
+    job.name,
+    job.load.map(({ id }) => id),
+    new Date(),
+  )
+  return { ...summary, status, exit, warnings: [`${slot?.slot} has had its run: nothing was done`] }
 }
 
 async function inLedger(
@@ -123,6 +139,7 @@ async function inLedger(
         version: options.version,
         epoch: checkpoints.current.epoch,
         pin,
+        ...(options.slot === undefined ? {} : { slot: options.slot.slot }),
       },
     ])
     const lineage = await RunLineage.start({ ...options, state, run, workshop, warn })
