@@ -21,10 +21,11 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   reconcile: ['core', 'engine', 'lineage', 'clients', 'runtime'],
   distribute: ['core', 'engine', 'lineage', 'runtime'],
   trace: ['core', 'engine', 'lineage', 'clients', 'runtime'],
-  cli: ['core', 'runtime', 'distribute', 'trace', 'reconcile'],
+  daemon: ['core', 'runtime'],
+  cli: ['core', 'runtime', 'distribute', 'trace', 'reconcile', 'daemon'],
   sample: ['core', 'engine', 'cli'],
   init: ['core', 'records', 'engine', 'clients', 'sample'],
-  commands: ['core', 'runtime', 'distribute', 'trace', 'reconcile', 'cli', 'sample', 'init'],
+  commands: ['core', 'runtime', 'distribute', 'trace', 'reconcile', 'daemon', 'cli', 'sample', 'init'],
 }
 
 const COMPONENTS = {

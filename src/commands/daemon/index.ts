@@ -1,0 +1,111 @@
+import { execFile } from 'node:child_process'
+import { stat } from 'node:fs/promises'
+import { availableParallelism } from 'node:os'
+import { join, resolve } from 'node:path'
+import { Args, Flags } from '@oclif/core'
+import { BaseCommand } from '../../cli/base-command.ts'
+import { parseListen, tokenFlag } from '../../cli/daemon-flags.ts'
+import { catchSignals } from '../../cli/signals.ts'
+import { AdflowError } from '../../core/errors.ts'
+import { SYSTEM_CLOCK } from '../../daemon/clock.ts'
+import { daemonFolder, runDaemon } from '../../daemon/daemon.ts'
+import { systemdNotifier } from '../../daemon/notify.ts'
+import { ensureToken, requireToken } from '../../daemon/token.ts'
+import type { LintReport } from '../../runtime/lint.ts'
+import { resolveStateDir } from '../../runtime/state-dir.ts'
+
+/** Reports of many files with many mistakes. */
+const REPORT_BYTES = 64_000_000
+
+export default class Daemon extends BaseCommand {
+  static override summary = 'Run the jobs of a folder at their times, for months, unattended.'
+  static override description =
+    `Each job file says by its key \`schedule\` when it is run. Each scheduled time gets one run, also where several daemons share a
+state directory: one leads, the others stand by and take over when it is gone. Files that change are taken up; while a file has mistakes its
+job goes on as it was. The first SIGINT or SIGTERM stops what is under way within 25 s (exit 0); the second ends at once (exit 75).`
+  static override examples = [
+    { description: 'The jobs of ./jobs', command: '<%= config.bin %> <%= command.id %> jobs' },
+    {
+      description: 'Four runs at a time, answering on another port',
+      command: '<%= config.bin %> <%= command.id %> jobs --parallel 4 --listen 127.0.0.1:9500',
+    },
+  ]
+  static override args = { folder: Args.directory({ required: true, description: 'Folder of job files.' }) }
+  static override flags = {
+    listen: Flags.string({
+      default: '127.0.0.1:9464',
+      env: 'ADFLOW_DAEMON_LISTEN',
+      helpValue: 'HOST:PORT',
+      description: 'Where probes, metrics and the API answer; port 0 takes a free one.',
+    }),
+    ...tokenFlag,
+    parallel: Flags.integer({
+      min: 1,
+      max: 256,
+      helpValue: 'N',
+      description: 'Runs that may go on at the same time. Default: the number of cores.',
+    }),
+  }
+
+  async run(): Promise<void> {
+    const { args, flags } = await this.parse(Daemon)
+    const folder = resolve(args.folder)
+    if (!(await stat(folder)).isDirectory()) throw new AdflowError('USAGE', `${folder} is no folder`)
+    const { host, port } = parseListen(flags.listen)
+    const stateFlag = flags['state-dir']
+    const stateDir = resolveStateDir({
+      ...(stateFlag === undefined ? {} : { flag: stateFlag }),
+      env: process.env,
+      jobFile: join(folder, 'any.yaml'),
+    })
+    const sources = { env: process.env, ...(flags['token-file'] === undefined ? {} : { file: flags['token-file'] }) }
+    requireToken(host, sources)
+    const log = this.logger({ ...flags, 'log-level': flags['log-level'] === 'warn' ? 'info' : flags['log-level'] })
+    const program = join(this.config.root, 'bin', 'run.js')
+    const signals = catchSignals((error) => void this.catch(error))
+    try {
+      await runDaemon({
+        folder,
+        stateDir,
+        registry: await this.registry(),
+        log,
+        host,
+        port,
+        token: await ensureToken({ ...sources, folder: daemonFolder(stateDir) }),
+        parallel: flags.parallel ?? availableParallelism(),
+        program,
+        lint: (files) => lintApart(program, files),
+        drain: signals.drain,
+        clock: SYSTEM_CLOCK,
+        notifier: systemdNotifier(process.env, log),
+        version: this.config.version,
+        command: this.commandLine,
+        listening: (url) => log.info({ url }, `answers at ${url}`),
+      })
+    } finally {
+      signals.release()
+    }
+  }
+}
+
+/** The engine that lint needs stays out of the daemon: neither its memory nor a crash of it. */
+function lintApart(program: string, files: readonly string[]): Promise<LintReport> {
+  return new Promise((done, failed) => {
+    execFile(
+      process.execPath,
+      [program, 'lint', ...files, '--json'],
+      { maxBuffer: REPORT_BYTES, timeout: 120_000 },
+      (error, stdout) => {
+        try {
+          const report = JSON.parse(stdout) as LintReport
+          if (!Array.isArray(report.files)) throw new Error(stdout.slice(0, 500))
+          done(report)
+        } catch (cause) {
+          failed(
+            new AdflowError('UNEXPECTED', 'cannot check the job files: lint gave no report', { cause: error ?? cause }),
+          )
+        }
+      },
+    )
+  })
+}

@@ -1,0 +1,203 @@
+/** What a daemon shows of itself: the shapes of its API. Names are those of JSON. */
+
+import { upcoming } from './due.ts'
+import type { Lease } from './epoch.ts'
+import type { AcceptedJob, InvalidFile } from './job-folder.ts'
+import type { Act, JobBook, OpenSlot, SlotBook, SlotEnd, SlotKind } from './slot-book.ts'
+
+export interface DaemonFace {
+  /** leading · standby · starting · draining. */
+  readonly role: () => 'leading' | 'standby' | 'starting' | 'draining'
+  readonly startedAt: string
+  readonly version: string
+  readonly folder: string
+  readonly stateDir: string
+  /** Seconds since the scheduler's last round, or since it last asked whether anybody leads. */
+  readonly idleSeconds: () => number
+  readonly lease: () => Promise<(Lease & { readonly released: boolean }) | undefined>
+  readonly book: () => Promise<SlotBook>
+  /** Empty where another leads. */
+  readonly jobs: () => ReadonlyMap<string, AcceptedJob>
+  readonly invalid: () => readonly InvalidFile[]
+  readonly reloads: () => { readonly ok: number; readonly failed: number }
+  readonly active: () => readonly { readonly slot: OpenSlot; readonly seconds: number }[]
+  readonly parallel: number
+  readonly ticks: () => number
+  readonly nowMs: () => number
+  readonly trigger: (job: string, act: Act) => Promise<string>
+  readonly setPaused: (job: string, act: Act, paused: boolean) => Promise<void>
+}
+
+export interface DaemonStatus {
+  readonly schema_version: 1
+  readonly role: string
+  readonly version: string
+  readonly pid: number
+  readonly started_at: string
+  readonly folder: string
+  readonly state_dir: string
+  readonly leader: {
+    readonly epoch: number
+    readonly pid: number
+    readonly host: string
+    readonly since: string
+    readonly url: string | null
+  } | null
+  readonly parallel: number
+  readonly running: number
+  readonly waiting: number
+  readonly invalid: readonly InvalidFile[]
+}
+
+export interface JobLine {
+  readonly job: string
+  readonly file: string | null
+  /** running · waiting · retrying · paused · idle · removed. */
+  readonly state: string
+  readonly cron: string | null
+  readonly timezone: string | null
+  readonly after: readonly string[]
+  readonly priority: number | null
+  /** ISO 8601 UTC; null: by no clock, or paused. */
+  readonly next: string | null
+  readonly paused: Act | null
+  readonly open: readonly OpenLine[]
+  readonly last: SlotEnd | null
+  readonly runs: { readonly ended: Readonly<Record<string, number>>; readonly passed: Readonly<Record<string, number>> }
+  /** Records read per second by the last run that read any. */
+  readonly rate: number | null
+  readonly gaps: number
+  /** Rows that stores or consumers are owed. */
+  readonly owed: number
+}
+
+export interface OpenLine {
+  readonly slot: string
+  readonly at: string
+  readonly kind: SlotKind
+  readonly attempts: number
+  readonly act: Act | null
+  /** null: it waits. */
+  readonly seconds: number | null
+}
+
+export async function statusOf(face: DaemonFace): Promise<DaemonStatus> {
+  const [book, lease] = [await face.book(), await face.lease()]
+  const open = [...book.jobs.values()].reduce((total, each) => total + each.open.length, 0)
+  const running = face.active().length
+  return {
+    schema_version: 1,
+    role: face.role(),
+    version: face.version,
+    pid: process.pid,
+    started_at: face.startedAt,
+    folder: face.folder,
+    state_dir: face.stateDir,
+    leader:
+      lease === undefined || lease.released
+        ? null
+        : { epoch: lease.epoch, pid: lease.pid, host: lease.host, since: lease.since, url: lease.url },
+    parallel: face.parallel,
+    running,
+    waiting: open - running,
+    invalid: face.invalid(),
+  }
+}
+
+export async function jobLines(face: DaemonFace): Promise<JobLine[]> {
+  const book = await face.book()
+  const names = new Set([
+    ...face.jobs().keys(),
+    ...[...book.jobs].filter(([, each]) => !each.removed).map(([name]) => name),
+  ])
+  return [...names].sort().map((name) => jobLine(face, name, book.job(name)))
+}
+
+function jobLine(face: DaemonFace, name: string, book: JobBook): JobLine {
+  const schedule = face.jobs().get(name)?.job.schedule
+  const open = openLines(face, book)
+  const next =
+    schedule === undefined || book.paused !== null
+      ? undefined
+      : upcoming(name, schedule, book, face.nowMs(), 1)[0]?.start
+  const last = book.recent[0] ?? null
+  const told = book.recent.find(({ result }) => result !== undefined)?.result
+  const busy = book.recent.find(({ result }) => (result?.read ?? 0) > 0)?.result
+  return {
+    job: name,
+    file: book.file,
+    state: stateOf(open, book),
+    cron: schedule?.cron ?? null,
+    timezone: schedule?.cron === undefined ? null : schedule.timezone,
+    after: schedule?.after ?? [],
+    priority: schedule?.priority ?? null,
+    next: next === undefined ? null : new Date(next).toISOString(),
+    paused: book.paused,
+    open,
+    last,
+    runs: { ended: book.totals.ended, passed: book.totals.passed },
+    rate: busy === undefined || busy.seconds === 0 ? null : Math.round(busy.read / busy.seconds),
+    gaps: told?.gaps.length ?? 0,
+    owed: told === undefined ? 0 : owedOf(told.stores) + owedOf(told.consumers),
+  }
+}
+
+function stateOf(open: readonly OpenLine[], { paused, removed }: JobBook): string {
+  if (open.some(({ seconds }) => seconds !== null)) return 'running'
+  if (removed) return 'removed'
+  if (open.some(({ attempts }) => attempts > 0)) return 'retrying'
+  if (open.length > 0) return 'waiting'
+  return paused === null ? 'idle' : 'paused'
+}
+
+function openLines(face: DaemonFace, { open }: JobBook): OpenLine[] {
+  const active = new Map(face.active().map(({ slot, seconds }) => [slot.id, seconds]))
+  return open.map(({ id, at, kind, attempts, act }) => ({
+    slot: id,
+    at: new Date(at).toISOString(),
+    kind,
+    attempts,
+    act: act ?? null,
+    seconds: active.get(id) ?? null,
+  }))
+}
+
+export interface RunLine extends Omit<SlotEnd, 'at' | 'id'> {
+  readonly slot: string
+  readonly at: string
+}
+
+/** Ended slots of one job, or of all, the newest first. */
+export function runLines(book: SlotBook, job: string | undefined, limit: number): RunLine[] {
+  const all = [...book.jobs].filter(([name]) => job === undefined || name === job).flatMap(([, { recent }]) => recent)
+  return all
+    .sort((a, b) => (a.ended_at < b.ended_at ? 1 : -1))
+    .slice(0, limit)
+    .map(({ id, at, ...rest }) => ({ slot: id, at: new Date(at).toISOString(), ...rest }))
+}
+
+/** Gaps that the last run of each job has told of. */
+export function gapLines(book: SlotBook) {
+  return lastResults(book).flatMap(({ job, slot, result }) => result.gaps.map((gap) => ({ job, slot, ...gap })))
+}
+
+/** What is owed since the last run of each job. */
+export function owedLines(book: SlotBook) {
+  return lastResults(book)
+    .flatMap(({ job, slot, result }) => [
+      ...Object.entries(result.stores).map(([store, { owed }]) => ({ job, slot, store, rows: owed })),
+      ...Object.entries(result.consumers).map(([consumer, { owed }]) => ({ job, slot, consumer, rows: owed })),
+    ])
+    .filter(({ rows }) => rows > 0)
+}
+
+function lastResults(book: SlotBook) {
+  return [...book.jobs].flatMap(([job, { recent, removed }]) => {
+    const last = removed ? undefined : recent.find(({ result }) => result !== undefined)
+    return last?.result === undefined ? [] : [{ job, slot: last.id, result: last.result }]
+  })
+}
+
+function owedOf(map: Readonly<Record<string, { readonly owed: number }>>): number {
+  return Object.values(map).reduce((total, { owed }) => total + owed, 0)
+}

@@ -1,0 +1,392 @@
+/**
+ * The loop of the leader: decide what is due, claim it in the journal, start what may start, book what has ended. A claim is
+ * durable before its run starts, and every run says at its start, under the lock of the job, whether it may still be.
+ */
+import type { Logger } from 'pino'
+import { AdflowError } from '../core/errors.ts'
+import { ledgerEnd } from '../runtime/slot.ts'
+import { stateDirOf } from '../runtime/state-dir.ts'
+import type { Run, RunEnd, Runner } from './child-run.ts'
+import type { Clock } from './clock.ts'
+import { type Decision, dueByCron } from './due.ts'
+import { jobChanges } from './job-changes.ts'
+import type { AcceptedJob } from './job-folder.ts'
+import type { Journal } from './journal.ts'
+import { type Act, type JobBook, type OpenSlot, type SlotEnd, slotId } from './slot-book.ts'
+import { verdictOn } from './verdict.ts'
+
+/** Beyond what any change of summer time or any correction would do: the clock was wrong. */
+const WRONG_CLOCK_MS = 25 * 3_600_000
+export interface SchedulerOptions {
+  readonly journal: Journal
+  readonly runner: Runner
+  readonly stateDir: string
+  readonly clock: Clock
+  readonly log: Logger
+  /** Runs that may go on at the same time. */
+  readonly parallel: number
+  readonly jobs: () => ReadonlyMap<string, AcceptedJob>
+}
+
+interface ActiveRun {
+  readonly slot: OpenSlot
+  readonly run: Run
+  /** Steady clock. */
+  readonly since: number
+  timedOut: boolean
+}
+
+export class Scheduler {
+  readonly #options: SchedulerOptions
+  readonly #active = new Map<string, ActiveRun>()
+  /** Slot → steady time before which it is not started again. */
+  readonly #notBefore = new Map<string, number>()
+  readonly #ends: { readonly slot: string; readonly end: RunEnd }[] = []
+  #accepted: ReadonlyMap<string, AcceptedJob> | undefined
+  #draining = false
+  readonly #requests: (() => Promise<void>)[] = []
+  #wake: (() => void) | undefined
+  #failure: unknown
+  /** Rounds of the loop. */
+  ticks = 0
+
+  constructor(options: SchedulerOptions) {
+    this.#options = options
+  }
+
+  get active(): readonly { readonly slot: OpenSlot; readonly seconds: number }[] {
+    const now = this.#options.clock.steady()
+    return [...this.#active.values()].map(({ slot, since }) => ({ slot, seconds: (now - since) / 1000 }))
+  }
+
+  /** Takes over what the last leader has left: runs that go on, and runs that ended when nobody was there to book them. */
+  async recover(): Promise<void> {
+    for (const slot of this.#openSlots()) await this.#recoverSlot(slot)
+  }
+
+  async #recoverSlot(slot: OpenSlot): Promise<void> {
+    const { runner, log } = this.#options
+    if (slot.attempts === 0) return
+    const run = await runner.adopt(slot)
+    if (run !== undefined) {
+      log.info({ job: slot.job, slot: slot.id }, `the run for ${slot.id} goes on; this daemon looks after it now`)
+      this.#watch(slot, run)
+      return
+    }
+    const had = await runner.outcome(slot)
+    if (had === undefined || had.status === 'interrupted') return
+    const { run: id, ...rest } = had
+    log.info(
+      { job: slot.job, slot: slot.id, run: id },
+      `the run for ${slot.id} had ended when nobody was there to book it`,
+    )
+    await this.#finish(slot, { ...rest, seconds: 0 }, false)
+  }
+
+  /** One round. Resolved: everything that was due is decided and on disk. */
+  async tick(): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure
+    await this.#bookEnds()
+    await this.#noteJobs()
+    for (let next = this.#requests.shift(); next !== undefined; next = this.#requests.shift()) await next()
+    if (!this.#draining) {
+      await this.#decide()
+      this.#enforceTimeouts()
+      await this.#startWaiting()
+    }
+    this.ticks += 1
+  }
+
+  /** Resolves after so long, or as soon as something has ended or was asked for. */
+  pause(ms: number): Promise<void> {
+    if (this.#ends.length + this.#requests.length > 0) return Promise.resolve()
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms)
+      this.#wake = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+    })
+  }
+
+  wake(): void {
+    this.#wake?.()
+  }
+
+  /** Nothing new is started, runs are told to stop. Resolved: all of them have ended, or were killed after `limitMs`. What they
+   *  have not finished stays claimed, and the next leader goes on with it. */
+  async drain(limitMs: number, each: () => Promise<void>): Promise<void> {
+    this.#draining = true
+    for (const { run } of this.#active.values()) run.stop()
+    const until = this.#options.clock.steady() + limitMs
+    while (this.#active.size > 0 && this.#options.clock.steady() < until) {
+      await this.pause(200)
+      await each()
+      await this.#bookEnds()
+    }
+    for (const { run } of this.#active.values()) run.kill()
+  }
+
+  /** At once: the state of every job is consistent at every instant. */
+  abandon(): void {
+    for (const { run } of this.#active.values()) run.kill()
+  }
+
+  /** Claims a time that a person asked for; resolves to its id. @throws AdflowError DAEMON_REFUSED */
+  trigger(name: string, act: Act): Promise<string> {
+    return this.#ask(() => this.#trigger(name, act))
+  }
+
+  /** @throws AdflowError DAEMON_REFUSED */
+  setPaused(name: string, act: Act, paused: boolean): Promise<void> {
+    return this.#ask(() => this.#setPaused(name, act, paused))
+  }
+
+  /** Everything that changes the book is done by the loop, one after the other. */
+  #ask<Answer>(request: () => Promise<Answer>): Promise<Answer> {
+    const { promise, resolve, reject } = Promise.withResolvers<Answer>()
+    this.#requests.push(() => request().then(resolve, reject))
+    this.wake()
+    return promise
+  }
+
+  async #trigger(name: string, act: Act): Promise<string> {
+    const book = this.#known(name)
+    const waiting = book.open.filter(({ kind }) => kind === 'manual').length
+    if (waiting > 1) throw refused(`two runs of ${name} that were asked for wait already`)
+    let at = this.#options.clock.wall()
+    while (book.taken.includes(at)) at += 1
+    return this.#claim(name, at, 'manual', { act })
+  }
+
+  async #setPaused(name: string, act: Act, paused: boolean): Promise<void> {
+    const book = this.#known(name)
+    if (paused === (book.paused !== null)) throw refused(`${name} is ${paused ? 'paused already' : 'not paused'}`)
+    await this.#options.journal.append([{ type: paused ? 'paused' : 'resumed', job: name, act }])
+  }
+
+  #known(name: string): JobBook {
+    if (!this.#options.jobs().has(name)) throw refused(`there is no job ${name}`)
+    return this.#options.journal.book.job(name)
+  }
+
+  async #noteJobs(): Promise<void> {
+    const jobs = this.#options.jobs()
+    if (jobs === this.#accepted) return
+    const { journal, clock } = this.#options
+    await journal.append(
+      jobChanges({
+        book: journal.book,
+        jobs,
+        before: this.#accepted,
+        nowMs: clock.wall(),
+        isActive: ({ id }) => this.#active.has(id),
+        removed: (slot) => this.#endOf(slot, 'removed', { exit: null, seconds: 0, status: 'removed' }),
+      }),
+    )
+    this.#accepted = jobs
+  }
+
+  async #decide(): Promise<void> {
+    const { journal, clock, log } = this.#options
+    const now = clock.wall()
+    for (const [name, { job }] of this.#options.jobs()) {
+      const { schedule } = job
+      if (schedule === undefined) continue
+      const book = journal.book.job(name)
+      if (book.watermark > now + WRONG_CLOCK_MS) {
+        log.error(
+          { job: name },
+          `times of ${name} up to ${new Date(book.watermark).toISOString()} are decided, which is far ahead of the clock: it was wrong then, or is now. Going on from now; no run is repeated`,
+        )
+        await journal.append([{ type: 'clock_reset', job: name, to: now }])
+      }
+      if (schedule.after.length > 0) await this.#decideAfter(name, schedule.after, book)
+      else for (const decision of dueByCron(name, schedule, book, now)) await this.#act(name, book, decision)
+    }
+  }
+
+  async #act(name: string, book: JobBook, decision: Decision): Promise<void> {
+    const { journal, log } = this.#options
+    if (decision.type === 'claim') {
+      await this.#claim(name, decision.at, decision.kind, {})
+      return
+    }
+    if (decision.type === 'cancel') {
+      for (const slot of [...book.open]) await this.#cancel(slot, 'a later time has come')
+      return
+    }
+    const { from, to, reason, count } = decision
+    const what = count === 1 ? new Date(to).toISOString() : `${count} times up to ${new Date(to).toISOString()}`
+    log[reason === 'paused' ? 'info' : 'warn']({ job: name, reason }, `${name}: no run for ${what} (${reason})`)
+    await journal.append([{ type: 'passed', job: name, from, to, reason, count }])
+  }
+
+  async #decideAfter(name: string, after: readonly string[], book: JobBook): Promise<void> {
+    const { journal } = this.#options
+    const upstream = after.map((each) => [each, journal.book.job(each)] as const)
+    if (!upstream.every(([each, { wells }]) => wells > (book.consumed[each] ?? 0))) return
+    const consumed = Object.fromEntries(upstream.map(([each, { wells }]) => [each, wells]))
+    let at = Math.max(...upstream.map(([, { lastWell }]) => lastWell))
+    while (book.taken.includes(at)) at += 1
+    if (book.paused !== null) {
+      await journal.append([{ type: 'passed', job: name, from: at - 1, to: at, reason: 'paused', count: 1, consumed }])
+      return
+    }
+    // One run answers all that has happened meanwhile: it waits for the one that goes on.
+    if (book.open.length === 0) await this.#claim(name, at, 'after', { consumed })
+  }
+
+  async #claim(
+    job: string,
+    at: number,
+    kind: OpenSlot['kind'],
+    more: { readonly act?: Act; readonly consumed?: Readonly<Record<string, number>> },
+  ): Promise<string> {
+    const { journal, stateDir, log } = this.#options
+    const id = slotId(job, at)
+    const since = await ledgerEnd(stateDirOf(stateDir, job).ledger)
+    const { act, consumed } = more
+    await journal.append([
+      {
+        type: 'claimed',
+        slot: { id, job, at, kind, since, ...(act === undefined ? {} : { act }) },
+        ...(consumed === undefined ? {} : { consumed }),
+      },
+    ])
+    log.info({ job, slot: id, kind }, `claimed ${id}`)
+    return id
+  }
+
+  async #cancel(slot: OpenSlot, why: string): Promise<void> {
+    const { journal } = this.#options
+    if (slot.cancelled !== undefined) return
+    await journal.append([{ type: 'cancelled', slot: slot.id, job: slot.job, why }])
+    const active = this.#active.get(slot.id)
+    if (active !== undefined) active.run.stop()
+    else
+      await journal.append([
+        {
+          type: 'ended',
+          end: this.#endOf(slot, 'cancelled', { exit: null, seconds: 0, status: 'cancelled', message: why }),
+        },
+      ])
+  }
+
+  async #startWaiting(): Promise<void> {
+    const { clock, parallel } = this.#options
+    const jobs = this.#options.jobs()
+    const busy = new Set([...this.#active.values()].map(({ slot }) => slot.job))
+    const priority = (slot: OpenSlot) => jobs.get(slot.job)?.job.schedule?.priority ?? 50
+    const ready = this.#openSlots()
+      .filter((slot) => jobs.has(slot.job) && !this.#active.has(slot.id))
+      .filter((slot) => (this.#notBefore.get(slot.id) ?? 0) <= clock.steady())
+      .sort((a, b) => priority(b) - priority(a) || a.at - b.at)
+    for (const slot of ready) {
+      if (this.#active.size >= parallel) return
+      const job = jobs.get(slot.job)
+      if (job === undefined || busy.has(slot.job)) continue
+      busy.add(slot.job)
+      await this.#start(job, slot)
+    }
+  }
+
+  async #start(job: AcceptedJob, slot: OpenSlot): Promise<void> {
+    const { journal, runner, log } = this.#options
+    await journal.append([{ type: 'started', slot: slot.id, job: slot.job }])
+    const open = journal.book.job(slot.job).open.find(({ id }) => id === slot.id) ?? slot
+    log.info({ job: slot.job, slot: slot.id, attempt: open.attempts }, `runs ${slot.id}`)
+    this.#watch(open, await runner.start(job, open))
+  }
+
+  #watch(slot: OpenSlot, run: Run): void {
+    this.#active.set(slot.id, { slot, run, since: this.#options.clock.steady(), timedOut: false })
+    run.ended.then(
+      (end) => {
+        this.#ends.push({ slot: slot.id, end })
+        this.wake()
+      },
+      (error: unknown) => {
+        this.#failure = error
+        this.wake()
+      },
+    )
+  }
+
+  #enforceTimeouts(): void {
+    const now = this.#options.clock.steady()
+    for (const active of this.#active.values()) {
+      const timeoutMs = this.#options.jobs().get(active.slot.job)?.job.schedule?.timeoutMs
+      if (timeoutMs === undefined || active.timedOut || now - active.since < timeoutMs) continue
+      active.timedOut = true
+      active.run.stop()
+    }
+  }
+
+  async #bookEnds(): Promise<void> {
+    for (let next = this.#ends.shift(); next !== undefined; next = this.#ends.shift()) {
+      const active = this.#active.get(next.slot)
+      if (active === undefined) continue
+      this.#active.delete(next.slot)
+      await this.#finish(this.#current(active.slot), next.end, active.timedOut)
+    }
+  }
+
+  #current(slot: OpenSlot): OpenSlot {
+    return this.#options.journal.book.job(slot.job).open.find(({ id }) => id === slot.id) ?? slot
+  }
+
+  async #finish(slot: OpenSlot, printed: RunEnd, timedOut: boolean): Promise<void> {
+    const { journal, runner, log } = this.#options
+    // Killed after the last line of its ledger and before it could say so.
+    const had = printed.result === undefined && printed.exit === null ? await runner.outcome(slot) : undefined
+    const end = had === undefined ? printed : { ...printed, status: had.status, exit: had.exit }
+    const { retries } = this.#options.jobs().get(slot.job)?.job.schedule ?? {}
+    const verdict = verdictOn(slot, end, { draining: this.#draining, timedOut, retries })
+    const about = { job: slot.job, slot: slot.id, exit: end.exit, code: end.code }
+    const said = end.message === undefined ? '' : ` (${end.message})`
+    if (verdict.type === 'close') {
+      const { status, ok, message } = verdict
+      log[ok ? 'info' : 'error'](about, `${slot.id}: ${status}${said}`)
+      this.#notBefore.delete(slot.id)
+      const told = message === undefined ? end : { ...end, message }
+      await journal.append([{ type: 'ended', end: this.#endOf(slot, status, told, ok) }])
+      return
+    }
+    this.#notBefore.set(slot.id, this.#options.clock.steady() + verdict.pauseMs)
+    if (verdict.type === 'retry') {
+      const next = `run ${slot.attempts + 1} of ${retries?.attempts} in ${verdict.pauseMs / 1000} s`
+      log.warn(about, `${slot.id}: ${verdict.status}${said}; ${next}`)
+      return
+    }
+    log.info(about, `${slot.id} waits: ${verdict.why}`)
+    await journal.append([{ type: 'returned', slot: slot.id, job: slot.job, why: verdict.why }])
+  }
+
+  #openSlots(): OpenSlot[] {
+    return [...this.#options.journal.book.jobs.values()].flatMap(({ open }) => open)
+  }
+
+  #endOf({ id, job, at, kind, attempts }: OpenSlot, status: string, end: RunEnd, ok = false): SlotEnd {
+    const { exit, seconds, code, message, result } = end
+    return {
+      id,
+      job,
+      at,
+      kind,
+      status,
+      ok,
+      exit,
+      attempts,
+      ended_at: new Date(this.#options.clock.wall()).toISOString(),
+      seconds,
+      ...(code === undefined ? {} : { code }),
+      ...(message === undefined ? {} : { message: message.slice(0, 500) }),
+      ...(result === undefined ? {} : { result }),
+    }
+  }
+}
+
+function refused(message: string): AdflowError {
+  return new AdflowError('DAEMON_REFUSED', message, { hint: '`adflow daemon status` shows the jobs and their state' })
+}
