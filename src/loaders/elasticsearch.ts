@@ -2,6 +2,7 @@
 import { z } from 'zod'
 import { BatchLedger, createLedger, type HeldBatch, type Seen } from '../clients/elastic/batch-ledger.ts'
 import { type BulkOutcome, sendDocuments } from '../clients/elastic/bulk.ts'
+import { diagnoseElastic } from '../clients/elastic/diagnose.ts'
 import {
   appendSql,
   type DocumentColumn,
@@ -16,7 +17,7 @@ import { countDocuments, refresh, removeDocuments } from '../clients/elastic/lef
 import { connectionShape } from '../clients/elastic/options.ts'
 import { remarksOf } from '../clients/elastic/remarks.ts'
 import { fitNext, nextOf, swapIn } from '../clients/elastic/swap.ts'
-import { findTarget, fitTarget, type TargetPlan } from '../clients/elastic/target.ts'
+import { findTarget, fitTarget, type TargetPlan, unfinishedReplace } from '../clients/elastic/target.ts'
 import type { Column, LoadBatch, Loader, LoaderEnv, Receipt, StoreRecord } from '../core/contracts.ts'
 import { defineLoader } from '../core/define.ts'
 import { AdflowError } from '../core/errors.ts'
@@ -107,6 +108,7 @@ type Options = z.infer<typeof options>
 class ElasticsearchLoader implements Loader {
   readonly replay = 'token'
   readonly order: 'lane' | 'none'
+  readonly streams: Loader['streams']
   readonly #options: Options
   readonly #elastic: Elastic
   readonly #ledger: BatchLedger
@@ -119,6 +121,8 @@ class ElasticsearchLoader implements Loader {
   constructor(chosen: Options, env: LoaderEnv) {
     const { batches, index, wait_for_active_shards, write } = chosen
     this.order = write === 'merge' ? 'lane' : 'none'
+    // A merge reads the rows twice: it counts those that a later row of the same key replaces.
+    this.streams = write === 'merge' ? undefined : 'chunks'
     this.#options = chosen
     this.#elastic = new Elastic(chosen, env.baseDir)
     this.#workDir = env.workDir
@@ -136,7 +140,7 @@ class ElasticsearchLoader implements Loader {
     const { batches, index, write } = this.#options
     await createLedger(this.#elastic, batches)
     if (write === 'replace') return
-    if ((await findTarget(this.#elastic, nextOf(index))) !== undefined) throw this.#unfinishedReplace()
+    if ((await findTarget(this.#elastic, nextOf(index))) !== undefined) throw unfinishedReplace(nextOf(index))
     await this.#fit(columns)
   }
 
@@ -221,14 +225,14 @@ class ElasticsearchLoader implements Loader {
   }
 
   async #select(batch: LoadBatch): Promise<string> {
-    const columns = this.#columns(batch.columns, batch.token)
+    const columns = documentColumns(this.#options, batch.columns, batch.token)
     const { key } = this.#options
     return key === undefined ? appendSql(columns, batch.token) : mergeSql(columns, key, await this.#ledger.fence())
   }
 
   /** Once for the same columns. Repeats harmlessly. */
   async #fit(columns: readonly Column[]): Promise<void> {
-    const wanted = this.#columns(columns)
+    const wanted = documentColumns(this.#options, columns)
     const list = JSON.stringify(wanted.map(({ name, type }) => [name, type]))
     const fitting = this.#fitted.get(list) ?? this.#fitNow(wanted)
     this.#fitted.set(list, fitting)
@@ -239,14 +243,8 @@ class ElasticsearchLoader implements Loader {
   }
 
   async #fitNow(columns: readonly DocumentColumn[]): Promise<void> {
-    const { create, data_stream, dynamic, evolve, fields, index, key, settings, write } = this.#options
-    const plan: TargetPlan = {
-      create: create === 'missing',
-      evolve,
-      stream: data_stream !== undefined,
-      dynamic,
-      settings,
-    }
+    const { fields, index, key, write } = this.#options
+    const plan = planOf(this.#options)
     const wanted = fieldsOf(columns, fields as Fields)
     if (write === 'replace') return fitNext(this.#elastic, index, wanted, plan)
     const { indices } = await fitTarget(this.#elastic, index, wanted, plan)
@@ -256,15 +254,6 @@ class ElasticsearchLoader implements Loader {
         `${index} stands for ${indices.length} indexes: \`merge\` finds a document only in the one that is written to`,
         { hint: 'name one index' },
       )
-  }
-
-  #columns(columns: readonly Column[], token?: string): DocumentColumn[] {
-    const { batch_column: numbered, data_stream: timestamp } = this.#options
-    const own = columns.map(({ name, type }) => ({ name, type, sql: ident(name) }))
-    const moment = own.find(({ name }) => name === timestamp)
-    if (moment !== undefined && moment.name !== TIMESTAMP) own.unshift({ ...moment, name: TIMESTAMP })
-    if (numbered === false) return own
-    return [...own, { name: numbered, type: 'BIGINT', sql: `(${token === undefined ? 0 : tokenNumber(token)})` }]
   }
 
   #doing({ token }: LoadBatch): string {
@@ -283,20 +272,29 @@ class ElasticsearchLoader implements Loader {
   #receipt(rows: number, repeated: boolean): Receipt {
     return { rows, repeated, outputs: [this.#options.index] }
   }
-
-  #unfinishedReplace(): AdflowError {
-    return new AdflowError(
-      'STORE_MISMATCH',
-      `${nextOf(this.#options.index)} stands for an index with batches of a replace that never became complete`,
-      { hint: 'run the job once more with `write: replace`, or take over or delete that index by hand' },
-    )
-  }
 }
 
 interface Attempt {
   readonly attempt: { readonly rows: number; readonly content: string }
   readonly held: HeldBatch | undefined
   readonly signal: AbortSignal
+}
+
+function planOf({ create, data_stream, dynamic, evolve, settings }: Options): TargetPlan {
+  return { create: create === 'missing', evolve, stream: data_stream !== undefined, dynamic, settings }
+}
+
+/** `token`: of the batch, where values are written. */
+function documentColumns(
+  { batch_column: numbered, data_stream: timestamp }: Options,
+  columns: readonly Column[],
+  token?: string,
+): DocumentColumn[] {
+  const own = columns.map(({ name, type }) => ({ name, type, sql: ident(name) }))
+  const moment = own.find(({ name }) => name === timestamp)
+  if (moment !== undefined && moment.name !== TIMESTAMP) own.unshift({ ...moment, name: TIMESTAMP })
+  if (numbered === false) return own
+  return [...own, { name: numbered, type: 'BIGINT', sql: `(${token === undefined ? 0 : tokenNumber(token)})` }]
 }
 
 /** Also those that a later row of the same key replaces. */
@@ -355,6 +353,12 @@ A lifecycle policy of Elasticsearch is named in \`settings\`, one of OpenSearch 
   },
   async check(chosen, { path, columns }) {
     return remarksOf(chosen, columns, path)
+  },
+  diagnose(chosen, env) {
+    const { batches, fields, index, write } = chosen
+    const columns = env.columns === undefined ? undefined : documentColumns(chosen, env.columns)
+    const wanted = columns === undefined ? undefined : fieldsOf(columns, fields as Fields)
+    return diagnoseElastic(chosen, { index, write, batches, plan: planOf(chosen), fields: wanted }, env)
   },
   create: (chosen, env) => new ElasticsearchLoader(chosen, env),
 })

@@ -21,6 +21,21 @@ export async function* pages(url: string, index: string): AsyncGenerator<string>
   }
 }
 
+/** `_source` of each document by its id; integers beyond 2^53 are rounded. */
+export async function documents(
+  url: string,
+  index: string,
+): Promise<Readonly<Record<string, Record<string, unknown>>>> {
+  const found: Record<string, Record<string, unknown>> = {}
+  for await (const page of pages(url, index))
+    for (const { _id, _source } of (JSON.parse(page) as Found).hits.hits) found[_id] = _source
+  return found
+}
+
+interface Found {
+  readonly hits: { readonly hits: readonly { readonly _id: string; readonly _source: Record<string, unknown> }[] }
+}
+
 /** The text of the answer. @throws where it is no success */
 export async function call(url: string, method: string, path: string, body?: unknown): Promise<string> {
   const response = await fetch(new URL(path, url), {

@@ -34,6 +34,8 @@ interface Item {
 const ATTEMPTS = 8
 const FIRST_PAUSE_MS = 100
 const LONGEST_PAUSE_MS = 5000
+/** A server that holds each answer back for a minute is not asked eight times. */
+const LONGEST_RETRY_MS = 60_000
 /** What is named in an error: the first refusal, and how many there are. */
 const FILTER = 'errors,items.*.status,items.*.error.type,items.*.error.reason'
 
@@ -101,6 +103,7 @@ class Piece {
       retries: ATTEMPTS - 1,
       minTimeout: FIRST_PAUSE_MS,
       maxTimeout: LONGEST_PAUSE_MS,
+      maxRetryTime: LONGEST_RETRY_MS,
       factor: 2,
       randomize: true,
       signal,
@@ -185,7 +188,7 @@ async function* piecesOf(file: string, bytes: number): AsyncGenerator<Buffer, vo
   const handle = await open(file)
   try {
     const { size: whole } = await handle.stat()
-    let size = bytes
+    let size = Math.max(1, bytes)
     for (let at = 0; at < whole; ) {
       const { buffer, bytesRead } = await handle.read(Buffer.allocUnsafe(size), 0, size, at)
       const read = buffer.subarray(0, bytesRead)
@@ -195,7 +198,7 @@ async function* piecesOf(file: string, bytes: number): AsyncGenerator<Buffer, vo
         at += cut
       }
       // Where no document ends in it, one is longer than that.
-      size = cut > 0 ? bytes : size * 2
+      size = cut > 0 ? Math.max(1, bytes) : size * 2
     }
   } finally {
     await handle.close()

@@ -97,8 +97,9 @@ export class Elastic {
 
   async #connect(): Promise<Agent> {
     const { Agent } = await import('undici')
-    const { connect_timeout, request_timeout, tls } = this.#options
+    const { connect_timeout, connections, request_timeout, tls } = this.#options
     return new Agent({
+      connections,
       headersTimeout: request_timeout,
       bodyTimeout: request_timeout,
       connect: {

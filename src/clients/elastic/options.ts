@@ -28,6 +28,7 @@ export const connectionShape = {
     })
     .prefault({})
     .describe('Over https the certificate and the host name are always checked. Paths are relative to the job file.'),
+  connections: z.int().min(1).max(64).default(4).describe('Connections that are open at the same time, at most.'),
   connect_timeout: duration.prefault('10s').describe('How long a connection may take to open.'),
   request_timeout: duration
     .prefault('2m')

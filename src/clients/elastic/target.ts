@@ -19,6 +19,8 @@ export interface Target {
   /** The one of them that is written to. */
   readonly write: string
   readonly fields: Fields
+  /** Settings by which the written index refuses writes. */
+  readonly blocks: readonly string[]
 }
 
 interface IndexInfo {
@@ -27,6 +29,8 @@ interface IndexInfo {
   readonly settings?: Readonly<Record<string, string>>
   readonly data_stream?: string
 }
+
+const BLOCKS = new Set(['index.blocks.read_only', 'index.blocks.read_only_allow_delete', 'index.blocks.write'])
 
 /** undefined: nothing has the name. @throws AdflowError STORE_MISMATCH where documents could get lost there or change */
 export async function findTarget(elastic: Elastic, name: string): Promise<Target | undefined> {
@@ -50,14 +54,17 @@ export async function findTarget(elastic: Elastic, name: string): Promise<Target
     )
   const [index, { mappings, settings }] = write
   refuseForgetful(index, settings ?? {}, mappings?._source ?? {})
-  return { kind, indices, write: index, fields: mappings?.properties ?? {} }
+  const blocks = Object.entries(settings ?? {}).flatMap(([setting, value]) =>
+    BLOCKS.has(setting) && value === 'true' ? [setting] : [],
+  )
+  return { kind, indices, write: index, fields: mappings?.properties ?? {}, blocks }
 }
 
 /** Makes the target, or makes it take `fields`. @throws AdflowError STORE_MISMATCH; then nothing was changed */
 export async function fitTarget(elastic: Elastic, name: string, fields: Fields, plan: TargetPlan): Promise<Target> {
   const found = await findTarget(elastic, name)
   if (found === undefined) {
-    if (!plan.create) throw mismatch(`there is no index ${name}`, 'create it, or set `create: missing`')
+    if (!plan.create) throw missingIndex(name)
     await createTarget(elastic, name, fields, plan)
     const made = await findTarget(elastic, name)
     if (made === undefined) throw mismatch(`the index ${name} went as soon as it was made`, 'see who deletes it')
@@ -91,23 +98,41 @@ async function fitted(
   fields: Fields,
   plan: TargetPlan,
 ): Promise<Target> {
+  const additions = additionsFor(name, fields, found, plan)
+  if (Object.keys(additions).length === 0) return found
+  // The next index of the stream is made of the template.
+  if (plan.stream && (await hasTemplate(elastic, name))) await putTemplate(elastic, name, fields, plan, found.fields)
+  const doing = `add the fields ${Object.keys(additions).join(', ')} to ${name}`
+  await elastic.request({ method: 'PUT', path: [name, '_mapping'], body: { properties: additions }, doing })
+  return found
+}
+
+/** The fields that the target lacks. @throws AdflowError STORE_MISMATCH where it does not fit and cannot be made to */
+export function additionsFor(name: string, fields: Fields, found: Target, plan: TargetPlan): Fields {
   if (plan.stream !== (found.kind === 'stream'))
     throw mismatch(
       plan.stream ? `${name} is there, and is no data stream` : `${name} is a data stream`,
       plan.stream ? 'name another one, or leave `data_stream` out' : 'name its timestamp by `data_stream`',
     )
   const additions = missingFields(name, fields, found.fields)
-  if (Object.keys(additions).length === 0) return found
-  if (!plan.evolve)
+  if (Object.keys(additions).length > 0 && !plan.evolve)
     throw mismatch(
       `the index ${name} has no field ${Object.keys(additions).join(', ')}`,
       'add it to the mapping, or set `evolve: true`',
     )
-  // The next index of the stream is made of the template.
-  if (plan.stream && (await hasTemplate(elastic, name))) await putTemplate(elastic, name, fields, plan, found.fields)
-  const doing = `add the fields ${Object.keys(additions).join(', ')} to ${name}`
-  await elastic.request({ method: 'PUT', path: [name, '_mapping'], body: { properties: additions }, doing })
-  return found
+  return additions
+}
+
+export function missingIndex(name: string): AdflowError {
+  return mismatch(`there is no index ${name}`, 'create it, or set `create: missing`')
+}
+
+/** `next`: the alias of a replace. */
+export function unfinishedReplace(next: string): AdflowError {
+  return mismatch(
+    `${next} stands for an index with batches of a replace that never became complete`,
+    'run the job once more with `write: replace`, or take over or delete that index by hand',
+  )
 }
 
 function template(fields: Fields, { dynamic, settings }: TargetPlan): Record<string, unknown> {

@@ -85,13 +85,13 @@ export async function freshTopic({ brokers }: KafkaEndpoint, { partitions = 1 } 
   return fresh(name, () => onKafka(brokers, (admin) => admin.deleteTopics({ topics: [name] })))
 }
 
-/** A prefix of indexes; whatever begins with it is deleted, data streams and templates too. */
+/** A prefix of indexes; whatever begins with it is deleted: data streams, hidden ones, and templates that have it in their name. */
 export async function freshIndexes({ url }: OpenSearchEndpoint): Promise<Fresh> {
   const name = freshName()
   return fresh(name, async () => {
-    for (const kind of ['_data_stream/', '', '_index_template/']) {
-      const { ok, status } = await fetch(`${url}/${kind}${name}*`, { method: 'DELETE' })
-      if (!ok && status !== 404) throw new Error(`OpenSearch: DELETE ${kind}${name}* gave ${status}`)
+    for (const path of [`_data_stream/${name}*`, `${name}*?expand_wildcards=all`, `_index_template/*${name}*`]) {
+      const { ok, status } = await fetch(`${url}/${path}`, { method: 'DELETE' })
+      if (!ok && status !== 404) throw new Error(`OpenSearch: DELETE ${path} gave ${status}`)
     }
   })
 }
