@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import { BatchLedger, type HeldBatch, ledgerTopicOf } from '../clients/kafka/batch-ledger.ts'
 import { addressesOf, KafkaCluster } from '../clients/kafka/cluster.ts'
+import { diagnoseKafka } from '../clients/kafka/diagnose.ts'
 import { explainKafka, isFenced } from '../clients/kafka/errors.ts'
 import { fixedHeaders } from '../clients/kafka/event-headers.ts'
 import { connectionShape } from '../clients/kafka/options.ts'
@@ -16,6 +17,7 @@ import { remarksOf } from '../clients/kafka/remarks.ts'
 import { sendRecords } from '../clients/kafka/send.ts'
 import { requireLedgerTopic, requireTopic } from '../clients/kafka/topics.ts'
 import { inTurn } from '../clients/kafka/turns.ts'
+import { requireTransactions } from '../clients/kafka/version.ts'
 import type { Column, EngineConnection, LoadBatch, Loader, LoaderEnv, Receipt, StoreRecord } from '../core/contracts.ts'
 import { defineLoader } from '../core/define.ts'
 import { AdflowError, localIoError } from '../core/errors.ts'
@@ -221,6 +223,7 @@ class KafkaLoader implements Loader {
   async #prepare(): Promise<string> {
     const { create, partitions = -1, replication_factor: replicationFactor = -1, topic, topic_config } = this.#options
     const { clusterId } = await this.#cluster.metadata([])
+    await requireTransactions(this.#cluster)
     const may = create === 'missing'
     await requireTopic(this.#cluster, { name: topic, partitions, replicationFactor, config: topic_config }, may)
     await requireLedgerTopic(this.#cluster, this.#ledger.topic, replicationFactor, may)
@@ -324,5 +327,10 @@ copies, and \`min.insync.replicas: "2"\`.`,
     compression: 'lz4',
   },
   check: remarksOf,
+  diagnose(chosen, env) {
+    const { create, ledger_topic, topic } = chosen
+    const ledgerTopic = ledger_topic ?? ledgerTopicOf(topic)
+    return diagnoseKafka(chosen, { topic, ledgerTopic, create: create === 'missing' }, env)
+  },
   create: (chosen, env) => new KafkaLoader(chosen, env),
 })

@@ -87,7 +87,10 @@ await serverSuite('the loader of Kafka', ['kafka', 'toxiproxy'], ({ kafka: { bro
     it('the topic with partitions and settings, and a compacted one for its batches', async () => {
       await opened({ partitions: 3, replication_factor: 1, topic_config: { 'retention.ms': '3600000' } })
       const { topics } = await admin((own) => own.fetchTopicMetadata({ topics: [topic, `_adflow_batches.${topic}`] }))
-      expect(topics.map(({ partitions }) => partitions.length)).toEqual([3, 1])
+      expect(Object.fromEntries(topics.map(({ name, partitions }) => [name, partitions.length]))).toEqual({
+        [topic]: 3,
+        [`_adflow_batches.${topic}`]: 1,
+      })
       expect(await setting(topic, 'retention.ms')).toBe('3600000')
       expect(await setting(`_adflow_batches.${topic}`, 'cleanup.policy')).toBe('compact')
     })

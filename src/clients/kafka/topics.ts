@@ -16,16 +16,35 @@ const POLICY = 'cleanup.policy'
 const MISSING = 'UNKNOWN_TOPIC_OR_PARTITION'
 const TOPIC_RESOURCE = 2 as const
 
+export interface TopicFound {
+  /** Copies of each partition. */
+  readonly replicas: number
+  /** Whether the user may do this to it; the number of an operation of Kafka's access rules. */
+  may(operation: number): boolean
+}
+
+/** undefined: there is no such topic, or the user may not see it. Changes nothing. */
+export async function findTopic(cluster: KafkaCluster, name: string): Promise<TopicFound | undefined> {
+  const { metadataV12 } = await cluster.library()
+  try {
+    const { topics } = await metadataV12.api.async(await cluster.anyBroker(), [name], false, true)
+    const allowed = topics[0]?.topicAuthorizedOperations ?? 0
+    return {
+      replicas: topics[0]?.partitions[0]?.replicaNodes.length ?? 0,
+      may: (operation) => ((allowed >> operation) & 1) === 1,
+    }
+  } catch (error) {
+    if (kafkaErrorName(error) === MISSING) return undefined
+    throw error
+  }
+}
+
 /** Makes the topic where it is missing and may be made. Repeats harmlessly. */
 export async function requireTopic(cluster: KafkaCluster, plan: TopicPlan, create: boolean): Promise<void> {
-  try {
-    await cluster.metadata([plan.name])
-    return
-  } catch (error) {
-    if (kafkaErrorName(error) !== MISSING) throw error
-    if (!create) throw missing(plan, error)
+  if ((await findTopic(cluster, plan.name)) === undefined) {
+    if (!create) throw topicMissing(plan.name, false)
+    await createTopic(cluster, plan)
   }
-  await createTopic(cluster, plan)
   // The brokers hear of it one after the other.
   await patiently(() => cluster.metadata([plan.name]), cluster.requestTimeoutMs, [MISSING])
 }
@@ -37,16 +56,29 @@ export async function requireLedgerTopic(
   replicationFactor: number,
   create: boolean,
 ): Promise<void> {
+  if (!create && (await findTopic(cluster, name)) === undefined) throw topicMissing(name, true)
   await requireTopic(cluster, { name, partitions: 1, replicationFactor, config: { [POLICY]: 'compact' } }, create)
+  const fault = await ledgerPolicyFault(cluster, name)
+  if (fault !== undefined) throw fault
+}
+
+export async function ledgerPolicyFault(cluster: KafkaCluster, name: string): Promise<AdflowError | undefined> {
   const policy = await topicSetting(cluster, name, POLICY)
-  if (policy === 'compact') return
-  throw new AdflowError('STORE_MISMATCH', `the topic ${name} has ${POLICY}=${policy}: it forgets batches`, {
+  if (policy === 'compact') return undefined
+  return new AdflowError('STORE_MISMATCH', `the topic ${name} has ${POLICY}=${policy}: it forgets batches`, {
     hint: `kafka-configs.sh --alter --entity-type topics --entity-name ${name} --add-config ${POLICY}=compact`,
   })
 }
 
+export function topicMissing(name: string, ledger: boolean): AdflowError {
+  const settings = ledger ? ` --partitions 1 --config ${POLICY}=compact` : ''
+  return new AdflowError('STORE_MISMATCH', `the topic ${name} does not exist`, {
+    hint: `set \`create: missing\`, or create it: kafka-topics.sh --create --topic ${name}${settings}`,
+  })
+}
+
 /** One setting of a topic. */
-async function topicSetting(cluster: KafkaCluster, topic: string, name: string): Promise<string | undefined> {
+export async function topicSetting(cluster: KafkaCluster, topic: string, name: string): Promise<string | undefined> {
   const { describeConfigsV4 } = await cluster.library()
   const resource = { resourceType: TOPIC_RESOURCE, resourceName: topic, configurationKeys: [name] }
   const { results } = await describeConfigsV4.api.async(await cluster.anyBroker(), [resource], false, false)
@@ -69,13 +101,4 @@ async function createTopic(cluster: KafkaCluster, plan: TopicPlan): Promise<void
   } catch (error) {
     if (kafkaErrorName(error) !== 'TOPIC_ALREADY_EXISTS') throw error
   }
-}
-
-function missing({ name, partitions, config }: TopicPlan, cause: unknown): AdflowError {
-  const settings = Object.entries(config).map(([key, value]) => ` --config ${key}=${value}`)
-  const count = partitions === -1 ? '' : ` --partitions ${partitions}`
-  return new AdflowError('STORE_MISMATCH', `the topic ${name} does not exist`, {
-    cause,
-    hint: `set \`create: missing\`, or create it: kafka-topics.sh --create --topic ${name}${count}${settings.join('')}`,
-  })
 }
