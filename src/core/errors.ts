@@ -98,6 +98,10 @@ export const ERROR_CODES = {
   ),
   SOURCE_MISSING: spec(EXIT.unavailable, 'A source has nothing at the configured place.', true),
   SOURCE_UNREADABLE: spec(EXIT.unavailable, 'A source exists but cannot be opened or read.', true),
+  SOURCE_DENIED: spec(
+    EXIT.denied,
+    'A source refuses the credentials of the job or a privilege, or shows a certificate that is not trusted.',
+  ),
   SOURCE_UNSUPPORTED: spec(
     EXIT.rejected,
     'Something of a source is there and cannot be read as it is: an unknown extension, UTF-16, a pipe or a folder. Say its `format`, convert it or exclude it.',
