@@ -106,35 +106,51 @@ export class RedisServer {
   }
 
   async #connect(): Promise<RedisClient> {
-    const { client, lastError } = await this.#create()
+    const { topology } = this.#options
+    const { client, lastError } = await this.#create(topology)
     try {
       await client.connect()
+      // The client goes on where the server refuses the database: in another one.
+      const refused = lastError()
+      if (refused?.name === 'ReplyError' && topology !== 'cluster') throw refused
+      this.#live = client
+      return client
     } catch (error) {
       client.disconnect()
       this.#connecting = undefined
+      if (topology !== 'single') await this.#askOneNode()
       throw lastError() ?? error
     }
-    // The client goes on where the server refuses the database: in another one.
-    const refused = lastError()
-    if (refused?.name === 'ReplyError' && !('nodes' in client)) {
-      client.disconnect()
-      this.#connecting = undefined
-      throw refused
-    }
-    this.#live = client
-    return client
   }
 
-  async #create(): Promise<{ readonly client: RedisClient; readonly lastError: () => Error | undefined }> {
+  /** The client of a cluster, or of Sentinels, keeps to itself why a node does not answer. Rejects for that reason. */
+  async #askOneNode(): Promise<void> {
+    const { client, lastError } = await this.#create('single')
+    if (this.#options.topology === 'sentinel' && 'options' in client)
+      Object.assign(client.options, { username: null, password: this.#options.sentinel_password ?? null, db: 0 })
+    try {
+      await client.connect()
+    } catch (error) {
+      throw lastError() ?? error
+    } finally {
+      client.disconnect()
+    }
+  }
+
+  async #create(
+    topology: ConnectionOptions['topology'],
+  ): Promise<{ readonly client: RedisClient; readonly lastError: () => Error | undefined }> {
     const { Cluster, Redis } = await import('ioredis')
-    const { connect_timeout, master, sentinel_password, topology, url } = this.#options
+    const { connect_timeout, master, sentinel_password, url } = this.#options
     const nodes = [url].flat().map((node) => {
       const { host, port } = placeOf({ url: node, tls: {} })
       return { host, port: Number(port) }
     })
     let last: Error | undefined
-    const remember = (error: Error) => {
-      last = error
+    // That a connection was closed says less than why.
+    const remember = (error: Error & { readonly lastNodeError?: Error }) => {
+      const cause = error.lastNodeError ?? error
+      if (last === undefined || cause.message !== 'Connection is closed.') last = cause
     }
     const lastError = () => last
     const options = this.#clientOptions()

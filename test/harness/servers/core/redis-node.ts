@@ -33,7 +33,7 @@ export async function startNode(
   }
   const process = await context.run({
     command: await programFromDebian('redis-server', ['redis-server', 'redis-tools']),
-    args: Object.entries(all).flatMap(([key, value]) => [`--${key}`, value]),
+    args: Object.entries(all).flatMap(([key, value]) => [`--${key}`, ...value.split(' ')]),
     log: join(context.folder.path, `${port}.log`),
     ready: async () => (await redisCli(port, 'ping')) === 'PONG',
   })
