@@ -43,6 +43,7 @@ export class LoaderBench {
   readonly folder: string
   readonly #engine: Engine
   readonly #definition: LoaderDefinition
+  readonly #loaders: Loader[] = []
   #tables = 0
 
   private constructor(engine: Engine, session: Session, { definition, folder }: LoaderBenchOptions) {
@@ -71,7 +72,9 @@ export class LoaderBench {
   }
 
   create(options: Readonly<Record<string, unknown>>, id = 'store'): Loader {
-    return this.#definition.create(this.#definition.options.parse(options), environment(this.folder, id))
+    const loader = this.#definition.create(this.#definition.options.parse(options), environment(this.folder, id))
+    this.#loaders.push(loader)
+    return loader
   }
 
   connect(): Promise<Session> {
@@ -123,6 +126,11 @@ export class LoaderBench {
       `SELECT ${count(expected, actual)} AS missing, ${count(actual, expected)} AS surplus`,
     )
     return { missing: Number(row?.['missing']), surplus: Number(row?.['surplus']) }
+  }
+
+  /** All that were made; each lets go of its connections. */
+  async closeLoaders(): Promise<void> {
+    await Promise.all(this.#loaders.splice(0).map((loader) => loader.close()))
   }
 
   close(): void {

@@ -109,7 +109,8 @@ export function loaderConformance<Options>(name: string, fixture: LoaderFixture<
       other = { ...fixture.other, ...fixture.place?.(folder, fixture.other) }
       bench = await openBench()
     })
-    afterEach(() => {
+    afterEach(async () => {
+      await bench.closeLoaders()
       bench.close()
       removeFolder(folder)
     })
@@ -247,6 +248,7 @@ export function loaderConformance<Options>(name: string, fixture: LoaderFixture<
         const heir = await opened()
         const again = await bench.batch({ at, rows: childRows(at) })
         expect(await heir.restore?.(again, { signal: never, newer: [] })).toMatchObject({ rows: 200 })
+        await Promise.all([doomed.close(), heir.close()])
       }
       expect(at).toBeGreaterThan(3)
       await expectHeld(Array.from({ length: at }, (_, index) => childRows(index)).join(' UNION ALL '))
@@ -374,6 +376,7 @@ export function loaderConformance<Options>(name: string, fixture: LoaderFixture<
           rows: 200,
           repeated: landed !== undefined,
         })
+        await Promise.all([doomed.close(), heir.close()])
       }
       expect(at).toBeGreaterThan(3)
       await expectHeld(Array.from({ length: at }, (_, index) => childRows(index)).join(' UNION ALL '))

@@ -4,7 +4,6 @@
  * store does not wait for the libraries of six others.
  */
 import { randomBytes } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
 import type { ClickHouseEndpoint } from './clickhouse.ts'
 import type { S3Endpoint } from './core/s3.ts'
 import type { KafkaEndpoint } from './kafka.ts'
@@ -155,11 +154,8 @@ async function onSftp(
   endpoint: SftpEndpoint,
   work: (client: import('ssh2-sftp-client')) => Promise<unknown>,
 ): Promise<void> {
-  const { default: SftpClient } = await import('ssh2-sftp-client')
-  const url = new URL(endpoint.url)
-  const client = new SftpClient()
-  const address = { host: url.hostname, port: Number(url.port), username: url.username }
-  await client.connect({ ...address, privateKey: await readFile(endpoint.privateKey) })
+  const { sftpClient } = await import('./sftp-client.ts')
+  const client = await sftpClient(endpoint)
   try {
     await work(client)
   } finally {

@@ -16,7 +16,12 @@ export interface SftpEndpoint extends Record<string, string> {
   readonly knownHosts: string
 }
 
-export default defineServer<SftpEndpoint>({
+export interface SftpOptions {
+  /** Refuses whatever changes something. */
+  readonly readOnly?: boolean
+}
+
+export default defineServer<SftpEndpoint, SftpOptions>({
   name: 'sftp',
   summary: 'OpenSSH of Debian, internal-sftp',
   variables: {
@@ -30,7 +35,7 @@ export default defineServer<SftpEndpoint>({
     await programFromDebian('ssh-keygen', ['openssh-client'])
   },
 
-  async start(context) {
+  async start(context, { readOnly = false }) {
     const port = await context.port()
     const { folder } = context
     const files = context.disk()
@@ -38,7 +43,7 @@ export default defineServer<SftpEndpoint>({
     for (const key of [host, user])
       execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', 'adflow', '-f', key])
     folder.write('authorized_keys', readFileSync(`${user}.pub`, 'utf8'), 0o600)
-    const config = folder.write('sshd_config', sshdConfig(folder.path, port, files))
+    const config = folder.write('sshd_config', sshdConfig(folder.path, port, `-d ${files}${readOnly ? ' -R' : ''}`))
     // Where sshd of root drops its privileges to; Debian makes it at boot.
     if (process.getuid?.() === 0) mkdirSync('/run/sshd', { recursive: true })
     await context.run({
@@ -56,7 +61,7 @@ export default defineServer<SftpEndpoint>({
   },
 })
 
-function sshdConfig(folder: string, port: number, files: string): string {
+function sshdConfig(folder: string, port: number, served: string): string {
   return `Port ${port}
 ListenAddress 127.0.0.1
 HostKey ${folder}/host-key
@@ -68,7 +73,7 @@ PermitRootLogin yes
 UsePAM no
 StrictModes no
 Subsystem sftp internal-sftp
-ForceCommand internal-sftp -d ${files}
+ForceCommand internal-sftp ${served}
 MaxStartups 100
 MaxSessions 100
 LogLevel VERBOSE
