@@ -11,7 +11,7 @@ import {
   encodeDocuments,
   mergeSql,
 } from '../clients/elastic/documents.ts'
-import { type Fields, fieldsOf } from '../clients/elastic/fields.ts'
+import { type Fields, fieldsOf, STREAM_TIME } from '../clients/elastic/fields.ts'
 import { Elastic, placeOf } from '../clients/elastic/http.ts'
 import { countDocuments, refresh, removeDocuments } from '../clients/elastic/leftovers.ts'
 import { connectionShape } from '../clients/elastic/options.ts'
@@ -48,7 +48,9 @@ const options = z
       .string()
       .min(1)
       .optional()
-      .describe('Column whose value becomes `@timestamp`: then `index` is a data stream. For `append` only.'),
+      .describe(
+        'Column whose value becomes `@timestamp`: then `index` is a data stream, which refuses rows without it. For `append` only.',
+      ),
     create: z
       .enum(['missing', 'never'])
       .default('missing')
@@ -243,9 +245,9 @@ class ElasticsearchLoader implements Loader {
   }
 
   async #fitNow(columns: readonly DocumentColumn[]): Promise<void> {
-    const { fields, index, key, write } = this.#options
+    const { index, key, write } = this.#options
     const plan = planOf(this.#options)
-    const wanted = fieldsOf(columns, fields as Fields)
+    const wanted = wantedFields(this.#options, columns)
     if (write === 'replace') return fitNext(this.#elastic, index, wanted, plan)
     const { indices } = await fitTarget(this.#elastic, index, wanted, plan)
     if (key !== undefined && indices.length > 1)
@@ -282,6 +284,10 @@ interface Attempt {
 
 function planOf({ create, data_stream, dynamic, evolve, settings }: Options): TargetPlan {
   return { create: create === 'missing', evolve, stream: data_stream !== undefined, dynamic, settings }
+}
+
+function wantedFields({ data_stream: timestamp, fields }: Options, columns: readonly DocumentColumn[]): Fields {
+  return fieldsOf(columns, { ...(timestamp === undefined ? {} : { [TIMESTAMP]: STREAM_TIME }), ...(fields as Fields) })
 }
 
 /** `token`: of the batch, where values are written. */
@@ -355,10 +361,10 @@ A lifecycle policy of Elasticsearch is named in \`settings\`, one of OpenSearch 
     return remarksOf(chosen, columns, path)
   },
   diagnose(chosen, env) {
-    const { batches, fields, index, write } = chosen
+    const { batches, index, write } = chosen
     const columns = env.columns === undefined ? undefined : documentColumns(chosen, env.columns)
-    const wanted = columns === undefined ? undefined : fieldsOf(columns, fields as Fields)
-    return diagnoseElastic(chosen, { index, write, batches, plan: planOf(chosen), fields: wanted }, env)
+    const fields = columns === undefined ? undefined : wantedFields(chosen, columns)
+    return diagnoseElastic(chosen, { index, write, batches, plan: planOf(chosen), fields }, env)
   },
   create: (chosen, env) => new ElasticsearchLoader(chosen, env),
 })

@@ -166,6 +166,11 @@ await serverSuite('the loader of Elasticsearch', ['opensearch', 'toxiproxy'], ({
       expect(await count()).toBe(8)
       expect(await json('GET', `_data_stream/${index}`)).toMatchObject({ data_streams: [{ generation: 2 }] })
       expect(Object.values(await documents(url, index))[0]).toMatchObject({ '@timestamp': '2026-03-30T00:00:00Z' })
+      const timeless = `SELECT * REPLACE (NULL::TIMESTAMP AS "at") FROM (${more}) LIMIT 1`
+      expect(await failing(bench.write(loader, { rows: timeless, at: 2 }))).toMatchObject({
+        code: 'STORE_MISMATCH',
+        message: expect.stringContaining('@timestamp'),
+      })
       expect(await failing(opened())).toMatchObject({
         code: 'STORE_MISMATCH',
         hint: expect.stringContaining('data_stream'),

@@ -37,7 +37,7 @@ const LONGEST_PAUSE_MS = 5000
 /** A server that holds each answer back for a minute is not asked eight times. */
 const LONGEST_RETRY_MS = 60_000
 /** What is named in an error: the first refusal, and how many there are. */
-const FILTER = 'errors,items.*.status,items.*.error.type,items.*.error.reason'
+const FILTER = 'errors,items.*.status,items.*.error.type,items.*.error.reason,items.*.error.caused_by.reason'
 
 /** Resolves when every document was taken, or was in conflict. @throws AdflowError where one was refused, or an outcome is unknown */
 export async function sendDocuments(

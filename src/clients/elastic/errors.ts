@@ -66,12 +66,24 @@ export function describe({ status, type, reason }: Complaint): string {
 /** The body of an answer, or the `error` of one document in it. Values are left out: the store quotes them in its reasons. */
 export function complaintOf(status: number, error: unknown): Complaint {
   if (typeof error === 'string') return { status, type: '', reason: error.slice(0, 300) }
-  const { type = '', reason = '' } = (error ?? {}) as { type?: string; reason?: string }
-  return { status, type, reason: withoutValues(String(reason)).slice(0, 500) }
+  const { type = '', reason = '', caused_by } = (error ?? {}) as Told
+  // Where it names a field, what caused it quotes a value; else only that says anything.
+  const cause = /\bfield\b/.test(reason) ? undefined : caused_by?.reason
+  const text = cause === undefined ? reason : `${reason}: ${cause}`
+  return { status, type, reason: withoutValues(text).slice(0, 500) }
+}
+
+interface Told {
+  readonly type?: string
+  readonly reason?: string
+  readonly caused_by?: { readonly reason?: string }
 }
 
 function withoutValues(reason: string): string {
-  return reason.replace(/\.? Preview of field's value:.*$/s, '').replace(/For input string: .*$/s, 'not a number')
+  return reason
+    .replace(/\.? Preview of field's value:.*$/s, '')
+    .replace(/For input string: .*$/s, 'not a number')
+    .replace(/\.? *The prefix of the first immense term is:.*$/s, '')
 }
 
 /** No answer came: refused, cut off, too slow, or nobody to be trusted. */

@@ -18,8 +18,10 @@ interface Named {
 
 /** A longer text would be refused: a term has at most 32,766 bytes, and a character at most four. It stays in `_source`. */
 const KEYWORD: Field = { type: 'keyword', ignore_above: 8191 }
+/** Of a data stream, in which every document has its time: nothing is left out of the index. */
+export const STREAM_TIME: Field = { type: 'date', format: 'strict_date_optional_time_nanos' }
 /** Searched by milliseconds. What is no instant of the index (infinity, years before the common era) stays in `_source`. */
-const INSTANT: Field = { type: 'date', format: 'strict_date_optional_time_nanos', ignore_malformed: true }
+const INSTANT: Field = { ...STREAM_TIME, ignore_malformed: true }
 /** NaN and the infinities stay in `_source`. */
 const DOUBLE: Field = { type: 'double', ignore_malformed: true }
 const OPAQUE: Field = { type: 'object', enabled: false }
