@@ -5,8 +5,9 @@ import { type FoundTable, findTable } from '../clients/clickhouse/catalog.ts'
 import { ClickHouse, placeOf } from '../clients/clickhouse/connect.ts'
 import { createViewSql, labelOf, type Making, type TableName } from '../clients/clickhouse/ddl.ts'
 import { diagnoseClickHouse } from '../clients/clickhouse/diagnose.ts'
+import { settleBatch } from '../clients/clickhouse/doubt.ts'
 import { dropEncoded, encodeBatch } from '../clients/clickhouse/encode.ts'
-import { insertBatch } from '../clients/clickhouse/insert.ts'
+import { beginBatch } from '../clients/clickhouse/insert.ts'
 import { connectionShape } from '../clients/clickhouse/options.ts'
 import { remarksOf } from '../clients/clickhouse/remarks.ts'
 import { askServer, type Server } from '../clients/clickhouse/server.ts'
@@ -118,8 +119,10 @@ class ClickHouseLoader implements Loader {
         settings,
         signal,
       }
-      await insertBatch(insertion, batch, begun)
-      await this.#ledger.add('written', batch, { rows: encoded.rows, content: encoded.content, blocks: {} })
+      if (begun !== undefined) await settleBatch(insertion, batch, begun)
+      else if (encoded.written > 0) await beginBatch(insertion, batch, 1)
+      const { content, rows } = encoded
+      await this.#ledger.add('written', batch, { rows, content, attempt: 0, blocks: {} })
       return this.#receipt(encoded.rows, false)
     } finally {
       await dropEncoded(encoded)
@@ -267,11 +270,13 @@ every table behind its materialized views. A batch that was begun and not writte
 refused, what is missing comes. See [decision 015](../decisions/015-clickhouse.md).
 
 **Windows.** A table of ClickHouse remembers no token by itself. \`deduplication_window\` is set on every table that adflow makes, and on a
-table or the target of a view that has none; with \`create: never\` such a table is an error. When other inserts have pushed a token out of a
-window *and* nobody knows what came of its batch, adflow asks the table by \`batch_column\` which partitions have it, and sends the
-others. Where that cannot be told the batch is refused with STORE_MISMATCH, and the hint says how to settle it by hand: with
-\`batch_column: false\`, where views feed other tables, and with ReplacingMergeTree and SummingMergeTree, whose rows go when they are merged. A
-batch that was written is never asked about again: its entry is enough, however long ago.
+table or the target of a view that has none; with \`create: never\` such a table is an error. A token is not trusted where other inserts have
+pushed it out of a window, or the server was started again since the batch was begun: then the rows are counted by \`batch_column\`, and only what is missing comes.
+Where counting does not help the batch is refused with STORE_MISMATCH, and the hint says how to settle it by hand. A batch that was
+written is never asked about again: its entry is enough, however long ago.
+
+**batch_column** costs next to nothing: all rows of a batch have the same number. Without it, and with SummingMergeTree, a batch in doubt whose token was pushed out
+is refused, and nobody notices where a server that is killed keeps a token and loses its part.
 
 **append** adds the rows, several batches at a time. **merge** is a ReplacingMergeTree, sorted by \`key\`: the rows of a batch stand beside the older
 ones until ClickHouse merges them, so read with \`FINAL\`. Whole rows are replaced: a column that the batch does not have is NULL afterwards. Of

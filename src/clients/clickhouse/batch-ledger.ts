@@ -10,6 +10,9 @@ import { literal } from './sql-text.ts'
 
 export const LEDGER_TABLE = '_adflow_batches'
 
+/** The same second, give or take one, for as long as a server runs. */
+const STARTED = 'toUInt32(toUnixTimestamp(now()) - uptime())'
+
 export interface LedgerPlace {
   readonly database: string
   /** `database.table`. The same token may go to several tables. */
@@ -26,10 +29,14 @@ export interface Entry {
   readonly rows: number
   /** Of the rows themselves: see contentOf() in encode.ts. */
   readonly content: string
+  /** Part of the token under which the rows were sent. */
+  readonly attempt: number
   /** Where the target and the tables behind its views stood before the rows were sent. */
   readonly blocks: Blocks
   /** Seconds since the entry was made, by the clock of the server. */
   readonly ageSeconds: number
+  /** The server was started again since, or it is another one. */
+  readonly restarted: boolean
 }
 
 export interface Entries {
@@ -76,14 +83,14 @@ export class BatchLedger {
     ]
     await this.#clickhouse.command(
       `make ${this.#table}`,
-      `CREATE TABLE IF NOT EXISTS ${this.#table}${onCluster(cluster)} (${text.map((name) => `${name} String`).join(', ')}, state Enum8('begun' = 1, 'written' = 2), rows UInt64, blocks Map(String, UInt64), at DateTime64(6, 'UTC') DEFAULT now64(6)) ENGINE = ${replicated ? 'Replicated' : ''}MergeTree ORDER BY (target, token, at) SETTINGS ${DURABLE}`,
+      `CREATE TABLE IF NOT EXISTS ${this.#table}${onCluster(cluster)} (${text.map((name) => `${name} String`).join(', ')}, state Enum8('begun' = 1, 'written' = 2), rows UInt64, attempt UInt32, blocks Map(String, UInt64), at DateTime64(6, 'UTC') DEFAULT now64(6), server_started UInt32 DEFAULT ${STARTED}) ENGINE = ${replicated ? 'Replicated' : ''}MergeTree ORDER BY (target, token, at) SETTINGS ${DURABLE}`,
     )
   }
 
   async find(token: string): Promise<Entries> {
     const rows = await this.#clickhouse.rows(
       `look for a batch of ${this.#place.target}`,
-      `SELECT state, digest, rows, content, blocks, dateDiff('second', at, now()) AS age FROM ${this.#table} WHERE target = {target:String} AND token = {token:String} ORDER BY at`,
+      `SELECT state, digest, rows, content, attempt, blocks, dateDiff('second', at, now()) AS age, abs(toInt64(${STARTED}) - toInt64(server_started)) > 2 AS restarted FROM ${this.#table} WHERE target = {target:String} AND token = {token:String} ORDER BY at`,
       { target: this.#place.target, token },
     )
     // Of several the first that was written counts; a batch may have begun anew.
@@ -96,7 +103,7 @@ export class BatchLedger {
   async add(
     state: State,
     batch: BatchInfo,
-    { rows, content, blocks }: Pick<Entry, 'rows' | 'content' | 'blocks'>,
+    { rows, content, attempt, blocks }: Omit<Entry, 'digest' | 'ageSeconds' | 'restarted'>,
   ): Promise<void> {
     const { clock, digest, job, range, source, token } = batch
     const { loader, target } = this.#place
@@ -114,7 +121,7 @@ export class BatchLedger {
     const map = Object.entries(blocks).flatMap(([table, number]) => [literal(table), String(number)])
     await this.#clickhouse.command(
       `note batch ${token.slice(0, 12)} of ${target}`,
-      `INSERT INTO ${this.#table} (${values.map(([name]) => name).join(', ')}, rows, blocks) SELECT ${values.map(([, value]) => literal(value)).join(', ')}, ${rows}, CAST(map(${map.join(', ')}), 'Map(String, UInt64)')`,
+      `INSERT INTO ${this.#table} (${values.map(([name]) => name).join(', ')}, rows, attempt, blocks) SELECT ${values.map(([, value]) => literal(value)).join(', ')}, ${rows}, ${attempt}, CAST(map(${map.join(', ')}), 'Map(String, UInt64)')`,
       { async_insert: 0 },
     )
   }
@@ -153,8 +160,10 @@ function entryOf(row: Readonly<Record<string, unknown>>): Entry {
     digest: String(row['digest']),
     rows: Number(row['rows']),
     content: String(row['content']),
+    attempt: Number(row['attempt']),
     blocks: blocksOf(row),
     ageSeconds: Number(row['age']),
+    restarted: Number(row['restarted']) === 1,
   }
 }
 

@@ -107,16 +107,11 @@ export async function highestBlocks(
   )
 }
 
-/** Rows of a batch, by the column that numbers batches. */
-export async function rowsOf(
-  clickhouse: ClickHouse,
-  name: TableName,
-  batchColumn: string,
-  number: bigint,
-): Promise<number> {
+/** Rows for which `condition` holds. */
+export async function rowsOf(clickhouse: ClickHouse, name: TableName, condition: string): Promise<number> {
   const [row] = await clickhouse.rows(
     `count the rows of a batch in ${labelOf(name)}`,
-    `SELECT count() AS n FROM ${tableSql(name)} WHERE ${batchColumn} = ${number}`,
+    `SELECT count() AS n FROM ${tableSql(name)} WHERE ${condition}`,
   )
   return Number(row?.['n'])
 }

@@ -5,12 +5,10 @@
  */
 import type { ClickHouseSettings } from '@clickhouse/client'
 import type { LoadBatch } from '../../core/contracts.ts'
-import { AdflowError } from '../../core/errors.ts'
-import { tokenNumber } from '../../core/token.ts'
-import type { BatchLedger, Entry } from './batch-ledger.ts'
-import { type FoundTable, highestBlocks, isReplicated, rowsOf } from './catalog.ts'
+import type { BatchLedger } from './batch-ledger.ts'
+import { type FoundTable, highestBlocks, isReplicated } from './catalog.ts'
 import type { ClickHouse } from './connect.ts'
-import { labelOf, tableSql } from './ddl.ts'
+import { labelOf, type TableName, tableSql } from './ddl.ts'
 import type { EncodedBatch } from './encode.ts'
 import { ident, literal } from './sql-text.ts'
 
@@ -49,128 +47,53 @@ const ONE_BLOCK: ClickHouseSettings = {
   input_format_parquet_preserve_order: 1,
 }
 
-/** Sends the rows, whatever an earlier attempt has left. Resolved: each is there once. */
-export async function insertBatch(insertion: Insertion, batch: LoadBatch, begun: Entry | undefined): Promise<void> {
+/** Sends a batch of which nothing is there. `attempt` is part of its token: what an earlier one has left in the memory of a table is
+ *  of no account. */
+export async function beginBatch(insertion: Insertion, batch: LoadBatch, attempt: number): Promise<void> {
   const { clickhouse, encoded, fed, ledger } = insertion
-  if (begun === undefined) {
-    if (encoded.written === 0) return
-    const blocks = await highestBlocks(clickhouse, fed)
-    await ledger.add('begun', batch, { rows: encoded.rows, content: encoded.content, blocks })
-    await send(insertion, batch, statement(insertion))
-    return
-  }
-  const doubt = new Doubt(insertion, batch)
-  if (!isSame(begun, encoded)) {
-    if ((await doubt.found()) !== 0) throw doubt.unresolved('it was begun with other rows, under other rules')
-    await ledger.add('begun', batch, { rows: encoded.rows, content: encoded.content, blocks: begun.blocks })
-  }
-  await send(insertion, batch, (await isOverrun(insertion, begun)) ? doubt.missingParts() : statement(insertion))
-  await doubt.settle()
+  const blocks = await highestBlocks(clickhouse, fed)
+  await ledger.add('begun', batch, { rows: encoded.rows, content: encoded.content, blocks, attempt })
+  await sendAgain(insertion, batch, attempt)
 }
 
-/** What came of an attempt that nobody has heard the end of. */
-class Doubt {
-  readonly #insertion: Insertion
-  readonly #batch: LoadBatch
-  readonly #number: bigint
-
-  constructor(insertion: Insertion, batch: LoadBatch) {
-    this.#insertion = insertion
-    this.#batch = batch
-    this.#number = tokenNumber(batch.token)
+/** In the same way as before, under the same token: parts that a table remembers are dropped. */
+export async function sendAgain(insertion: Insertion, batch: LoadBatch, attempt: number): Promise<void> {
+  const { encoded, fed } = insertion
+  const settings = {
+    // Tables of one job that feed one table through their views write different blocks into it.
+    insert_deduplication_token: `adflow ${batch.token} ${labelOf(fed[0])} ${attempt}`,
+    ...(isReplicated(fed[0]) ? { insert_quorum: 'auto' } : {}),
   }
-
-  /** Rows that are there; undefined where they cannot be told: rows of other engines go when they are merged, and what is behind
-   *  a view knows no batches. */
-  async found(): Promise<number | undefined> {
-    const column = this.#column
-    const { clickhouse, fed } = this.#insertion
-    return column === undefined || fed.length > 1 ? undefined : rowsOf(clickhouse, fed[0], ident(column), this.#number)
-  }
-
-  /** Sends only what belongs into partitions that have nothing of the batch. */
-  missingParts(): string {
-    const { fed } = this.#insertion
-    const column = this.#column
-    if (column === undefined || fed.length > 1)
-      throw this.unresolved('its tables have taken more blocks since than they remember')
-    const { partitionKey } = fed[0]
-    const place = partitionKey === '' ? "'all'" : `toString(tuple(${partitionKey}))`
-    const present = `(SELECT groupUniqArray(${place}) FROM ${tableSql(fed[0])} WHERE ${ident(column)} = ${this.#number})`
-    return statement(this.#insertion, `NOT has(${present}, ${place})`)
-  }
-
-  /** @throws AdflowError STORE_MISMATCH where the rows are not those of the batch */
-  async settle(): Promise<void> {
-    const { encoded, fed } = this.#insertion
-    const found = this.#column === undefined ? undefined : await this.#count()
-    if (found === undefined || found === encoded.written || (found < encoded.written && fed[0].hasTtl)) return
-    throw this.unresolved(`${found} of its ${encoded.written} rows are there`)
-  }
-
-  unresolved(why: string): AdflowError {
-    const { fed, ledger } = this.#insertion
-    const { token } = this.#batch
-    const where = `target = ${literal(labelOf(fed[0]))} AND token = ${literal(token)}`
-    const table = tableSql(ledger.name)
-    return new AdflowError(
-      'STORE_MISMATCH',
-      `nobody knows what ${fed.map(labelOf).join(', ')} ${fed.length > 1 ? 'have' : 'has'} of batch ${token.slice(0, 12)}: ${why}`,
-      {
-        hint: `look (its number is ${this.#number}). All there: INSERT INTO ${table} SELECT * REPLACE ('written' AS state) FROM ${table} WHERE ${where} LIMIT 1. Nothing there: DELETE FROM ${table} WHERE ${where}`,
-      },
-    )
-  }
-
-  #count(): Promise<number> {
-    const { batchColumn = '', clickhouse, fed } = this.#insertion
-    return rowsOf(clickhouse, fed[0], ident(batchColumn), this.#number)
-  }
-
-  get #column(): string | undefined {
-    const { batchColumn, fed } = this.#insertion
-    return /^(?:Replicated|Shared)?MergeTree$/.test(fed[0].engine) ? batchColumn : undefined
-  }
+  await send(insertion, batch, `INSERT INTO ${tableSql(fed[0])} (${namesOf(encoded)}) FORMAT Parquet`, settings)
 }
 
-/** Of the same rows, as far as versions of the engine can be compared. */
-function isSame(begun: Entry, { content, rows }: EncodedBatch): boolean {
-  const [version] = content.split(' ')
-  return begun.content.startsWith(`${version} `) ? begun.content === content : begun.rows === rows
-}
-
-/** true: a table may have forgotten the token. */
-async function isOverrun({ clickhouse, fed, ledger }: Insertion, { ageSeconds, blocks }: Entry): Promise<boolean> {
-  const [now, highest] = [await highestBlocks(clickhouse, fed), await ledger.highest()]
-  return fed.some((table) => {
-    const name = labelOf(table)
-    const since = Math.max(now[name] ?? 0, highest[name] ?? 0) - (blocks[name] ?? 0)
-    return since >= table.window || ageSeconds >= (table.windowSeconds ?? Number.POSITIVE_INFINITY)
-  })
-}
-
-function statement({ encoded, fed }: Insertion, where?: string): string {
-  const names = encoded.columns.map(({ name }) => ident(name)).join(', ')
-  const into = `INSERT INTO ${tableSql(fed[0])} (${names})`
-  if (where === undefined) return `${into} FORMAT Parquet`
+/** Only the rows for which `condition` holds, whatever a table remembers. */
+export async function sendWhere(insertion: Insertion, batch: LoadBatch, condition: string): Promise<void> {
+  const { encoded, fed } = insertion
   const structure = encoded.columns.map(({ name, type }) => `${ident(name)} ${type}`).join(', ')
-  return `${into} SELECT ${names} FROM input(${literal(structure)}) WHERE ${where} SETTINGS max_threads = 1 FORMAT Parquet`
+  const select = `SELECT ${namesOf(encoded)} FROM input(${literal(structure)}) WHERE ${condition} SETTINGS max_threads = 1`
+  const into = `INSERT INTO ${tableSql(fed[0])} (${namesOf(encoded)})`
+  await send(insertion, batch, `${into} ${select} FORMAT Parquet`, { insert_deduplicate: 0 })
+}
+
+/** Into a table aside. */
+export async function sendInto(insertion: Insertion, batch: LoadBatch, table: TableName): Promise<void> {
+  const sql = `INSERT INTO ${tableSql(table)} (${namesOf(insertion.encoded)}) FORMAT Parquet`
+  await send(insertion, batch, sql, { insert_deduplicate: 0 })
 }
 
 async function send(
   { clickhouse, encoded, fed, settings, signal }: Insertion,
   { token }: LoadBatch,
   sql: string,
+  own: ClickHouseSettings,
 ): Promise<void> {
-  const target = labelOf(fed[0])
-  await clickhouse.insertFile(`write batch ${token.slice(0, 12)} to ${target}`, sql, encoded.file, {
+  await clickhouse.insertFile(`write batch ${token.slice(0, 12)} to ${labelOf(fed[0])}`, sql, encoded.file, {
     signal,
-    settings: {
-      ...ONE_BLOCK,
-      ...settings,
-      // Tables of one job that feed one table through their views write different blocks into it.
-      insert_deduplication_token: `adflow ${token} ${target}`,
-      ...(isReplicated(fed[0]) ? { insert_quorum: 'auto' } : {}),
-    },
+    settings: { ...ONE_BLOCK, ...settings, ...own },
   })
+}
+
+function namesOf({ columns }: EncodedBatch): string {
+  return columns.map(({ name }) => ident(name)).join(', ')
 }

@@ -1,5 +1,7 @@
 /** One batch, whatever breaks while it is on its way. */
-import { afterEach, beforeEach, expect, it } from 'vitest'
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import clickhouse from '../../../src/loaders/clickhouse.ts'
 import { onClickHouse } from '../../harness/clickhouse.ts'
 import { LoaderBench, newFolder, removeFolder } from '../../harness/loader.ts'
@@ -118,6 +120,71 @@ await serverSuite(
       expect(caught).toBeGreaterThan(0)
       await loader.close()
     }, 240_000)
+
+    describe('a server that was killed between the note of a token and its part drops it when it comes again', () => {
+      const rows = 'SELECT i::BIGINT AS id, (i % 3)::INTEGER AS p FROM range(300) t(i)'
+      /** Parts that did not come, the first of them noted; what is there in the end, or what is said. */
+      const LOST: readonly (readonly [string, Options, readonly string[], readonly number[] | string])[] = [
+        ['the first of the table', {}, ['events 0', 'events 1', 'events 2', 'sums all'], [300, 300, 300]],
+        ['the only one', { partition_by: 'p * 0' }, ['events 0', 'sums all'], [300, 300, 300]],
+        ['a later one', {}, ['events 1', 'events 2', 'sums all'], [300, 300, 300]],
+        ['a later one, and there is no view', { materialized_views: [] }, ['events 1', 'events 2'], [300, 300]],
+        ['none', {}, [], [300, 300, 300]],
+        ['that behind a view', {}, ['sums all'], 'sums has taken nothing of it'],
+      ]
+      it.for(LOST)(
+        'it was %s: the batch is there once, or refused',
+        { timeout: 60_000 },
+        async ([, options, lost, expected]) => {
+          await using own = await startPrivate('clickhouse')
+          const { url } = own.endpoint
+          const loader = await opened(url, { partition_by: 'p', ...options }, rows)
+          await bench.write(loader, { rows })
+          const parts = await onClickHouse(
+            url,
+            "SELECT concat(table, ' ', partition_id) AS place, name, path FROM system.parts WHERE active",
+          )
+          // As if the server had run for a while.
+          await onClickHouse(
+            url,
+            'ALTER TABLE _adflow_batches UPDATE server_started = server_started - 60 WHERE true SETTINGS mutations_sync = 2',
+          )
+          await onClickHouse(
+            url,
+            "DELETE FROM _adflow_batches WHERE state = 'written' SETTINGS lightweight_deletes_sync = 2",
+          )
+          await own.kill9()
+          for (const { place, name, path } of parts) {
+            if (!lost.includes(String(place))) continue
+            rmSync(String(path), { recursive: true })
+            if (place !== lost[0]) forget(String(path), String(name))
+          }
+          await own.restart()
+          const error = await failing(bench.write(loader, { rows }))
+          if (typeof expected === 'string')
+            expect(error).toMatchObject({ code: 'STORE_MISMATCH', message: expect.stringContaining(expected) })
+          else {
+            expect(error).toBeUndefined()
+            const counts = ['count() AS n FROM events', 'uniqExact(id) AS n FROM events', 'sum(n) AS n FROM sums']
+            for (const [at, there] of expected.entries())
+              expect(await onClickHouse(url, `SELECT ${counts[at]}`)).toEqual([{ n: String(there) }])
+            expect(await bench.write(loader, { rows })).toMatchObject({ repeated: true })
+          }
+          await loader.close()
+        },
+      )
+
+      /** Takes the note of a part out of the memory of its table. */
+      function forget(path: string, name: string): void {
+        const folder = join(dirname(path.replace(/\/$/, '')), 'deduplication_logs')
+        for (const file of readdirSync(folder)) {
+          const kept = readFileSync(join(folder, file), 'utf8')
+            .split('\n')
+            .filter((line) => !line.includes(`\t${name}\t`))
+          writeFileSync(join(folder, file), kept.join('\n'))
+        }
+      }
+    })
 
     it('is refused by a server whose disk is full, and taken when there is room again', async () => {
       await using own = await startPrivate('clickhouse', { diskSize: '90m' })
