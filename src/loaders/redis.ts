@@ -14,6 +14,7 @@ import {
 import { placeOf, RedisServer } from '../clients/redis/connect.ts'
 import { dataShape, optionsGoWithKind } from '../clients/redis/data-options.ts'
 import { type DataSql, dataSql } from '../clients/redis/data-sql.ts'
+import { diagnoseRedis } from '../clients/redis/diagnose.ts'
 import { connectionShape, masterGoesWithSentinel } from '../clients/redis/options.ts'
 import { cutBatch, dropParts } from '../clients/redis/parts.ts'
 import { remarksOf } from '../clients/redis/remarks.ts'
@@ -38,13 +39,12 @@ class RedisLoader implements Loader {
   readonly #label: string
 
   constructor(chosen: Options, env: LoaderEnv) {
-    const { as, prefix, key, fields, value, member, score, increment, increments } = chosen
+    const { as, prefix } = chosen
     // Sums do not care which batch comes first; of everything else the last one counts, or readers see the order.
     this.order = as === 'counter' ? 'none' : 'lane'
     this.#options = chosen
     this.#server = new RedisServer(chosen, env.baseDir)
-    const target = targetOf([as, prefix, key, fields, value, member, score, increment, increments])
-    this.#place = { prefix, target, loader: env.id }
+    this.#place = placeIn(chosen, env.id)
     this.#label = `${prefix}* (${as})`
   }
 
@@ -128,6 +128,15 @@ class RedisLoader implements Loader {
   }
 }
 
+/** Whatever decides what is written makes the target: of two loaders that differ in it neither may take the other's batches for its own. */
+function placeIn(
+  { as, prefix, key, fields, value, member, score, increment, increments }: Options,
+  loader: string,
+): LedgerPlace {
+  const target = targetOf([as, prefix, key, fields, value, member, score, increment, increments])
+  return { prefix, target, loader }
+}
+
 export default defineLoader({
   summary: 'Writes into Redis: hashes, strings, sorted sets, counters and streams.',
   description: `A batch is sent in parts, each at most 1,000 entries or 512 KiB in one slot, and each part is one script. The script first asks
@@ -160,9 +169,10 @@ under way the next attempt finds and repeats them. Of one that was entered it wo
 it, and min-replicas-to-write on the server; keep appendonly on, with appendfsync always where one machine is all there is. Where a master was lost
 for good, load the ranges anew into an emptied prefix.
 
-**Least privilege** (Redis 7.0 or newer): keys \`~<prefix>*\`; commands \`evalsha eval hget hset hdel hlen hkeys hgetall hscan type\`; \`hset hdel\` for hash, \`set del\` for
+**Least privilege** (Redis 7.0 or newer): keys \`~<prefix>*\`; commands \`evalsha eval hget hset hdel hlen hkeys hgetall hscan type\`; besides \`set del\` for
 string, \`zadd\` for sorted_set, \`hincrby hmget\` or \`incrby get\` for counter, \`xadd\` for stream; \`pexpire\` with \`ttl\`; \`wait\` with \`wait\`; \`cluster|slots readonly readwrite
-asking\` in a cluster. Deleting \`<prefix>_adflow:*\` makes the store forget its batches.`,
+asking\` in a cluster. Deleting \`<prefix>_adflow:*\` makes the store forget its batches, and so
+does a maxmemory-policy that drops any key (\`allkeys-…\`): use noeviction, or \`volatile-…\` with \`ttl\`.`,
   options,
   example: {
     url: 'redis://adflow@127.0.0.1:6379/0',
@@ -176,5 +186,6 @@ asking\` in a cluster. Deleting \`<prefix>_adflow:*\` makes the store forget its
   async check(chosen, env) {
     return remarksOf(chosen, env)
   },
+  diagnose: (chosen, env) => diagnoseRedis(chosen, placeIn(chosen, env.id), env),
   create: (chosen, env) => new RedisLoader(chosen, env),
 })

@@ -41,7 +41,7 @@ export function targetOf(written: unknown): string {
 }
 
 /** Both have the same hash tag. */
-function ledgerKeys({ prefix, target }: LedgerPlace): readonly [batches: string, open: string] {
+export function ledgerKeys({ prefix, target }: LedgerPlace): readonly [batches: string, open: string] {
   const name = `${prefix}${OWN_KEYS}{${target}}`
   return [`${name}:batches`, `${name}:open`]
 }
@@ -91,6 +91,12 @@ export async function findBatch(
 ): Promise<HeldBatch | undefined> {
   const found = await client.hget(ledgerKeys(place)[0], token)
   return found === null ? undefined : recordOf(token, found).batch
+}
+
+/** How many batches the target has. */
+export async function rememberedBy(client: RedisClient, place: LedgerPlace): Promise<number> {
+  // One entry is the newest ticket.
+  return Math.max(0, (await client.hlen(ledgerKeys(place)[0])) - 1)
 }
 
 /** `above`: a ticket that is too old already. @throws AdflowError STORE_MISMATCH where the batch began with other bytes */

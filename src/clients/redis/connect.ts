@@ -17,6 +17,8 @@ export type RedisClient = Redis | Cluster
 
 export interface Use {
   readonly client: RedisClient
+  /** Each by itself. */
+  readonly masters: readonly Redis[]
   /** Waits until replicas have what was written, where the job wants that. A master that took something and is gone since has
    *  confirmed nothing. @throws AdflowError STORE_UNAVAILABLE */
   readonly confirm: () => Promise<void>
@@ -64,8 +66,9 @@ export class RedisServer {
       signal?.addEventListener('abort', abort, { once: true })
       signal?.throwIfAborted()
       const used = client
-      const before = mastersOf(used)
-      return await work({ client: used, confirm: () => this.#confirm([...before, ...mastersOf(used)]) })
+      const masters = mastersOf(used)
+      const confirm = () => this.#confirm([...masters, ...mastersOf(used)])
+      return await work({ client: used, masters, confirm })
     } catch (error) {
       if (!isAnswer(error)) this.#drop(client)
       throw explainRedis(error, doing)
