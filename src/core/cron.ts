@@ -1,7 +1,6 @@
 /**
- * Times of a schedule. A time that a change to summer time leaves out comes at the end of the gap; one that a change to
- * winter time brings twice comes once, the first time, unless the pattern names every hour: then the clock goes on and each
- * real interval is kept.
+ * Times of a schedule. A pattern with one hour and one minute comes once a day, whatever happens to the clock: at the end of the gap
+ * where a change to summer time leaves it out, the first time where it comes twice. Any other pattern follows the clock.
  */
 import { Cron } from 'croner'
 

@@ -174,26 +174,26 @@ class Daemon {
     }
   }
 
+  /** Jobs that were accepted before go on at once; checking the files takes a while. */
   async #readFolder(journal: Journal): Promise<void> {
     const accepted = [...journal.book.jobs].flatMap(([job, { file, digest, removed }]) =>
       file === null || digest === null || removed ? [] : [{ job, file, digest }],
     )
-    await this.#folder.restore(accepted)
-    await this.#folder.look(false)
+    const whole = await this.#folder.restore(accepted)
+    if (!whole || accepted.length === 0) await this.#folder.look(false)
   }
 
   async #watchFolder(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
-      await sleep(LOOK_MS, signal)
-      if (signal.aborted) return
+    for (let settled = false; !signal.aborted; settled = true) {
       try {
-        if (await this.#folder.look(true)) this.#scheduler?.wake()
+        if (await this.#folder.look(settled)) this.#scheduler?.wake()
       } catch (error) {
         this.#options.log.error(
           { err: error },
           `the job files cannot be read; all jobs go on as they are: ${String(error)}`,
         )
       }
+      await sleep(LOOK_MS, signal)
     }
   }
 

@@ -46,6 +46,8 @@ export interface DaemonStatus {
   readonly parallel: number
   readonly running: number
   readonly waiting: number
+  /** Rounds of the scheduler. */
+  readonly rounds: number
   readonly invalid: readonly InvalidFile[]
 }
 
@@ -100,6 +102,7 @@ export async function statusOf(face: DaemonFace): Promise<DaemonStatus> {
     parallel: face.parallel,
     running,
     waiting: open - running,
+    rounds: face.ticks(),
     invalid: face.invalid(),
   }
 }

@@ -72,17 +72,21 @@ export class JobFolder {
     return [...this.#invalid.values()]
   }
 
-  /** What an earlier daemon had accepted, so that a file that is broken now does not cost its job. */
+  /** What an earlier daemon had accepted, so that a file that is broken now does not cost its job. True where all of it that
+   *  still has a file is there again. */
   async restore(
     accepted: readonly { readonly file: string; readonly job: string; readonly digest: string }[],
-  ): Promise<void> {
+  ): Promise<boolean> {
+    const files = await this.#list()
     const jobs = new Map<string, AcceptedJob>()
-    for (const { file, job: name, digest } of accepted) {
+    let whole = true
+    for (const { file, job: name, digest } of accepted.filter((each) => files.has(each.file))) {
       const text = this.#copyOf(name, digest)
       try {
         const job = await readJobText(await readFile(text, 'utf8'), file, { registry: this.#options.registry })
         jobs.set(name, { job, digest, text })
       } catch (error) {
+        whole = false
         this.#options.log.warn(
           { job: name, err: error },
           `what was accepted of ${name} before cannot be read any more: it waits for a valid file`,
@@ -90,6 +94,7 @@ export class JobFolder {
       }
     }
     this.#jobs = jobs
+    return whole
   }
 
   /** Looks once. `settled`: a file must have stood still since the last look. True where the jobs have changed. */

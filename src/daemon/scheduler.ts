@@ -218,7 +218,10 @@ export class Scheduler {
     }
     const { from, to, reason, count } = decision
     const what = count === 1 ? new Date(to).toISOString() : `${count} times up to ${new Date(to).toISOString()}`
-    log[reason === 'paused' ? 'info' : 'warn']({ job: name, reason }, `${name}: no run for ${what} (${reason})`)
+    log[reason === 'paused' ? 'info' : 'warn'](
+      { job: name, reason, to: new Date(to).toISOString(), count },
+      `${name}: no run for ${what} (${reason})`,
+    )
     await journal.append([{ type: 'passed', job: name, from, to, reason, count }])
   }
 

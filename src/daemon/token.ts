@@ -1,10 +1,10 @@
 /** The bearer token of the API: from the environment, a file, or made up for this state directory. */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 import { link, mkdir, open, rm } from 'node:fs/promises'
+import { isIP } from 'node:net'
 import { join } from 'node:path'
 import { syncDirectory, temporaryPath } from '../core/durable.ts'
 import { AdflowError, localIoError } from '../core/errors.ts'
-import { isThisMachine } from '../core/this-machine.ts'
 
 const SHORTEST = 32
 
@@ -53,10 +53,15 @@ export async function ensureToken(sources: TokenSources & { readonly folder: str
 
 /** Whether a token that everybody of this machine could guess at is needed. @throws AdflowError TOKEN_UNSAFE */
 export function requireToken(host: string, { env, file }: TokenSources): void {
-  if (isThisMachine(host) || file !== undefined || (env['ADFLOW_DAEMON_TOKEN'] ?? '') !== '') return
+  if (isLoopback(host) || file !== undefined || (env['ADFLOW_DAEMON_TOKEN'] ?? '') !== '') return
   throw new AdflowError('TOKEN_UNSAFE', `--listen ${host} can be reached from other machines, and no token was given`, {
     hint: 'set ADFLOW_DAEMON_TOKEN or --token-file, or listen on 127.0.0.1',
   })
+}
+
+/** A name that only begins like one is none. */
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
 }
 
 /** In a time that does not depend on where the two differ. */

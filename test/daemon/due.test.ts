@@ -175,13 +175,27 @@ describe('changes of summer time', () => {
       ['2026-04-03T14:45', '2026-04-04T14:45', '2026-04-05T15:15'],
     ],
   ])('%s, %s from %s', (timezone, cron, from, to, expected) => {
-    const { claims } = walk({ cron, timezone }, from, to)
+    const { claims } = walk({ cron, timezone }, from, to, bookFrom(from), 300_000)
     expect(claims.map((time) => time.slice(0, 16))).toEqual(expected)
+  })
+
+  it('leave a list of hours where the clock on the wall has them: none in the gap, both where one comes twice', () => {
+    const lists = { cron: '30 1,2 * * *', timezone: 'America/New_York' }
+    const hours = (from: string, to: string) =>
+      walk(lists, from, to, bookFrom(from), 300_000).claims.map((time) => time.slice(11, 16))
+    expect(hours('2026-03-08T04:00:00Z', '2026-03-08T12:00:00Z')).toEqual(['06:30'])
+    expect(hours('2026-11-01T04:00:00Z', '2026-11-01T12:00:00Z')).toEqual(['05:30', '06:30', '07:30'])
   })
 
   it('leave a job that runs every 20 minutes at every 20 minutes', () => {
     for (const from of ['2026-03-29T00:00:00Z', '2026-10-25T00:00:00Z']) {
-      const { claims } = walk({ cron: '*/20 * * * *', timezone: 'Europe/Berlin' }, from, iso(ms(from) + 4 * 3_600_000))
+      const { claims } = walk(
+        { cron: '*/20 * * * *', timezone: 'Europe/Berlin' },
+        from,
+        iso(ms(from) + 4 * 3_600_000),
+        bookFrom(from),
+        60_000,
+      )
       const gaps = claims.slice(1).map((time, index) => ms(time) - ms(claims[index] ?? ''))
       expect(claims).toHaveLength(12)
       expect(new Set(gaps)).toEqual(new Set([1_200_000]))
@@ -203,12 +217,12 @@ function at(value: object, from: string, now: string): { decisions: Decision[] }
   return { decisions: dueByCron('job', parse(value), bookFrom(from), ms(now)) }
 }
 
-/** Half a minute at a time; each claimed run ends at once. */
-function walk(value: object, from: string, to: string, book = bookFrom(from)) {
+/** Step by step; each claimed run ends at once. */
+function walk(value: object, from: string, to: string, book = bookFrom(from), stepMs = 30_000) {
   const claims: string[] = []
   const passed: string[] = []
   const read = parse(value)
-  for (let now = ms(from); now <= ms(to); now += 30_000)
+  for (let now = ms(from); now <= ms(to); now += stepMs)
     for (const decision of dueByCron('job', read, book, now)) {
       if (decision.type === 'pass') {
         book.watermark = Math.max(book.watermark, decision.to)
