@@ -46,9 +46,14 @@ export async function* interleave<T>(
   } catch (error) {
     if (!signal.aborted) throw error
   } finally {
-    await current?.return?.()
-    await Promise.all([...active].map((pending) => giveUp(pending, drop)))
+    await endAll([current?.return?.(), ...[...active].map((pending) => giveUp(pending, drop))])
   }
+}
+
+/** All of them have ended before anybody hears that one has failed: what goes on would write beside whoever comes next. */
+async function endAll(ends: readonly unknown[]): Promise<void> {
+  const failed = (await Promise.allSettled(ends)).find((end) => end.status === 'rejected')
+  if (failed !== undefined) throw failed.reason
 }
 
 async function giveUp<T>(pending: Pending<T>, drop: (item: T) => Promise<void>): Promise<void> {

@@ -123,6 +123,7 @@ export class StagedLane {
   async remove(before: number): Promise<void> {
     const gone = this.#segments.filter((segment) => isBehind(segment, before))
     if (gone.length === 0) return
+    this.#entry = this.end // the next page belongs there, also when nothing is left before it
     this.#segments = this.#segments.filter((segment) => !gone.includes(segment))
     try {
       for (const segment of gone) {

@@ -90,6 +90,24 @@ describe('a staged source', () => {
     expect(await staged()).toEqual([[4 * size, 5 * size]])
   })
 
+  it('goes on behind what was removed, when nothing is left', async () => {
+    const read = extractor()
+    const ranges: string[] = []
+    const limits = { chunkBytes: 20 * RECORD_BYTES, maxRecordBytes: 1000, parallel: 1 }
+    const signal = new AbortController().signal
+    for await (const item of read.read({ from: {}, planned: [], until: 'now', signal, ...limits })) {
+      if ('gap' in item) throw new Error(item.message)
+      ranges.push(`${item.range.from}-${item.range.to}`)
+      const positions = { l: { at: item.range.to } }
+      await item.release()
+      await read.commit?.(positions, positions)
+    }
+    await read.close()
+    const size = 20 * RECORD_BYTES
+    expect(ranges).toEqual([0, 1, 2, 3, 4].map((n) => `${n * size}-${(n + 1) * size}`))
+    expect(await staged()).toEqual([])
+  })
+
   it('gives the bytes again that a checkpoint of the generation before lacks, without asking for them', async () => {
     let before: Positions = {}
     let last: Positions = {}
