@@ -99,7 +99,7 @@ class ClickHouseLoader implements Loader {
   }
 
   async write(batch: LoadBatch, { signal }: { readonly signal: AbortSignal }): Promise<Receipt> {
-    const { begun, written } = await this.#held(batch)
+    const { begun, nextAttempt, written } = await this.#held(batch)
     if (written !== undefined) return this.#receipt(written.rows, true)
     const { key } = this.#options
     const encoded = await encodeBatch(batch, await this.#columns(batch.columns, batch.token), {
@@ -120,7 +120,7 @@ class ClickHouseLoader implements Loader {
         signal,
       }
       if (begun !== undefined) await settleBatch(insertion, batch, begun)
-      else if (encoded.written > 0) await beginBatch(insertion, batch, 1)
+      else if (encoded.written > 0) await beginBatch(insertion, batch, nextAttempt)
       const { content, rows } = encoded
       await this.#ledger.add('written', batch, { rows, content, attempt: 0, blocks: {} })
       return this.#receipt(encoded.rows, false)

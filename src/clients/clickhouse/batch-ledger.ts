@@ -41,10 +41,14 @@ export interface Entry {
 
 export interface Entries {
   readonly written: Entry | undefined
+  /** Not where somebody has looked and found nothing. */
   readonly begun: Entry | undefined
+  /** Number of an attempt that nothing can have been left of. */
+  readonly nextAttempt: number
 }
 
-type State = 'begun' | 'written'
+/** `void` is written by hand: somebody has looked, and nothing of the batch is there. */
+type State = 'begun' | 'written' | 'void'
 
 export class BatchLedger {
   readonly #clickhouse: ClickHouse
@@ -83,7 +87,7 @@ export class BatchLedger {
     ]
     await this.#clickhouse.command(
       `make ${this.#table}`,
-      `CREATE TABLE IF NOT EXISTS ${this.#table}${onCluster(cluster)} (${text.map((name) => `${name} String`).join(', ')}, state Enum8('begun' = 1, 'written' = 2), rows UInt64, attempt UInt32, blocks Map(String, UInt64), at DateTime64(6, 'UTC') DEFAULT now64(6), server_started UInt32 DEFAULT ${STARTED}) ENGINE = ${replicated ? 'Replicated' : ''}MergeTree ORDER BY (target, token, at) SETTINGS ${DURABLE}`,
+      `CREATE TABLE IF NOT EXISTS ${this.#table}${onCluster(cluster)} (${text.map((name) => `${name} String`).join(', ')}, state Enum8('begun' = 1, 'written' = 2, 'void' = 3), rows UInt64, attempt UInt32, blocks Map(String, UInt64), at DateTime64(6, 'UTC') DEFAULT now64(6), server_started UInt32 DEFAULT ${STARTED}) ENGINE = ${replicated ? 'Replicated' : ''}MergeTree ORDER BY (target, token, at) SETTINGS ${DURABLE}`,
     )
   }
 
@@ -95,13 +99,17 @@ export class BatchLedger {
     )
     // Of several the first that was written counts; a batch may have begun anew.
     const written = rows.find(({ state }) => state === 'written')
-    const begun = rows.findLast(({ state }) => state === 'begun')
-    return { written: written && entryOf(written), begun: begun && entryOf(begun) }
+    const begun = rows.findLast(({ state }) => state !== 'written')
+    return {
+      written: written && entryOf(written),
+      begun: begun === undefined || begun['state'] === 'void' ? undefined : entryOf(begun),
+      nextAttempt: 1 + Math.max(0, ...rows.map(({ attempt }) => Number(attempt))),
+    }
   }
 
   /** Resolved: durable. Several of one batch do no harm. */
   async add(
-    state: State,
+    state: Exclude<State, 'void'>,
     batch: BatchInfo,
     { rows, content, attempt, blocks }: Omit<Entry, 'digest' | 'ageSeconds' | 'restarted'>,
   ): Promise<void> {

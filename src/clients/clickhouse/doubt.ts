@@ -117,11 +117,13 @@ function unresolvedBatch({ fed, ledger }: Insertion, { token }: LoadBatch, why: 
   const where = `target = ${literal(labelOf(fed[0]))} AND token = ${literal(token)}`
   const table = tableSql(ledger.name)
   const tables = fed.map(labelOf).join(', ')
+  const note = (state: 'written' | 'void') =>
+    `INSERT INTO ${table} SELECT * REPLACE ('${state}' AS state, now64(6) AS at) FROM ${table} WHERE ${where} ORDER BY at DESC LIMIT 1`
   return new AdflowError(
     'STORE_MISMATCH',
     `nobody knows what ${tables} ${fed.length > 1 ? 'have' : 'has'} of batch ${token.slice(0, 12)}: ${why}`,
     {
-      hint: `look (its number is ${tokenNumber(token)}). All there: INSERT INTO ${table} SELECT * REPLACE ('written' AS state) FROM ${table} WHERE ${where} LIMIT 1. Nothing there: DELETE FROM ${table} WHERE ${where}`,
+      hint: `look (its number is ${tokenNumber(token)}). All there: ${note('written')}. Nothing there: ${note('void')}`,
     },
   )
 }
