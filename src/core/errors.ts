@@ -127,7 +127,7 @@ export const ERROR_CODES = {
   ),
   STORE_DENIED: spec(
     EXIT.denied,
-    'A store refuses the credentials of the job or a privilege, or shows a certificate that is not trusted. Its batches are owed from the spool.',
+    'A store refuses the credentials of the job or a privilege, shows a certificate that is not trusted, or has fenced this process off in favour of another. Its batches are owed from the spool.',
   ),
   STORE_LOCKED: spec(
     EXIT.tryAgain,

@@ -118,7 +118,11 @@ class KafkaLoader implements Loader {
   async write(batch: LoadBatch, { signal }: { readonly signal: AbortSignal }): Promise<Receipt> {
     const doing = `write batch ${batch.token.slice(0, 12)} to ${this.#options.topic}`
     signal.throwIfAborted()
-    const held = await this.#explained(doing, () => this.#decided(async () => this.#ledger.find(batch.token)), signal)
+    const held = await this.#explained(
+      doing,
+      () => this.#decided(async () => this.#ledger.find(batch.token), signal),
+      signal,
+    )
     if (held !== undefined) return this.#repeated(batch, held)
     const parts = await this.#recordParts(batch.engine, batch.columns)
     files += 1
@@ -132,7 +136,7 @@ class KafkaLoader implements Loader {
             const found = this.#ledger.find(batch.token)
             if (found === undefined) await this.#send(batch, file, { parts, rows, signal })
             return found
-          }),
+          }, signal),
         signal,
       )
       return other === undefined ? this.#receipt(rows, false) : this.#repeated(batch, other)
@@ -197,9 +201,10 @@ class KafkaLoader implements Loader {
   }
 
   /** `work` alone in this process, when all that was begun before is decided. `fresh`: the ledger was read just now. */
-  async #decided<T>(work: (fresh: boolean) => Promise<T>): Promise<T> {
+  async #decided<T>(work: (fresh: boolean) => Promise<T>, signal?: AbortSignal): Promise<T> {
     const cluster = await this.#prepared()
     return inTurn(`${cluster}/${this.#producer.id}`, this, async (mine) => {
+      signal?.throwIfAborted()
       const fresh = this.#undecided || !mine
       if (fresh) {
         this.#undecided = true

@@ -465,6 +465,45 @@ await serverSuite('the loader of Kafka', ['kafka', 'toxiproxy'], ({ kafka: { bro
       old.remove()
     }, 60_000)
   })
+
+  describe.runIf(process.env['ADFLOW_TEST_LONG'] === '1')('with three brokers', () => {
+    it('of which two die: one may, then the topic asks for more copies; all is there once when they are back', async () => {
+      await using own = await startPrivate('kafka', {
+        nodes: 3,
+        settings: {
+          ...{ 'broker.session.timeout.ms': '3000', 'broker.heartbeat.interval.ms': '500' },
+          ...{ 'transaction.state.log.replication.factor': '3', 'offsets.topic.replication.factor': '3' },
+        },
+      })
+      const at = own.endpoint.brokers
+      const options = { brokers: at, partitions: 6, replication_factor: 3, request_timeout: '10s', key: 'id' }
+      const loader = await opened({ ...options, topic_config: { 'min.insync.replicas': '2' } })
+      const rows = "SELECT i::BIGINT AS id, repeat('x', 200) AS name FROM range(100000) t(i)"
+      const spec = { rows, lane: 'one' }
+      const undo = atRequest(PRODUCE, 3, () => own.processes[2]?.kill9())
+      const landed = async (own: typeof spec) => {
+        const error = await failing(bench.write(loader, own))
+        if (error !== undefined) expect(error).toMatchObject({ code: 'STORE_UNAVAILABLE' })
+        return error === undefined
+      }
+      await vi.waitUntil(() => landed(spec), 60_000)
+      undo()
+      expect(await bench.write(loader, spec)).toMatchObject({ rows: 100_000, repeated: true })
+      await own.processes[1]?.kill9()
+      const second = { rows: ROWS, lane: 'two' }
+      // Where the transaction before could not even be completed, that is what is said.
+      const few = /NOT_ENOUGH_REPLICAS|CONCURRENT_TRANSACTIONS/
+      const refused = async () => failing(bench.write(loader, second)) as Promise<{ hint?: string } | undefined>
+      await vi.waitUntil(async () => {
+        const error = await refused()
+        if (error !== undefined && few.test(String(error))) expect(error.hint).toContain('min.insync.replicas')
+        return few.test(String(error))
+      }, 90_000)
+      await Promise.all([own.processes[1]?.restart(), own.processes[2]?.restart()])
+      await vi.waitUntil(() => landed(second), 60_000)
+      expect(await values(at)).toHaveLength(100_004)
+    }, 300_000)
+  })
 })
 
 /** Until nothing more goes onto the disk. */

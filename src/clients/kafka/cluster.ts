@@ -94,7 +94,14 @@ export class KafkaCluster {
     if (!this.#brokers.has(nodeId)) await this.metadata([])
     const address = this.#brokers.get(nodeId)
     if (address === undefined) throw new Error(`broker ${nodeId} is not in the cluster now`)
-    return this.#connection(address.host, address.port)
+    try {
+      return await this.#connection(address.host, address.port)
+    } catch (error) {
+      // Another may lead its partitions by now: the next request asks.
+      this.#brokers = new Map()
+      this.#topics.clear()
+      throw error
+    }
   }
 
   /** Ends all connections at once: whatever waits on them fails. The next request opens new ones. */

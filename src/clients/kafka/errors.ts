@@ -28,11 +28,21 @@ const MEANINGS: readonly Meaning[] = [
     code: 'STORE_UNAVAILABLE',
     hint: 'fewer replicas are in sync than min.insync.replicas of the topic asks for: bring brokers back',
   },
+  {
+    pattern: /^CONCURRENT_TRANSACTIONS$/,
+    code: 'STORE_UNAVAILABLE',
+    hint: 'the brokers cannot complete the transaction before: see whether fewer replicas are in sync than min.insync.replicas asks for',
+  },
   { pattern: /^KAFKA_STORAGE_ERROR$/, code: 'STORE_UNAVAILABLE', hint: 'a disk of the broker is full or broken' },
   {
     pattern: /^(?:MESSAGE_TOO_LARGE|RECORD_LIST_TOO_LARGE)$/,
     code: 'STORE_MISMATCH',
     hint: 'lower `max_message`, or raise max.message.bytes of the topic',
+  },
+  {
+    pattern: /^UNKNOWN_TOPIC_OR_PARTITION$/,
+    code: 'STORE_MISMATCH',
+    hint: 'the topic was deleted: the next run makes it again under `create: missing`',
   },
   {
     pattern: /^INVALID_RECORD$/,

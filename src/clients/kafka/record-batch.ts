@@ -25,7 +25,8 @@ export interface ProducerIdentity {
 
 export type Compression = 'none' | 'gzip' | 'snappy' | 'lz4' | 'zstd'
 
-const HEAD_BYTES = 61
+/** Of a batch without records. */
+export const HEAD_BYTES = 61
 const FIRST_BYTES = 16_384
 /** Of a record beside its bytes: lengths, attributes, offset, timestamp. */
 const RECORD_EXTRA_BYTES = 40
@@ -83,17 +84,22 @@ export class RecordBatch {
     compression: Compression,
   ): Promise<Buffer> {
     let batch = this.#buffer.subarray(0, this.#end)
-    const algorithm = compressionsAlgorithms[compression]
+    let attributes = TRANSACTIONAL
     if (compression !== 'none') {
+      const algorithm = compressionsAlgorithms[compression]
       const plain = batch.subarray(HEAD_BYTES)
       const packed = 'compress' in algorithm ? await algorithm.compress(plain) : algorithm.compressSync(plain)
-      batch = Buffer.concat([batch.subarray(0, HEAD_BYTES), packed])
+      // What does not become smaller goes as it is: it must not pass the limit of the topic by its compression.
+      if (packed.length < plain.length) {
+        batch = Buffer.concat([batch.subarray(0, HEAD_BYTES), packed])
+        attributes |= algorithm.bitmask
+      }
     }
     batch.writeBigInt64BE(0n, 0)
     batch.writeInt32BE(batch.length - AT.epoch, AT.length)
     batch.writeInt32BE(-1, AT.epoch)
     batch.writeInt8(2, AT.magic)
-    let at = batch.writeInt16BE(TRANSACTIONAL | algorithm.bitmask, AT.attributes)
+    let at = batch.writeInt16BE(attributes, AT.attributes)
     at = batch.writeInt32BE(this.records - 1, at)
     at = batch.writeBigInt64BE(BigInt(this.#firstMs), at)
     at = batch.writeBigInt64BE(BigInt(this.#lastMs), at)

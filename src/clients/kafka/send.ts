@@ -3,7 +3,14 @@ import type { BatchInfo } from '../../core/contracts.ts'
 import { AdflowError } from '../../core/errors.ts'
 import { partitionOf } from './murmur.ts'
 import type { TransactionalProducer } from './producer.ts'
-import { type Compression, type KafkaHeader, type KafkaRecord, RecordBatch, recordBytes } from './record-batch.ts'
+import {
+  type Compression,
+  HEAD_BYTES,
+  type KafkaHeader,
+  type KafkaRecord,
+  RecordBatch,
+  recordBytes,
+} from './record-batch.ts'
 import { type Frame, frameHeadBytes, framesOf } from './record-file.ts'
 import type { RecordParts } from './record-parts.ts'
 
@@ -63,9 +70,9 @@ export async function sendRecords(
     for (const frame of frames) {
       const record = toRecord(frame, rows)
       const bytes = recordBytes(record)
-      if (bytes > maxMessageBytes) throw tooLarge(rows, bytes)
+      if (HEAD_BYTES + bytes > maxMessageBytes) throw tooLarge(rows, HEAD_BYTES + bytes)
       const partition = record.key === undefined ? turn : partitionOf(record.key, partitions)
-      if (buffered + bytes > BUFFERED_BYTES || (open.get(partition)?.bytes ?? 0) + bytes > maxMessageBytes) {
+      if (buffered + bytes > BUFFERED_BYTES || (open.get(partition)?.bytes ?? HEAD_BYTES) + bytes > maxMessageBytes) {
         await flush()
         turn = (turn + 1) % partitions
       }

@@ -1,4 +1,4 @@
-/** Apache Kafka of Maven Central: one node that is broker and controller (KRaft). */
+/** Apache Kafka of Maven Central: a node that is broker and controller (KRaft), and more brokers if wanted. */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Certificate } from './core/certificates.ts'
@@ -25,6 +25,8 @@ export interface KafkaOptions {
   readonly settings?: Readonly<Record<string, string>>
   /** The port of a proxy of `behindProxy`. */
   readonly advertisedPort?: number
+  /** Brokers; those after the first have the plain listener alone. `processes` of the server has them in order. */
+  readonly nodes?: number
   readonly secured?: {
     /** Shown by the listener. Without it the listener is not encrypted. */
     readonly tls?: Certificate
@@ -79,17 +81,33 @@ export default defineServer<KafkaEndpoint, KafkaOptions>({
       }),
     )
     const logging = folder.write('log4j2.properties', LOGGING)
-    await command(java, [...FORMATTER, '-cp', `${lib}/*`, ...format(properties, options)])
-    await context.run({
-      command: java,
-      args: [
-        ...['-Xms256m', '-Xmx768m', '-XX:+UseSerialGC', `-Dlog4j2.configurationFile=file:${logging}`],
-        ...['-cp', `${lib}/*`, 'kafka.Kafka', properties],
-      ],
-      log: join(folder.path, 'log'),
-      // The port opens earlier.
-      ready: (logged) => logged().includes('Kafka Server started'),
-    })
+    const run = async (own: string, log: string) => {
+      await command(java, [...FORMATTER, '-cp', `${lib}/*`, ...format(own, options)])
+      await context.run({
+        command: java,
+        args: [
+          ...['-Xms256m', '-Xmx768m', '-XX:+UseSerialGC', `-Dlog4j2.configurationFile=file:${logging}`],
+          ...['-cp', `${lib}/*`, 'kafka.Kafka', own],
+        ],
+        log: join(folder.path, log),
+        // The port opens earlier.
+        ready: (logged) => logged().includes('Kafka Server started'),
+      })
+    }
+    await run(properties, 'log')
+    for (let node = 2; node <= (options.nodes ?? 1); node += 1) {
+      const own = lines({
+        ...{ 'process.roles': 'broker', 'node.id': String(node) },
+        ...{ 'controller.quorum.voters': `1@127.0.0.1:${controller}`, 'controller.listener.names': 'CONTROLLER' },
+        listeners: `PLAIN://127.0.0.1:${await context.port()}`,
+        'listener.security.protocol.map': 'PLAIN:PLAINTEXT,CONTROLLER:PLAINTEXT',
+        'inter.broker.listener.name': 'PLAIN',
+        'log.dirs': folder.make(`disk-${node}`),
+        ...SETTINGS,
+        ...options.settings,
+      })
+      await run(folder.write(`node-${node}.properties`, own), `log-${node}`)
+    }
     return {
       brokers: `127.0.0.1:${broker}`,
       behindProxy: options.advertisedPort === undefined ? '' : `127.0.0.1:${proxied}`,
