@@ -2,6 +2,7 @@
 import { z } from 'zod'
 import { compressionFitsFormat, encodingRemarks, publishedShape, WRITTEN_VALUES } from '../clients/objects/encoding.ts'
 import { RemoteLoader } from '../clients/objects/remote-loader.ts'
+import { diagnoseSftp } from '../clients/sftp/diagnose.ts'
 import { SftpFolder } from '../clients/sftp/folder.ts'
 import { loginIsWhole, sftpShape } from '../clients/sftp/options.ts'
 import { addressOf } from '../clients/sftp/session.ts'
@@ -59,6 +60,7 @@ rename and remove below \`path\`.`,
     compression: 'gzip',
   },
   check: encodingRemarks,
+  diagnose: diagnoseSftp,
   create: (chosen, env) => {
     const { host, port } = addressOf(chosen)
     const dataset = { namespace: `sftp://${host}:${port}`, name: chosen.path }

@@ -20,12 +20,13 @@ import {
   redisPlace,
   type StorePlace,
   s3Place,
+  sftpPlace,
 } from '../harness/store-places.ts'
 
 type Options = Readonly<Record<string, unknown>>
 
 const PASSWORD = 'pass-word-of-the-job'
-const SERVERS = ['postgres', 'clickhouse', 'redis', 's3', 'kafka', 'opensearch'] as const
+const SERVERS = ['postgres', 'clickhouse', 'redis', 's3', 'sftp', 'kafka', 'opensearch'] as const
 /** Their systems are this machine. */
 const LOCAL = {
   duckdb: { path: 'warehouse.duckdb', table: 'events' },
@@ -46,6 +47,7 @@ await serverSuite('the doctor before every store', SERVERS, (servers) => {
       clickhouse: await clickhousePlace(servers.clickhouse),
       redis: await redisPlace(servers.redis),
       s3: await s3Place(servers.s3),
+      sftp: await sftpPlace(servers.sftp),
       kafka: await kafkaPlace(servers.kafka),
       elasticsearch: await elasticsearchPlace(servers.opensearch),
     }
@@ -92,10 +94,11 @@ await serverSuite('the doctor before every store', SERVERS, (servers) => {
     const { report, stdout } = await doctor({ ...options, ...LOCAL })
     const findings = ofLoaders(report)
     expect(findings.filter(({ status }) => status === 'failed')).toEqual([])
-    for (const type of Object.keys(places))
-      expect(checksOf(findings, type), type).toEqual(
-        expect.arrayContaining(['reachable', 'tls', 'target', 'permission', 'clock']),
-      )
+    for (const type of Object.keys(places)) {
+      const checks = checksOf(findings, type)
+      expect(checks[0], type).toBe('reachable')
+      expect(checks, type).toEqual(expect.arrayContaining(['version', 'tls', 'target', 'permission']))
+    }
     expect(stdout).not.toContain(servers.postgres.url)
     expect({ stores: await traces(), folder: readdirSync(folder).filter((name) => name !== 'job.yaml') }).toEqual(
       before,

@@ -5,6 +5,7 @@ import {
   freshBucket,
   freshClickHouseDatabase,
   freshDatabase,
+  freshFolder,
   freshIndexes,
   freshKeys,
   freshTopic,
@@ -140,5 +141,25 @@ export async function redisPlace(server: EndpointOf<'redis'>): Promise<StorePlac
       }
     },
     remove: () => keys.remove(),
+  }
+}
+
+export async function sftpPlace(server: EndpointOf<'sftp'>): Promise<StorePlace> {
+  const folder = await freshFolder(server)
+  const { host, username } = new URL(server.url)
+  const options = { path: folder.path, known_hosts: server.knownHosts, format: 'csv' }
+  return {
+    options: { url: `sftp://${username}@${host}`, private_key: server.privateKey, ...options },
+    at: (other, port, password) => ({ url: `sftp://adflow@${other}:${port}`, password, ...options }),
+    async traces() {
+      const { sftpClient } = await import('./servers/sftp-client.ts')
+      const client = await sftpClient(server)
+      try {
+        return await client.list(folder.path)
+      } finally {
+        await client.end()
+      }
+    },
+    remove: () => folder.remove(),
   }
 }
