@@ -10,7 +10,6 @@ export const CHECKS = {
   node: 'The Node.js that runs adflow.',
   job: 'The job file and its SQL.',
   secrets: 'Variables and secret files of the job have values.',
-  memory: 'The memory that is wanted and the memory that is there.',
   state: 'The state directory can be written.',
   lock: 'No other run holds the job.',
   checkpoint: 'The positions of the job can be read.',
@@ -25,6 +24,7 @@ export const CHECKS = {
   durability: 'What the system has confirmed survives its crash.',
   dedup_window: 'How long the system itself refuses a repetition.',
   connections: 'There is room for the connections of the job.',
+  memory: 'The memory that is wanted and the memory that is there.',
   clock: 'Its clock and the clock of this machine agree.',
   disk: 'Free space.',
 } as const

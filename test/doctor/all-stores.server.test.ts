@@ -97,7 +97,7 @@ await serverSuite('the doctor before every store', SERVERS, (servers) => {
     for (const type of Object.keys(places)) {
       const checks = checksOf(findings, type)
       expect(checks[0], type).toBe('reachable')
-      expect(checks, type).toEqual(expect.arrayContaining(['version', 'tls', 'target', 'permission']))
+      expect(checks, type).toEqual(expect.arrayContaining(['tls', 'target', 'permission']))
     }
     expect(stdout).not.toContain(servers.postgres.url)
     expect({ stores: await traces(), folder: readdirSync(folder).filter((name) => name !== 'job.yaml') }).toEqual(
@@ -122,7 +122,7 @@ await serverSuite('the doctor before every store', SERVERS, (servers) => {
     const file = jobOf(elsewhere(port))
     const began = performance.now()
     const result = await adflow(['doctor', file, '--state-dir', join(folder, 'state'), '--timeout', '2s', '--json'])
-    expect(performance.now() - began).toBeLessThan(8000)
+    expect(performance.now() - began).toBeLessThan(12_000)
     expect(ofLoaders(result.json<DoctorReport>()).map(briefly)).toEqual(Object.keys(places).map(unreachable))
     expect(result.code).toBe(EXIT.unavailable)
     expect(result.stdout + result.stderr).not.toContain(PASSWORD)

@@ -37,7 +37,7 @@ export function diagnoseElastic(options: ConnectionOptions, question: IndexQuest
     connect_timeout: Math.min(options.connect_timeout, env.answerMs),
     request_timeout: Math.min(options.request_timeout, env.answerMs),
   }
-  return diagnosisAt(url.href, async function* (at) {
+  return diagnosisAt(`${url.host}${url.pathname.replace(/\/$/, '')}/${question.index}`, async function* (at) {
     const elastic = new Elastic({ ...options, ...limits }, env.baseDir)
     try {
       const { body } = await elastic.request({

@@ -13,6 +13,9 @@ import { isThisMachine } from '../../core/this-machine.ts'
 import { explainRedis, isAnswer } from './errors.ts'
 import type { ConnectionOptions } from './options.ts'
 
+/** A server that is silent does not hang up either. */
+const HANG_UP_MS = 200
+
 export type RedisClient = Redis | Cluster
 
 export interface Use {
@@ -199,6 +202,7 @@ export class RedisServer {
       ...(tls === undefined ? {} : { tls }),
       connectTimeout: connect_timeout,
       commandTimeout: command_timeout,
+      disconnectTimeout: HANG_UP_MS,
       lazyConnect: true,
       enableReadyCheck: false,
       enableOfflineQueue: false,
