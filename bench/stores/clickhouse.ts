@@ -1,0 +1,44 @@
+/** curl of the NDJSON file into a table of the same types, which syncs what it takes as adflow's does. */
+import { execFileSync } from 'node:child_process'
+import { startPrivate } from '../../test/harness/servers/private.ts'
+import { type BenchStore, COLUMNS } from './store.ts'
+
+const TYPES: Readonly<Record<string, string>> = {
+  bigint: 'Nullable(Int64)',
+  varchar: 'Nullable(String)',
+  timestamp: "Nullable(DateTime64(6, 'UTC'))",
+}
+
+export const store: BenchStore = {
+  format: 'ndjson',
+  async start({ path }) {
+    const server = await startPrivate('clickhouse')
+    const { url } = server.endpoint
+    const curl = (query: string, ...args: readonly string[]) => [
+      'curl',
+      '--silent',
+      '--show-error',
+      '--fail-with-body',
+      ...args,
+      `${url}/?date_time_input_format=best_effort&query=${encodeURIComponent(query)}`,
+    ]
+    const columns = Object.entries(COLUMNS).map(([name, type]) => `${name} ${TYPES[type]}`)
+    const statements = [
+      'DROP TABLE IF EXISTS events SYNC',
+      'DROP TABLE IF EXISTS copied SYNC',
+      'DROP TABLE IF EXISTS _adflow_batches SYNC',
+      `CREATE TABLE copied (${columns.join(', ')}) ENGINE = MergeTree ORDER BY tuple() SETTINGS fsync_after_insert = 1, fsync_part_directory = 1`,
+    ]
+    return {
+      load: { type: 'clickhouse', url, table: 'events' },
+      tool: { name: 'curl', argv: curl('INSERT INTO copied FORMAT JSONEachRow', '--data-binary', `@${path}`) },
+      empty: () => {
+        for (const statement of statements) {
+          const [command = '', ...args] = curl(statement, '--data-binary', '')
+          execFileSync(command, args, { stdio: ['ignore', 'ignore', 'inherit'] })
+        }
+      },
+      end: () => server.end(),
+    }
+  },
+}
