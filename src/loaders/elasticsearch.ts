@@ -11,7 +11,7 @@ import {
   encodeDocuments,
   mergeSql,
 } from '../clients/elastic/documents.ts'
-import { type Fields, fieldsOf, STREAM_TIME } from '../clients/elastic/fields.ts'
+import { type Fields, fieldsOf, STREAM_TIME, STREAM_TIMESTAMP } from '../clients/elastic/fields.ts'
 import { Elastic, placeOf } from '../clients/elastic/http.ts'
 import { countDocuments, refresh, removeDocuments } from '../clients/elastic/leftovers.ts'
 import { connectionShape } from '../clients/elastic/options.ts'
@@ -24,8 +24,6 @@ import { AdflowError } from '../core/errors.ts'
 import { keyGoesWithMerge, tableShape } from '../core/table-loader.ts'
 import { tokenNumber } from '../core/token.ts'
 import { ident } from '../engine/sql-text.ts'
-
-const TIMESTAMP = '@timestamp'
 
 const indexName = z
   .string()
@@ -117,11 +115,12 @@ class ElasticsearchLoader implements Loader {
   readonly #workDir: string
   /** Where documents go. */
   readonly #target: string
+  /** Parameters of every write. */
   readonly #shards: Readonly<Record<string, string>>
   readonly #fitted = new Map<string, Promise<void>>()
 
   constructor(chosen: Options, env: LoaderEnv) {
-    const { batches, index, wait_for_active_shards, write } = chosen
+    const { batches, index, request_timeout, wait_for_active_shards, write } = chosen
     this.order = write === 'merge' ? 'lane' : 'none'
     // A merge reads the rows twice: it counts those that a later row of the same key replaces.
     this.streams = write === 'merge' ? undefined : 'chunks'
@@ -129,8 +128,15 @@ class ElasticsearchLoader implements Loader {
     this.#elastic = new Elastic(chosen, env.baseDir)
     this.#workDir = env.workDir
     this.#target = write === 'replace' ? nextOf(index) : index
-    this.#shards = { wait_for_active_shards: String(wait_for_active_shards) }
-    this.#ledger = new BatchLedger(this.#elastic, { index: batches, target: index, loader: env.id }, this.#shards)
+    // The server gives up before the request does.
+    const shards = { timeout: `${Math.ceil(request_timeout / 2)}ms` }
+    this.#shards = { ...shards, wait_for_active_shards: String(wait_for_active_shards) }
+    this.#ledger = new BatchLedger(
+      this.#elastic,
+      { index: batches, target: index, loader: env.id },
+      // Its index has as many copies as it finds nodes, two at most.
+      { ...shards, wait_for_active_shards: wait_for_active_shards === 1 ? '1' : 'all' },
+    )
   }
 
   dataset() {
@@ -287,7 +293,10 @@ function planOf({ create, data_stream, dynamic, evolve, settings }: Options): Ta
 }
 
 function wantedFields({ data_stream: timestamp, fields }: Options, columns: readonly DocumentColumn[]): Fields {
-  return fieldsOf(columns, { ...(timestamp === undefined ? {} : { [TIMESTAMP]: STREAM_TIME }), ...(fields as Fields) })
+  return fieldsOf(columns, {
+    ...(timestamp === undefined ? {} : { [STREAM_TIMESTAMP]: STREAM_TIME }),
+    ...(fields as Fields),
+  })
 }
 
 /** `token`: of the batch, where values are written. */
@@ -298,7 +307,7 @@ function documentColumns(
 ): DocumentColumn[] {
   const own = columns.map(({ name, type }) => ({ name, type, sql: ident(name) }))
   const moment = own.find(({ name }) => name === timestamp)
-  if (moment !== undefined && moment.name !== TIMESTAMP) own.unshift({ ...moment, name: TIMESTAMP })
+  if (moment !== undefined && moment.name !== STREAM_TIMESTAMP) own.unshift({ ...moment, name: STREAM_TIMESTAMP })
   if (numbered === false) return own
   return [...own, { name: numbered, type: 'BIGINT', sql: `(${token === undefined ? 0 : tokenNumber(token)})` }]
 }

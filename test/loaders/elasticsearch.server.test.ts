@@ -178,6 +178,31 @@ await serverSuite('the loader of Elasticsearch', ['opensearch', 'toxiproxy'], ({
     })
   })
 
+  it('is found by a search as soon as a batch is written, where the job asks for that', async () => {
+    const quiet = { settings: { 'index.refresh_interval': '-1' } }
+    for (const [refresh, expected] of [
+      ['batch', 4],
+      ['none', 0],
+    ] as const) {
+      const own = `${index}-${refresh}`
+      await bench.write(await opened({ ...quiet, index: own, refresh }), { rows: ROWS })
+      expect(await json('GET', `${own}/_count`)).toMatchObject({ count: expected })
+    }
+  })
+
+  it('waits for the copies of a shard that the job asks for, and then says that they are not there', async () => {
+    const settings = { number_of_replicas: 1 }
+    const loader = await opened({ settings, wait_for_active_shards: 'all', request_timeout: '2s' })
+    expect(await failing(bench.write(loader, { rows: ROWS }))).toMatchObject({
+      code: 'STORE_UNAVAILABLE',
+      retryable: true,
+      message: expect.stringContaining('unavailable_shards_exception'),
+    })
+    expect(await count()).toBe(0)
+    await call(url, 'PUT', `${index}/_settings`, { 'index.number_of_replicas': 0 })
+    expect(await bench.write(loader, { rows: ROWS })).toMatchObject({ rows: 4, repeated: false })
+  })
+
   describe('merge', () => {
     const merging = (key: readonly string[], rows: string, options: Options = {}) =>
       opened({ write: 'merge', key, ...options }, rows)

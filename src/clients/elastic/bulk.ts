@@ -160,8 +160,9 @@ class Piece {
   }
 
   #wait(complaint: Complaint): void {
-    // A block does not go by itself within seconds.
-    if (complaint.type === 'cluster_block_exception') throw complaintError(complaint, this.#options.doing)
+    // A block does not go by itself within seconds; for shards the server has waited already.
+    if (/^(?:cluster_block|unavailable_shards)_exception$/.test(complaint.type))
+      throw complaintError(complaint, this.#options.doing)
     this.#busy = complaint
     if (complaint.status !== 429) this.#doubtful = true
   }

@@ -18,6 +18,8 @@ interface Named {
 
 /** A longer text would be refused: a term has at most 32,766 bytes, and a character at most four. It stays in `_source`. */
 const KEYWORD: Field = { type: 'keyword', ignore_above: 8191 }
+/** The field that every data stream has. */
+export const STREAM_TIMESTAMP = '@timestamp'
 /** Of a data stream, in which every document has its time: nothing is left out of the index. */
 export const STREAM_TIME: Field = { type: 'date', format: 'strict_date_optional_time_nanos' }
 /** Searched by milliseconds. What is no instant of the index (infinity, years before the common era) stays in `_source`. */

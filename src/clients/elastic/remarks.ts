@@ -3,7 +3,7 @@ import type { Column, LoaderRemark } from '../../core/contracts.ts'
 import { didYouMean } from '../../core/job/suggest.ts'
 import { isThisMachine } from '../../core/this-machine.ts'
 import { parseType, type TypeText } from '../../engine/type-text.ts'
-import { type Field, type Fields, fieldOf, fieldsOf } from './fields.ts'
+import { type Field, type Fields, fieldOf, fieldsOf, STREAM_TIME, STREAM_TIMESTAMP } from './fields.ts'
 import { placeOf } from './http.ts'
 import type { ConnectionOptions } from './options.ts'
 
@@ -100,8 +100,11 @@ function columnRemarks({ name, type }: Column, path: Path): LoaderRemark[] {
   ]
 }
 
-function fieldRemarks({ fields }: Checked, columns: readonly Column[], path: Path): LoaderRemark[] {
+function fieldRemarks(options: Checked, columns: readonly Column[], path: Path): LoaderRemark[] {
+  const { batch_column: numbered, data_stream: timestamp, fields } = options
   const own = new Map(pathsOf(fieldsOf(columns, {})))
+  if (numbered !== false) own.set(numbered, { type: 'long' })
+  if (timestamp !== undefined) own.set(STREAM_TIMESTAMP, STREAM_TIME)
   const types = new Map(columns.map(({ name, type }) => [name, type]))
   return Object.entries(fields).flatMap(([name, chosen]) => {
     const place = [...path, 'fields', name]

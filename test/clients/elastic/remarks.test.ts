@@ -39,6 +39,7 @@ it.for([
     { at: 'TIMESTAMP' },
     [/^warning fields\.at: .*1970 to 2262/],
   ],
+  ['the time of a stream', { data_stream: 'at', fields: { '@timestamp': { type: 'date' } } }, { at: 'TIMESTAMP' }, []],
   [
     'a long decimal as a number',
     { fields: { m: { type: 'double' } } },
