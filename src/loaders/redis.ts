@@ -79,7 +79,7 @@ class RedisLoader implements Loader {
             if (!('digest' in again)) return again
             throw new AdflowError('STORE_UNAVAILABLE', 'another writer has written the batch meanwhile')
           }
-          const sending = { client, batch, options: this.#options, target, names: sql.names, signal, renew }
+          const sending = { client, batch, options: this.#options, target, sql, signal, renew }
           await sendParts(sending, begun, pages)
           await confirm()
           const other = await closeBatch(client, this.#place, batch, rows)

@@ -13,7 +13,11 @@ const PART_BYTES = 512 * 1024
 /** What is sent at once. */
 const PAGE_PARTS = 256
 const PAGE_BYTES = 2 * 1024 * 1024
+/** Rows, with what the expressions of the job gave. */
 const ROWS = '"__adflow_redis_rows"'
+/** slot, part, k, o, a: what goes into which part, in order. */
+const ENTRIES = '"__adflow_redis_entries"'
+/** slot, part, number among those of the slot, page. */
 const PARTS = '"__adflow_redis_parts"'
 
 export interface Part {
@@ -53,14 +57,21 @@ export async function cutBatch(
   const spread = clustered && !prefix.includes('{')
   const entries = sql.entries.replaceAll('{rows}', ROWS)
   await engine.run(
-    `CREATE OR REPLACE TEMP TABLE ${PARTS} AS ${partsSql(entries, sql.several, spread ? undefined : slotOf(prefix))}`,
+    `CREATE OR REPLACE TEMP TABLE ${ENTRIES} AS ${entriesSql(entries, spread ? undefined : slotOf(prefix))}`,
   )
+  await engine.run(`DROP TABLE ${ROWS}`)
+  await engine.run(`CREATE OR REPLACE TEMP TABLE ${PARTS} AS ${PARTS_SQL}`)
   const pages = await engine.rows(`SELECT DISTINCT page FROM ${PARTS} ORDER BY page`)
   return { rows, pages: pages.map(({ page }) => Number(page)) }
 }
 
-export async function pageOf({ engine }: LoadBatch, page: number): Promise<readonly Part[]> {
-  const rows = await engine.rows(`SELECT slot, n, keys, vals FROM ${PARTS} WHERE page = ${page} ORDER BY slot, n`)
+/** Only what is sent at once is put together at once. */
+export async function pageOf({ engine }: LoadBatch, page: number, several: boolean): Promise<readonly Part[]> {
+  const value = several ? `'[' || string_agg(a, ',' ORDER BY o) || ']'` : 'any_value(a)'
+  const rows = await engine.rows(`WITH keyed AS (SELECT slot, n, k, ${value} AS v
+  FROM ${ENTRIES} JOIN (SELECT slot, part, n FROM ${PARTS} WHERE page = ${page}) USING (slot, part) GROUP BY slot, n, k)
+SELECT slot, n, '[' || string_agg(to_json(k)::VARCHAR, ',' ORDER BY k) || ']' AS keys, '[' || string_agg(v, ',' ORDER BY k) || ']' AS vals
+FROM keyed GROUP BY slot, n ORDER BY slot, n`)
   return rows.map(({ slot, n, keys, vals }) => ({
     slot: Number(slot),
     number: Number(n),
@@ -70,24 +81,24 @@ export async function pageOf({ engine }: LoadBatch, page: number): Promise<reado
 }
 
 export async function dropParts({ engine }: LoadBatch): Promise<void> {
-  for (const table of [ROWS, PARTS]) await engine.run(`DROP TABLE IF EXISTS ${table}`)
+  for (const table of [ROWS, ENTRIES, PARTS]) await engine.run(`DROP TABLE IF EXISTS ${table}`)
 }
 
 /** `slot`: where all keys lie in one. */
-function partsSql(entries: string, several: boolean, slot: number | undefined): string {
+function entriesSql(entries: string, slot: number | undefined): string {
+  // Read twice where the slots of its keys are joined to it.
+  const kept = slot === undefined ? 'MATERIALIZED ' : ''
   const slotted =
     slot === undefined
       ? `SELECT entries.*, slots.slot FROM entries JOIN (${slotsSql('SELECT DISTINCT k FROM entries')}) AS slots USING (k)`
       : `SELECT *, ${slot} AS slot FROM entries`
-  const ofKey = several ? `'[' || string_agg(a, ',' ORDER BY o) || ']'` : 'any_value(a)'
-  return `WITH entries AS MATERIALIZED (${entries}),
-slotted AS (${slotted}),
+  return `WITH entries AS ${kept}(${entries}), slotted AS (${slotted}),
 measured AS (SELECT *, row_number() OVER own - 1 AS before, sum(strlen(a) + strlen(k)) OVER own - strlen(a) - strlen(k) AS bytes
-  FROM slotted WINDOW own AS (PARTITION BY slot ORDER BY k, o ROWS UNBOUNDED PRECEDING)),
-keyed AS (SELECT slot, before // ${PART_ENTRIES} + bytes // ${PART_BYTES} AS part, k, ${ofKey} AS v FROM measured GROUP BY ALL),
-parts AS (SELECT slot, part, '[' || string_agg(to_json(k)::VARCHAR, ',' ORDER BY k) || ']' AS keys, '[' || string_agg(v, ',' ORDER BY k) || ']' AS vals
-  FROM keyed GROUP BY slot, part)
-SELECT slot, row_number() OVER (PARTITION BY slot ORDER BY part) - 1 AS n, keys, vals,
-  (row_number() OVER paged - 1) // ${PAGE_PARTS} + (sum(strlen(vals) + strlen(keys)) OVER paged - 1) // ${PAGE_BYTES} AS page
-FROM parts WINDOW paged AS (ORDER BY slot, part ROWS UNBOUNDED PRECEDING)`
+  FROM slotted WINDOW own AS (PARTITION BY slot ORDER BY k, o ROWS UNBOUNDED PRECEDING))
+SELECT slot, before // ${PART_ENTRIES} + bytes // ${PART_BYTES} AS part, k, o, a FROM measured ORDER BY slot, part, k, o`
 }
+
+const PARTS_SQL = `SELECT slot, part, row_number() OVER (PARTITION BY slot ORDER BY part) - 1 AS n,
+  (row_number() OVER paged - 1) // ${PAGE_PARTS} + (sum(bytes) OVER paged - 1) // ${PAGE_BYTES} AS page
+FROM (SELECT slot, part, sum(strlen(a) + strlen(k)) AS bytes FROM ${ENTRIES} GROUP BY slot, part)
+WINDOW paged AS (ORDER BY slot, part ROWS UNBOUNDED PRECEDING)`

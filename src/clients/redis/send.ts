@@ -5,6 +5,7 @@ import { AdflowError } from '../../core/errors.ts'
 import { type Begun, OWN_KEYS } from './batch-ledger.ts'
 import type { RedisClient } from './connect.ts'
 import type { DataOptions } from './data-options.ts'
+import type { DataSql } from './data-sql.ts'
 import { partScript } from './part-script.ts'
 import { type Part, pageOf } from './parts.ts'
 import { runScript } from './script.ts'
@@ -15,7 +16,7 @@ export interface Sending {
   readonly batch: LoadBatch
   readonly options: DataOptions
   readonly target: string
-  readonly names: readonly string[]
+  readonly sql: DataSql
   readonly signal: AbortSignal
   /** A ticket newer than one that is too old. */
   renew(above: number): Promise<Begun>
@@ -26,15 +27,20 @@ type Answer = { readonly state: 'applied' | 'held' | 'gap' } | { readonly state:
 /** Everything is there when this resolves. A page is on its way while the engine reads the next. */
 export async function sendParts(sending: Sending, begun: Begun, pages: readonly number[]): Promise<void> {
   const sender = new Sender(sending, begun)
-  let next = pages[0] === undefined ? undefined : pageOf(sending.batch, pages[0])
-  for (const page of pages.keys()) {
-    const parts = (await next) ?? []
-    sending.signal.throwIfAborted()
-    const sent = sender.send(parts)
-    const following = pages[page + 1]
-    next = following === undefined ? undefined : pageOf(sending.batch, following)
-    next?.catch(() => undefined) // awaited above, unless the page before fails
-    await sent
+  const { batch, signal, sql } = sending
+  let next = pages[0] === undefined ? undefined : pageOf(batch, pages[0], sql.several)
+  try {
+    for (const page of pages.keys()) {
+      const parts = (await next) ?? []
+      signal.throwIfAborted()
+      const sent = sender.send(parts)
+      const following = pages[page + 1]
+      next = following === undefined ? undefined : pageOf(batch, following, sql.several)
+      next?.catch(() => undefined) // it may fail before it is awaited
+      await sent
+    }
+  } finally {
+    await next?.catch(() => undefined) // the session is not left at work; what failed before is the reason
   }
 }
 
@@ -50,7 +56,7 @@ class Sender {
     this.#sending = sending
     this.#begun = begun
     this.#script = partScript(sending.options.as)
-    this.#names = JSON.stringify(sending.names)
+    this.#names = JSON.stringify(sending.sql.names)
   }
 
   async send(parts: readonly Part[]): Promise<void> {
