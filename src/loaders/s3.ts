@@ -35,8 +35,9 @@ of one batch exactly one publishes it, and the others find it there. A batch tha
 killed attempt has left has the names that the next one uses: the same bytes are taken over, others are replaced under \`If-Match\`. Every
 upload carries its SHA-256, which the server checks. The server must know conditional writes: AWS, MinIO and versitygw do.
 
-**Large files** are uploaded in parts of \`part_size\`. Parts of an upload that was interrupted are removed when the loader is opened the next time,
-those of other loaders with the same prefix and name after a day. A lifecycle rule that does the same costs nothing and is worth having.
+**Large files** are uploaded in parts of \`part_size\`. Parts of an upload that was interrupted are removed when the loader is opened the next time, or
+when the batch is written again; those of other loaders with the same prefix and name after a day. (MinIO lists uploads by whole keys only: there they go when the
+batch is written again.) A lifecycle rule that does the same costs nothing and is worth having.
 
 Batches are appended. There is no replace: objects cannot be exchanged in one step that every reader honours; put a new prefix beside
 the old one. A batch without rows gets a manifest and no object. SSE-C (keys that the client sends along) is not offered: every reader would need the

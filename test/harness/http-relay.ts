@@ -15,7 +15,10 @@ export interface Relay extends AsyncDisposable {
 }
 
 /** The answer to a request that the server never sees; `lose`: the server gets it, and its answer is lost with the connection. */
-type Fault = { readonly status: number; readonly body: string } | 'lose' | undefined
+type Fault =
+  | { readonly status: number; readonly body?: string; readonly headers?: Readonly<Record<string, string>> }
+  | 'lose'
+  | undefined
 
 export async function relayTo(server: string, faultOf: (asked: Asked) => Fault = () => undefined): Promise<Relay> {
   const asked: Asked[] = []
@@ -26,7 +29,7 @@ export async function relayTo(server: string, faultOf: (asked: Asked) => Fault =
     asked.push(own)
     const fault = faultOf(own)
     if (typeof fault === 'object') {
-      incoming.resume().on('end', () => answer.writeHead(fault.status).end(fault.body))
+      incoming.resume().on('end', () => answer.writeHead(fault.status, fault.headers).end(fault.body))
       return
     }
     const onward = request({ hostname, port, method, path, headers }, (came) => {

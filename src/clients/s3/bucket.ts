@@ -35,6 +35,7 @@ export class BucketPlace implements RemotePlace {
   readonly #baseDir: string
   readonly #pieces: LimitFunction = pLimit(PIECES_AT_ONCE)
   #connection: Promise<Connection> | undefined
+  #leftovers: Leftovers | undefined
 
   constructor(options: BucketPlaceOptions, baseDir: string) {
     this.#options = options
@@ -47,6 +48,7 @@ export class BucketPlace implements RemotePlace {
   }
 
   async open(leftovers: Leftovers): Promise<void> {
+    this.#leftovers = leftovers
     await this.#asked(`look into ${this.nameOf('')}`, async ({ s3, client }, target) => {
       const look = new s3.ListObjectsV2Command({ ...target, Prefix: this.#keyOf(''), MaxKeys: 1 })
       await client.send(look).catch(async (error: unknown) => {
@@ -54,9 +56,7 @@ export class BucketPlace implements RemotePlace {
         await client.send(new s3.CreateBucketCommand(target))
       })
     })
-    await this.#asked(`look for interrupted uploads in ${this.nameOf('')}`, ({ s3, client }, target) =>
-      abortInterrupted({ s3, client, ...target, prefix: this.#keyOf('') }, leftovers),
-    )
+    await this.#sweep('', leftovers)
   }
 
   read(key: string): Promise<RemoteDocument | undefined> {
@@ -129,6 +129,8 @@ export class BucketPlace implements RemotePlace {
   }
 
   async put(key: string, object: LocalObject, { fresh, held, signal }: PutContext): Promise<void> {
+    if (!fresh && this.#leftovers !== undefined)
+      await this.#sweep(key, { ...this.#leftovers, owns: (found) => found === key })
     for (let round = 0; round < ROUNDS; round += 1) {
       const there = fresh && round === 0 ? undefined : await this.#look(key)
       if (there?.bytes === object.bytes && there.sha256 === object.sha256) return
@@ -150,6 +152,12 @@ export class BucketPlace implements RemotePlace {
   async close(): Promise<void> {
     const connection = await this.#connection?.catch(() => undefined) // it never opened
     connection?.client.destroy()
+  }
+
+  #sweep(below: string, leftovers: Leftovers): Promise<void> {
+    return this.#asked(`look for interrupted uploads in ${this.nameOf(below)}`, ({ s3, client }, target) =>
+      abortInterrupted({ s3, client, ...target, prefix: this.#keyOf(''), below }, leftovers),
+    )
   }
 
   /** false: what is there is not what `was` names. */

@@ -5,6 +5,7 @@
 import type { MultipartUpload, S3Client } from '@aws-sdk/client-s3'
 import type { Leftovers } from '../objects/remote-place.ts'
 import { explainS3 } from './errors.ts'
+import { isGivenUp } from './parts.ts'
 
 /** Longer than any upload takes. */
 const ABANDONED_MS = 86_400_000
@@ -13,8 +14,10 @@ interface Swept {
   readonly s3: typeof import('@aws-sdk/client-s3')
   readonly client: S3Client
   readonly Bucket: string
-  /** With its `/`; empty for the whole bucket. */
+  /** Of the place, with its `/`; empty for the whole bucket. */
   readonly prefix: string
+  /** Below the place. MinIO knows uploads by whole keys only. */
+  readonly below: string
 }
 
 /** A server that does not list uploads, or not for this user, is told of and left alone. */
@@ -24,7 +27,7 @@ export async function abortInterrupted(swept: Swept, { log, owns, underWay }: Le
     for (const { Key = '', UploadId, Initiated } of await uploadsOf(swept)) {
       const key = Key.slice(prefix.length)
       const startedMs = Initiated?.getTime() ?? Date.now()
-      if (!owns(key) || startedMs >= performance.timeOrigin) continue
+      if (!owns(key) || !isGivenUp({ UploadId, Initiated })) continue
       if (startedMs > Date.now() - ABANDONED_MS && !(await underWay(key))) continue
       await client.send(new s3.AbortMultipartUploadCommand({ Bucket, Key, UploadId }))
     }
@@ -35,11 +38,11 @@ export async function abortInterrupted(swept: Swept, { log, owns, underWay }: Le
   }
 }
 
-async function uploadsOf({ s3, client, Bucket, prefix }: Swept): Promise<readonly MultipartUpload[]> {
+async function uploadsOf({ s3, client, Bucket, prefix, below }: Swept): Promise<readonly MultipartUpload[]> {
   const found: MultipartUpload[] = []
   let markers: { readonly KeyMarker?: string; readonly UploadIdMarker?: string } = {}
   for (;;) {
-    const page = await client.send(new s3.ListMultipartUploadsCommand({ Bucket, Prefix: prefix, ...markers }))
+    const page = await client.send(new s3.ListMultipartUploadsCommand({ Bucket, Prefix: prefix + below, ...markers }))
     found.push(...(page.Uploads ?? []))
     const { IsTruncated, NextKeyMarker, NextUploadIdMarker } = page
     if (IsTruncated !== true || NextKeyMarker === undefined) return found
