@@ -76,19 +76,32 @@ export async function diagnose(options: DoctorOptions): Promise<DoctorReport> {
   const { file, registry, timeoutMs } = options
   const job = await read(file, registry)
   if (job instanceof AdflowError) {
-    const asked = [machine(undefined), own('job', file, () => brokenJob(file, job))]
-    return reportOf({ job: null, file, state_dir: null }, asked, timeoutMs)
+    const here = [machine(undefined), own('job', file, () => brokenJob(file, job))]
+    return reportOf({ job: null, file, state_dir: null }, await answersOf(here, timeoutMs))
   }
   const state = stateDirOf(options.stateDir(job), job.name)
   const compiled = await compile(job, registry, state.path)
   const holder = existsSync(state.path) ? await holderOf(state.path) : undefined
-  const asked = [
-    machine(job),
-    own('job', job.file, () => diagnoseJob(job, compiled.error)),
-    own('state', state.path, (env) => diagnoseState(job, state, env)),
-    ...(await askedComponents({ ...options, job, pipeline: compiled.pipeline, runningPid: holder?.pid })),
-  ]
-  return reportOf({ job: job.name, file: job.file, state_dir: state.path }, asked, timeoutMs)
+  // First what is here: clients of stores keep the process busy while they are loaded.
+  const here = await answersOf(
+    [
+      machine(job),
+      own('job', job.file, () => diagnoseJob(job, compiled.error)),
+      own('state', state.path, (env) => diagnoseState(job, state, env)),
+    ],
+    timeoutMs,
+  )
+  const asked = await askedComponents({ ...options, job, pipeline: compiled.pipeline, runningPid: holder?.pid })
+  const there = await answersOf(asked, timeoutMs)
+  return reportOf({ job: job.name, file: job.file, state_dir: state.path }, [...here, ...there])
+}
+
+async function answersOf(asked: readonly Asked[], timeoutMs: number): Promise<readonly DoctorFinding[]> {
+  const answers = await diagnoseAll(
+    asked.map(({ question }) => question),
+    timeoutMs,
+  )
+  return asked.flatMap((who, index) => inOrder(answers[index] ?? []).map((finding) => told(who, finding)))
 }
 
 /** A job that lacks values only is looked at without them. @throws AdflowError JOB_NOT_FOUND */
@@ -129,16 +142,10 @@ async function compile(
   }
 }
 
-async function reportOf(
+function reportOf(
   about: Pick<DoctorReport, 'job' | 'file' | 'state_dir'>,
-  asked: readonly Asked[],
-  timeoutMs: number,
-): Promise<DoctorReport> {
-  const answers = await diagnoseAll(
-    asked.map(({ question }) => question),
-    timeoutMs,
-  )
-  const findings = asked.flatMap((who, index) => inOrder(answers[index] ?? []).map((finding) => told(who, finding)))
+  findings: readonly DoctorFinding[],
+): DoctorReport {
   const counts = { ok: 0, warning: 0, unknown: 0, failed: 0 }
   for (const { status } of findings) counts[status] += 1
   return { schema_version: 1, ...about, findings, counts, code: worst(findings) }
