@@ -156,6 +156,65 @@ await serverSuite('the loader of ClickHouse', ['clickhouse'], ({ clickhouse: ser
       await loader.close()
     })
 
+    it('has a type for each of the engine that keeps every value', async () => {
+      const types: Readonly<Record<string, readonly [value: string, type: string, text: string]>> = {
+        tiny: ['(-128)::TINYINT', 'Int8', '-128'],
+        utiny: ['255::UTINYINT', 'UInt8', '255'],
+        small: ['(-32768)::SMALLINT', 'Int16', '-32768'],
+        usmall: ['65535::USMALLINT', 'UInt16', '65535'],
+        uint: ['4294967295::UINTEGER', 'UInt32', '4294967295'],
+        ubig: ['18446744073709551615::UBIGINT', 'UInt64', '18446744073709551615'],
+        huge: [
+          '(-170141183460469231731687303715884105728)::HUGEINT',
+          'Int128',
+          '-170141183460469231731687303715884105728',
+        ],
+        uhuge: [
+          '340282366920938463463374607431768211455::UHUGEINT',
+          'UInt128',
+          '340282366920938463463374607431768211455',
+        ],
+        single: ["'-inf'::FLOAT", 'Float32', '-inf'],
+        seconds: ["TIMESTAMP_S '1900-01-01 00:00:01'", "DateTime64(0, 'UTC')", '1900-01-01 00:00:01'],
+        millis: ["TIMESTAMP_MS '2299-12-31 23:59:59.999'", "DateTime64(3, 'UTC')", '2299-12-31 23:59:59.999'],
+        nanos: [
+          "TIMESTAMP_NS '2262-01-01 00:00:00.123456789'",
+          "DateTime64(9, 'UTC')",
+          '2262-01-01 00:00:00.123456789',
+        ],
+        moment: ["TIMESTAMPTZ '1969-12-31 23:59:59.999999+08'", "DateTime64(6, 'UTC')", '1969-12-31 15:59:59.999999'],
+        time: ["TIME '23:59:59.999999'", 'String', '23:59:59.999999'],
+        span: ["INTERVAL '14 months 3 days 04:05:06.7'", 'String', '1 year 2 months 3 days 04:05:06.7'],
+        id: ["'6c1c0b5e-9c5a-4c39-9b43-b7e7d2b00a1f'::UUID", 'UUID', '6c1c0b5e-9c5a-4c39-9b43-b7e7d2b00a1f'],
+        bytes: ["'\\x41\\x42'::BLOB", 'String', 'AB'],
+        json: [`'{"a": 12345678901234567890.123456789}'::JSON`, 'String', '{"a": 12345678901234567890.123456789}'],
+      }
+      const items = Object.entries(types).map(([name, [value]]) => `${value} AS ${name}`)
+      const rows = `SELECT ${items.join(', ')}, 'b'::ENUM('a', 'b') AS kind UNION ALL SELECT ${items.map(() => 'NULL').join(', ')}, NULL`
+      const loader = await opened({}, rows)
+      await bench.write(loader, { rows })
+      const names = Object.keys(types)
+      const [row] = await query(
+        `SELECT ${names.map((name) => `toString(${name}) AS ${name}`).join(', ')} FROM (SELECT * FROM events WHERE kind = 'b')`,
+      )
+      expect(row).toEqual(Object.fromEntries(Object.entries(types).map(([name, [, , text]]) => [name, text])))
+      const found = await query(
+        `SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = 'events' AND name NOT IN ('kind', '_batch')`,
+      )
+      expect(found).toEqual(Object.entries(types).map(([name, [, type]]) => ({ name, type: `Nullable(${type})` })))
+      expect(await count(`events WHERE kind IS NULL AND ${names.map((name) => `${name} IS NULL`).join(' AND ')}`)).toBe(
+        1,
+      )
+      for (const [at, value] of ["TIMESTAMP 'infinity'", "TIMESTAMP_S '290000-01-01 00:00:00'"].entries()) {
+        const far = await opened({ table: `far_${at}` }, `SELECT ${value} AS v`)
+        expect(await failing(bench.write(far, { rows: `SELECT ${value} AS v` })), value).toMatchObject({
+          code: 'STORE_MISMATCH',
+        })
+        await far.close()
+      }
+      await loader.close()
+    })
+
     it('is widened, gets new columns, and refuses what would lose something', async () => {
       const first = await opened({}, 'SELECT 1::INTEGER AS id, 1.5::DECIMAL(9,2) AS cost')
       await bench.write(first, { rows: 'SELECT 1::INTEGER AS id, 1.5::DECIMAL(9,2) AS cost' })

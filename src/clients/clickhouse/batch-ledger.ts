@@ -4,6 +4,7 @@
  * Between the two nobody knows, and the next write finds out.
  */
 import type { BatchInfo, StoreRecord } from '../../core/contracts.ts'
+import { findTable } from './catalog.ts'
 import type { ClickHouse } from './connect.ts'
 import { DURABLE, onCluster, type TableName, tableSql } from './ddl.ts'
 import { literal } from './sql-text.ts'
@@ -72,6 +73,8 @@ export class BatchLedger {
     readonly cluster: string | undefined
     readonly replicated: boolean
   }): Promise<void> {
+    // Asked first: who may write but not create must not be refused for a table that is there.
+    if ((await findTable(this.#clickhouse, this.name)) !== undefined) return
     const text = [
       'target',
       'token',
@@ -94,7 +97,7 @@ export class BatchLedger {
   async find(token: string): Promise<Entries> {
     const rows = await this.#clickhouse.rows(
       `look for a batch of ${this.#place.target}`,
-      `SELECT state, digest, rows, content, attempt, blocks, dateDiff('second', at, now()) AS age, abs(toInt64(${STARTED}) - toInt64(server_started)) > 2 AS restarted FROM ${this.#table} WHERE target = {target:String} AND token = {token:String} ORDER BY at`,
+      `SELECT state, digest, rows, content, attempt, blocks, dateDiff('second', at, now()) AS age, abs(toInt64(${STARTED}) - toInt64(server_started)) > 1 AS restarted FROM ${this.#table} WHERE target = {target:String} AND token = {token:String} ORDER BY at`,
       { target: this.#place.target, token },
     )
     // Of several the first that was written counts; a batch may have begun anew.

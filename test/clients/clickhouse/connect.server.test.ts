@@ -9,6 +9,7 @@ import { LoaderBench, newFolder, removeFolder } from '../../harness/loader.ts'
 import { type Certificate, makeCertificate } from '../../harness/servers/core/certificates.ts'
 import { makeFolder } from '../../harness/servers/core/folder.ts'
 import { type FreshUrl, freshClickHouseDatabase } from '../../harness/servers/fresh.ts'
+import { startPrivate } from '../../harness/servers/private.ts'
 import { serverSuite } from '../../harness/servers/suite.ts'
 
 const ROWS = "SELECT i::BIGINT AS id, 'name ' || i AS name FROM range(4) t(i)"
@@ -69,6 +70,20 @@ await serverSuite('a connection to ClickHouse', ['clickhouse'], ({ clickhouse: s
     const loader = await bench.open(loaderOf(), rows)
     await loader.close()
     expect(await failure({ url: reader, create: 'never' }, rows)).toMatchObject({ code: 'STORE_DENIED' })
+  })
+
+  it('of a user who may only insert and read is enough with `create: never`', async () => {
+    await using own = await startPrivate('clickhouse')
+    await (await bench.open(loaderOf({ url: own.endpoint.url }), ROWS)).close()
+    const writer = new URL(own.endpoint.url)
+    writer.username = 'writer'
+    writer.password = 'writer'
+    expect(await failure({ url: writer.href, create: 'never' })).toBeUndefined()
+    expect(await onClickHouse(own.endpoint.url, 'SELECT count() AS n FROM events')).toEqual([{ n: '4' }])
+    expect(await failure({ url: writer.href, table: 'others' })).toMatchObject({
+      code: 'STORE_DENIED',
+      message: expect.stringContaining('CREATE TABLE'),
+    })
   })
 
   it('to a database or a table that is not there is a mismatch under `create: never`', async () => {

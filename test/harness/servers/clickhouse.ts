@@ -88,9 +88,11 @@ async function library(): Promise<string> {
 }
 
 const NETWORK = '<networks><ip>127.0.0.1</ip></networks><profile>default</profile><quota>default</quota>'
+/** The writer may insert and read, and make nothing. */
 const USERS = `<clickhouse><profiles><default/></profiles><quotas><default/></quotas><users>
 <default><no_password/>${NETWORK}<access_management>1</access_management></default>
 <adflow><password>adflow</password>${NETWORK}</adflow>
+<writer><password>writer</password>${NETWORK}<grants><query>GRANT SELECT, INSERT ON *.*</query></grants></writer>
 <reader><password>reader</password>${NETWORK}<grants><query>GRANT SELECT ON *.*</query></grants></reader>
 </users></clickhouse>
 `
