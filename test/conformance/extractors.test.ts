@@ -1,5 +1,7 @@
 import files from '../../src/extractors/files.ts'
+import http from '../../src/extractors/http.ts'
 import { fileSample, parquetSample, SAMPLES } from './fixtures/files.ts'
+import { httpFixture } from './fixtures/http.ts'
 import { PAGED, PagedSource, pagedFixture } from './fixtures/staged.ts'
 import { extractorConformance } from './suites/extractor.ts'
 
@@ -7,3 +9,4 @@ for (const [name, sample] of Object.entries(SAMPLES))
   extractorConformance(`files: ${name}`, files, () => fileSample(sample))
 extractorConformance('files: parquet', files, parquetSample)
 extractorConformance('staged pages', new PagedSource(PAGED, 3).definition, pagedFixture)
+extractorConformance('http', http, httpFixture)

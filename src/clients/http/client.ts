@@ -2,6 +2,7 @@
  * HTTP to hosts that a job file names: with a limit for everything, no redirect followed, and no private address reached
  * unless the job allows it. undici is imported on the first request.
  */
+import type { Readable } from 'node:stream'
 import type { Agent, Dispatcher } from 'undici'
 import { guardedLookup, refusePrivateHost } from './address-guard.ts'
 
@@ -26,6 +27,10 @@ export interface HttpResponse {
   readonly body: Buffer
 }
 
+export interface OpenResponse extends Omit<HttpResponse, 'body'> {
+  readonly body: Readable
+}
+
 export interface HttpRequest {
   readonly method: Dispatcher.HttpMethod
   readonly url: string
@@ -43,7 +48,13 @@ export class HttpClient {
   }
 
   /** Resolves for every status. Rejects where there is no response: refused, cut off, too slow, PrivateAddressError. */
-  async request({ method, url, headers, body, signal }: HttpRequest): Promise<HttpResponse> {
+  async request(wanted: HttpRequest): Promise<HttpResponse> {
+    const { status, headers, body } = await this.open(wanted)
+    return { status, headers, body: await this.#begin(body) }
+  }
+
+  /** The same with a body to be read as it comes, or to be destroyed. It rejects where it breaks off, is shorter than it should be, or too slow. */
+  async open({ method, url, headers, body, signal }: HttpRequest): Promise<OpenResponse> {
     const { allowPrivate, totalMs, headersMs, bodyMs } = this.#limits
     const { hostname, protocol } = new URL(url)
     if (protocol !== 'https:' && protocol !== 'http:') throw new Error(`cannot speak ${protocol} to ${hostname}`)
@@ -67,7 +78,7 @@ export class HttpClient {
       headers: Object.fromEntries(
         Object.entries(response.headers).map(([name, value]) => [name, [value ?? ''].flat().join(', ')]),
       ),
-      body: await this.#begin(response.body),
+      body: response.body,
     }
   }
 
@@ -83,7 +94,7 @@ export class HttpClient {
   }
 
   /** The status has been said by now: a body that breaks off takes nothing back. */
-  async #begin(body: Dispatcher.ResponseData['body']): Promise<Buffer> {
+  async #begin(body: Readable): Promise<Buffer> {
     const parts: Buffer[] = []
     let bytes = 0
     try {

@@ -1,0 +1,113 @@
+/** The body of a response as plain bytes: decompressed, as often as it was compressed, within limits. */
+import { pipeline, type Readable, Transform } from 'node:stream'
+import { createBrotliDecompress, createGunzip, createInflate, createZstdDecompress } from 'node:zlib'
+import { AdflowError } from '../../core/errors.ts'
+import { compressionOf } from '../../records/compression.ts'
+import type { ByteSource } from '../../records/window.ts'
+
+export interface BodyLimits {
+  /** Decompressed over compressed size, looked at once `BOMB_FLOOR_BYTES` have come out. */
+  readonly maxRatio: number
+  /** Decompressed bytes. */
+  readonly maxBytes: number
+}
+
+/** Less than this is no harm, whatever its ratio. */
+const BOMB_FLOOR_BYTES = 16 << 20
+
+const DECODERS: Readonly<Record<string, () => Transform>> = {
+  gzip: createGunzip,
+  'x-gzip': createGunzip,
+  deflate: createInflate,
+  br: createBrotliDecompress,
+  zstd: createZstdDecompress,
+}
+
+/** What a request may say that it takes. */
+export const ACCEPT_ENCODING = 'gzip, zstd, br'
+
+/** @throws AdflowError SOURCE_UNSUPPORTED where the encoding is not known. Reading throws SOURCE_BOMB, or why the body broke off. */
+export async function plainBody(
+  body: Readable,
+  encoding: string | undefined,
+  origin: string,
+  limits: BodyLimits,
+): Promise<ByteSource> {
+  let raw = 0
+  const counter = new Transform({
+    transform: (piece: Buffer, _, done) => {
+      raw += piece.length
+      done(null, piece)
+    },
+  })
+  let stream = through(body, counter)
+  const codings = (encoding ?? '').split(',').map((name) => name.trim().toLowerCase())
+  for (const coding of codings.filter((name) => name !== '' && name !== 'identity').reverse()) {
+    const create = DECODERS[coding]
+    if (create === undefined) {
+      body.destroy()
+      throw new AdflowError('SOURCE_UNSUPPORTED', `${origin} answers in the encoding ${coding}`, {
+        hint: `it was asked for ${ACCEPT_ENCODING}: set \`headers: { accept-encoding: identity }\``,
+      })
+    }
+    stream = through(stream, create())
+  }
+  // A compressed file is sent as it is by many servers: its first bytes tell.
+  const kind = compressionOf(await head(stream))
+  if (kind !== 'none') stream = through(stream, kind === 'gzip' ? createGunzip() : createZstdDecompress())
+  return bounded(stream, origin, limits, () => raw)
+}
+
+function through(from: Readable, to: Transform): Transform {
+  pipeline(from, to, () => undefined) // an error comes out of `to`
+  return to
+}
+
+/** The first bytes, which stay where they are. What has failed already fails when it is read. */
+async function head(stream: Readable): Promise<Buffer> {
+  if (stream.readableLength === 0 && !stream.readableEnded && !stream.destroyed) {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const wake = () => resolve()
+    for (const event of ['readable', 'end', 'close', 'error']) stream.once(event, wake)
+    await promise
+    for (const event of ['readable', 'end', 'close', 'error']) stream.off(event, wake)
+  }
+  const piece = stream.destroyed ? null : (stream.read() as Buffer | null)
+  if (piece !== null) stream.unshift(piece)
+  return (piece ?? Buffer.alloc(0)).subarray(0, 4)
+}
+
+function bounded(stream: Readable, origin: string, { maxRatio, maxBytes }: BodyLimits, raw: () => number): ByteSource {
+  const iterator = stream[Symbol.asyncIterator]() as AsyncIterator<Buffer>
+  let ready: Buffer = Buffer.alloc(0)
+  let produced = 0
+  const refuse = (): void => {
+    if (produced > BOMB_FLOOR_BYTES && produced > maxRatio * raw())
+      throw new AdflowError(
+        'SOURCE_BOMB',
+        `${origin} expands to more than ${maxRatio} times its size: ${produced} bytes out of ${raw()}`,
+        { hint: 'raise `max_ratio` if the source is trusted' },
+      )
+    if (produced > maxBytes)
+      throw new AdflowError('SOURCE_BOMB', `a page of ${origin} has more than ${maxBytes} bytes`, {
+        hint: 'ask for smaller pages, or raise `max_page`',
+      })
+  }
+  return {
+    read: async (target, offset, length) => {
+      while (ready.length === 0) {
+        const next = await iterator.next()
+        if (next.done === true) return 0
+        ready = next.value
+        produced += ready.length
+        refuse()
+      }
+      const count = ready.copy(target, offset, 0, length)
+      ready = ready.subarray(count)
+      return count
+    },
+    close: async () => {
+      stream.destroy()
+    },
+  }
+}
