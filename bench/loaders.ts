@@ -13,6 +13,7 @@ import { generateSample } from '../src/sample/generate.ts'
 import { type Contender, inTurn, type Measured, ratio } from './measure.ts'
 import type { BenchOptions } from './run.ts'
 import { store as clickhouse } from './stores/clickhouse.ts'
+import { store as kafka } from './stores/kafka.ts'
 import { store as postgres } from './stores/postgres.ts'
 import { store as redis } from './stores/redis.ts'
 import { type BenchFile, type BenchStore, COLUMNS } from './stores/store.ts'
@@ -21,7 +22,7 @@ export const defaultRows = 1_000_000
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const folder = join(tmpdir(), 'adflow-bench-loaders')
-const STORES = { postgres, clickhouse, redis }
+const STORES = { clickhouse, kafka, postgres, redis }
 
 export async function bench({ rows, runs, only }: BenchOptions): Promise<void> {
   rmSync(folder, { recursive: true, force: true })

@@ -310,7 +310,7 @@ topic: two jobs never disturb each other, two processes of one job (which the lo
 write a batch, and the one that is late ends with STORE_DENIED. What a killed process left open holds readers up until the job is
 started again, or until \`transaction_timeout\`.
 
-Batches are appended, several are encoded at a time, one is sent. The entries are read at the start of a run: about 300 bytes of memory for each batch
+Batches are appended, several are encoded at a time, one is sent. The entries are read at the start of a run: about 250 bytes of memory for each batch
 that the topic has ever got. Who deletes the topic and wants it filled again deletes the topic of batches too.
 
 **Values** are what NDJSON files have: integers are numbers of any size, decimals of more than 15 digits strings, points in time text as the

@@ -40,7 +40,8 @@ const MIN_JAVA = 17
 /** Any will do: 16 bytes in base64url. */
 const CLUSTER_ID = 'YWRmbG93LXRlc3RzLWthZg'
 
-const jars = () =>
+/** Folder of all jars of Kafka. */
+export const kafkaJars = () =>
   mavenJars('kafka', [`org.apache.kafka:kafka_2.13:${VERSION}`, 'org.apache.logging.log4j:log4j-slf4j-impl:2.25.5'])
 
 export default defineServer<KafkaEndpoint, KafkaOptions>({
@@ -54,11 +55,11 @@ export default defineServer<KafkaEndpoint, KafkaOptions>({
 
   async install() {
     await javaOf(MIN_JAVA)
-    await jars()
+    await kafkaJars()
   },
 
   async start(context, options) {
-    const [lib, java] = [await jars(), await javaOf(MIN_JAVA)]
+    const [lib, java] = [await kafkaJars(), await javaOf(MIN_JAVA)]
     const [broker, controller, proxied] = [await context.port(), await context.port(), await context.port()]
     const secured = options.secured === undefined ? undefined : await context.port()
     const { folder } = context
