@@ -1,4 +1,5 @@
 /** What Redis says of itself before a run: asked by reading, and by commands that change nothing. */
+import type { Redis } from 'ioredis'
 import type { DiagnoseEnv, Diagnosis, Finding } from '../../core/diagnosis.ts'
 import { AdflowError } from '../../core/errors.ts'
 import { diagnosisAt, type Findings } from '../../core/findings.ts'
@@ -49,7 +50,13 @@ export function diagnoseRedis(options: Options, place: LedgerPlace, env: Diagnos
         const told = await Promise.all(masters.map((node) => node.info().catch(() => undefined)))
         const infos = told.flatMap((text) => (text === undefined ? [] : [parsed(text)]))
         if (infos.length < told.length) return withoutInfo(at)
-        return [durability(at, infos, options.wait?.replicas), memory(at, infos), eviction(at, infos), room(at, infos)]
+        const syncs = await Promise.all(masters.map(syncOf))
+        return [
+          durability(at, infos, { syncs, wanted: options.wait?.replicas ?? 0 }),
+          memory(at, infos),
+          eviction(at, infos),
+          room(at, infos),
+        ]
       })
       yield* await ask(async ({ masters }) => [await asking(at, 'clock', () => clock(at, masters, env))])
     } finally {
@@ -101,7 +108,17 @@ function target(at: Findings, batches: number): Finding {
   return at.ok('target', batches === 0 ? 'nothing was written there yet' : `${batches} batches are remembered there`)
 }
 
-function durability(at: Findings, infos: Infos, wanted = 0): Finding {
+/** How often the log is synced; undefined where the user may not ask. */
+async function syncOf(node: Redis): Promise<string | undefined> {
+  const [, sync] = (await node.config('GET', 'appendfsync').catch(() => [])) as readonly string[]
+  return sync
+}
+
+function durability(
+  at: Findings,
+  infos: Infos,
+  { syncs, wanted }: { readonly syncs: readonly (string | undefined)[]; readonly wanted: number },
+): Finding {
   const replicas = Math.min(...infos.map((info) => Number(info['connected_slaves'])))
   if (replicas < wanted)
     return at.failed(
@@ -110,8 +127,23 @@ function durability(at: Findings, infos: Infos, wanted = 0): Finding {
       `a master has ${replicas} replicas, and \`wait\` wants ${wanted}`,
       'bring the replicas back, or lower `wait.replicas`',
     )
-  if (infos.every((info) => info['aof_enabled'] === '1'))
-    return at.ok('durability', 'every write is logged (appendonly)')
+  if (infos.every((info) => info['aof_enabled'] === '1')) {
+    const lazy = syncs.find((sync) => sync !== undefined && sync !== 'always')
+    if (wanted > 0) return at.ok('durability', `every write is logged, and counts when ${wanted} replicas have it`)
+    if (lazy !== undefined)
+      return at.warning(
+        'durability',
+        `appendfsync ${lazy}: batches of the last moments are gone after a crash of the machine`,
+        'set appendfsync always, or `wait` for replicas',
+      )
+    if (syncs.every((sync) => sync === 'always'))
+      return at.ok('durability', 'every write is on disk (appendfsync always)')
+    return at.unknown(
+      'durability',
+      'every write is logged (appendonly); how often the log is synced is not told',
+      'let the user run CONFIG GET, or see appendfsync there',
+    )
+  }
   return at.warning(
     'durability',
     'appendonly is off: batches since the last snapshot are gone after a crash of the server',

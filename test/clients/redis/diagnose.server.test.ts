@@ -74,6 +74,18 @@ await serverSuite('the diagnosis of Redis', ['redis', 'redis-cluster'], (servers
     expect(statuses(await asked({ url: 'redis://127.0.0.1:1' }))).toEqual({ reachable: 'failed STORE_UNAVAILABLE' })
   })
 
+  it('finds a log that is synced too late, unless replicas are waited for', async () => {
+    await using own = await startPrivate('redis', { settings: { appendfsync: 'everysec' } })
+    await using _replica = await startPrivate('redis', { replicaOf: own.endpoint.url })
+    expect(await found('durability', { url: own.endpoint.url })).toMatchObject({
+      status: 'warning',
+      found: expect.stringContaining('appendfsync everysec'),
+    })
+    await expect
+      .poll(() => found('durability', { url: own.endpoint.url, wait: { replicas: 1 } }))
+      .toMatchObject({ status: 'ok' })
+  })
+
   it('finds what would lose batches: no log, no replica, eviction, full memory, a replica', async () => {
     await using own = await startPrivate('redis', {
       settings: { appendonly: 'no', maxmemory: '100kb', 'maxmemory-policy': 'allkeys-lru' },
