@@ -16,13 +16,14 @@ import { store as clickhouse } from './stores/clickhouse.ts'
 import { store as kafka } from './stores/kafka.ts'
 import { store as postgres } from './stores/postgres.ts'
 import { store as redis } from './stores/redis.ts'
+import { store as s3 } from './stores/s3.ts'
 import { type BenchFile, type BenchStore, COLUMNS } from './stores/store.ts'
 
 export const defaultRows = 1_000_000
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const folder = join(tmpdir(), 'adflow-bench-loaders')
-const STORES = { clickhouse, kafka, postgres, redis }
+const STORES: Readonly<Record<string, BenchStore>> = { postgres, clickhouse, s3, kafka, redis }
 
 export async function bench({ rows, runs, only }: BenchOptions): Promise<void> {
   rmSync(folder, { recursive: true, force: true })
@@ -32,31 +33,27 @@ export async function bench({ rows, runs, only }: BenchOptions): Promise<void> {
     const { format } = store
     const data = join(folder, name)
     await generateSample({ dir: data, rows, seed: 1, format, files: 1, defects: 'none' })
-    const file: BenchFile = { path: join(data, `events-0001.${format}`), rows, folder: data }
-    const running = await store.start(file)
+    const path = join(data, `events-0001.${format}`)
+    const states = join(data, 'states')
+    const run: BenchFile['run'] = (job, load) => {
+      const text = join(data, `${job}.yaml`)
+      writeFileSync(text, jobText(path, format, load))
+      return [process.execPath, join(root, 'bin', 'run.js'), 'run', text, '--state-dir', join(states, job), '--quiet']
+    }
+    const running = await store.start({ path, rows, folder: data, run })
+    const prepare = () => {
+      rmSync(states, { recursive: true, force: true })
+      return running.empty()
+    }
     try {
-      const job = join(data, 'job.yaml')
-      writeFileSync(job, jobOf(file, format, running.load))
-      const ours: Contender = {
-        name: 'adflow',
-        argv: [
-          process.execPath,
-          join(root, 'bin', 'run.js'),
-          'run',
-          job,
-          '--state-dir',
-          join(data, 'state'),
-          '--quiet',
-        ],
-        prepare: () => {
-          rmSync(join(data, 'state'), { recursive: true, force: true })
-          running.empty()
-        },
-      }
-      const measured = await inTurn([ours, { ...running.tool, prepare: running.empty }], runs)
+      const ours: Contender = { name: 'adflow', argv: run('job', running.load), prepare }
+      const { tools } = running
+      const measured = await inTurn([ours, ...tools.map((tool) => ({ ...tool, prepare }))], runs)
       const own = measured.get(ours.name) as Measured[]
-      const theirs = measured.get(running.tool.name) as Measured[]
-      process.stdout.write(`ratio loaders.${name} ${ratio(theirs, own).toFixed(2)} vs ${running.tool.name}\n`)
+      for (const tool of tools) {
+        const theirs = measured.get(tool.name) as Measured[]
+        process.stdout.write(`ratio loaders.${name} ${ratio(theirs, own).toFixed(2)} vs ${tool.name}\n`)
+      }
       process.stdout.write(
         `peak  loaders.${name} ${(Math.max(...own.map(({ peakBytes }) => peakBytes)) / 2 ** 20).toFixed(0)} MiB\n`,
       )
@@ -67,7 +64,7 @@ export async function bench({ rows, runs, only }: BenchOptions): Promise<void> {
   rmSync(folder, { recursive: true, force: true })
 }
 
-function jobOf({ path }: BenchFile, format: BenchStore['format'], load: Readonly<Record<string, unknown>>): string {
+function jobText(path: string, format: BenchStore['format'], load: Readonly<Record<string, unknown>>): string {
   return `version: 1
 name: bench_loaders
 extract: { events: { type: files, path: ${JSON.stringify(path)}, format: ${format}, settle: 0s } }

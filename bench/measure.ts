@@ -16,7 +16,7 @@ export interface Contender {
   /** Exit code of a run that went well. Default: 0. */
   readonly exit?: number
   /** Before each run, not measured. */
-  readonly prepare: () => void
+  readonly prepare: () => void | Promise<void>
 }
 
 export function measure({ argv, env, exit = 0 }: Contender): Promise<Measured> {
@@ -71,7 +71,7 @@ export async function inTurn(contenders: readonly Contender[], runs: number): Pr
   const all = new Map<string, Measured[]>(contenders.map(({ name }) => [name, []]))
   for (let run = -1; run < runs; run += 1)
     for (const contender of contenders) {
-      contender.prepare()
+      await contender.prepare()
       const measured = await measure(contender)
       if (run >= 0) all.get(contender.name)?.push(measured)
       process.stderr.write(

@@ -31,7 +31,7 @@ export const store: BenchStore = {
     ]
     return {
       load: { type: 'clickhouse', url, table: 'events' },
-      tool: { name: 'curl', argv: curl('INSERT INTO copied FORMAT JSONEachRow', '--data-binary', `@${path}`) },
+      tools: [{ name: 'curl', argv: curl('INSERT INTO copied FORMAT JSONEachRow', '--data-binary', `@${path}`) }],
       empty: () => {
         for (const statement of statements) {
           const [command = '', ...args] = curl(statement, '--data-binary', '')

@@ -19,10 +19,12 @@ export const store: BenchStore = {
     execFileSync(join(dirname(java), 'javac'), ['-cp', `${lib}/*`, '-d', folder, join(PEERS, 'ProduceLines.java')])
     return {
       load: { type: 'kafka', brokers, topic: 'events' },
-      tool: {
-        name: 'the producer of Apache Kafka',
-        argv: [java, '-cp', `${lib}/*:${folder}`, 'ProduceLines', brokers, 'copied', path],
-      },
+      tools: [
+        {
+          name: 'the producer of Apache Kafka',
+          argv: [java, '-cp', `${lib}/*:${folder}`, 'ProduceLines', brokers, 'copied', path],
+        },
+      ],
       empty: () => {
         execFileSync(process.execPath, [join(PEERS, 'empty-topics.ts'), brokers], {
           stdio: ['ignore', 'ignore', 'inherit'],

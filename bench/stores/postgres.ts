@@ -21,7 +21,7 @@ export const store: BenchStore = {
     const empty = `DROP TABLE IF EXISTS events, copied, _adflow_batches; CREATE TABLE copied (${columns.join(', ')})`
     return {
       load: { type: 'postgres', url, table: 'events' },
-      tool: { name: 'psql \\copy', argv: psql('-c', `\\copy copied FROM '${path}' WITH (FORMAT csv, HEADER)`) },
+      tools: [{ name: 'psql \\copy', argv: psql('-c', `\\copy copied FROM '${path}' WITH (FORMAT csv, HEADER)`) }],
       empty: () => {
         const [command = '', ...args] = psql('-c', empty, '-c', 'CHECKPOINT')
         execFileSync(command, args, {

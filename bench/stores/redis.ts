@@ -18,7 +18,7 @@ export const store: BenchStore = {
     const cli = ['redis-cli', '-p', port, '-a', password, '--no-auth-warning']
     return {
       load: { type: 'redis', url, prefix: 'event:', key: 'event_id' },
-      tool: { name: 'redis-cli --pipe', argv: ['sh', '-c', `${cli.join(' ')} --pipe < ${commands}`] },
+      tools: [{ name: 'redis-cli --pipe', argv: ['sh', '-c', `${cli.join(' ')} --pipe < ${commands}`] }],
       empty: () => {
         const [command = '', ...args] = cli
         execFileSync(command, [...args, 'FLUSHALL'], { stdio: ['ignore', 'ignore', 'inherit'] })

@@ -24,14 +24,16 @@ export interface BenchFile {
   readonly rows: number
   /** Where a tool may keep files of its own; removed at the end. */
   readonly folder: string
+  /** Words of a command that runs a job from this file into a store, under a name. */
+  run(name: string, load: Readonly<Record<string, unknown>>): readonly string[]
 }
 
 export interface RunningStore {
-  /** Entry of `load`. */
+  /** Entry of `load`: not under the name of a tool's own job. */
   readonly load: Readonly<Record<string, unknown>>
-  readonly tool: Omit<Contender, 'prepare'>
+  readonly tools: readonly Omit<Contender, 'prepare'>[]
   /** Before each run: nothing of the one before is left, and what the tool needs is there. */
-  empty(): void
+  empty(): void | Promise<void>
   end(): Promise<void>
 }
 

@@ -62,10 +62,17 @@ export async function freshBucket(endpoint: S3Endpoint): Promise<Fresh> {
   const client = s3Client(endpoint)
   await client.send(new CreateBucketCommand({ Bucket: name }))
   return fresh(name, async () => {
-    await emptyBucket(client, name)
+    await emptied(client, name)
     await client.send(new DeleteBucketCommand({ Bucket: name }))
     client.destroy()
   })
+}
+
+export async function emptyBucket(endpoint: S3Endpoint, bucket: string): Promise<void> {
+  const { s3Client } = await import('./s3-client.ts')
+  const client = s3Client(endpoint)
+  await emptied(client, bucket)
+  client.destroy()
 }
 
 export async function freshFolder(endpoint: SftpEndpoint): Promise<FreshFolder> {
@@ -140,7 +147,7 @@ async function deleteKeys(url: string, pattern: string): Promise<void> {
 }
 
 /** Page by page, each deleted before the next is listed. */
-async function emptyBucket(client: import('@aws-sdk/client-s3').S3Client, bucket: string): Promise<void> {
+async function emptied(client: import('@aws-sdk/client-s3').S3Client, bucket: string): Promise<void> {
   const { DeleteObjectsCommand, ListObjectVersionsCommand } = await import('@aws-sdk/client-s3')
   for (;;) {
     const { Versions = [], DeleteMarkers = [] } = await client.send(new ListObjectVersionsCommand({ Bucket: bucket }))
