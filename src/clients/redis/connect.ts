@@ -164,12 +164,14 @@ export class RedisServer {
       const client = new Cluster(nodes, {
         redisOptions: options,
         lazyConnect: true,
-        enableOfflineQueue: false,
+        // What has not been sent waits for a node whose connection is being made.
+        enableOfflineQueue: true,
         enableReadyCheck: false,
         enableAutoPipelining: false,
         clusterRetryStrategy: () => null,
         slotsRefreshTimeout: connect_timeout,
-        retryDelayOnFailover: 200,
+        // A script that was not answered is not sent again here: whoever wrote the batch decides.
+        retryDelayOnFailover: 0,
         // The name, not its address, is what a certificate is made out to.
         dnsLookup: (address, done) => done(null, address),
       })
