@@ -4,7 +4,9 @@ import { doctorText } from '../cli/doctor-text.ts'
 import { AdflowError, ERROR_CODES, EXIT } from '../core/errors.ts'
 import { findJob } from '../core/job/find.ts'
 import { parseDuration } from '../core/job/units.ts'
+import { diagnoseDaemon } from '../daemon/diagnose.ts'
 import { type DoctorReport, diagnose } from '../runtime/doctor.ts'
+import { resolveStateDir } from '../runtime/state-dir.ts'
 
 export default class Doctor extends BaseCommand {
   static override summary = 'Whether a job could run here and now: machine, job, state, and every system that it names.'
@@ -36,12 +38,27 @@ not well says how to mend it. The exit code is that of a run that would fail: of
     const timeoutMs = parseDuration(flags.timeout)
     if (timeoutMs === undefined || timeoutMs === 0)
       throw new AdflowError('USAGE', `--timeout ${flags.timeout} is no duration`, { hint: 'such as 5s or 1m' })
+    const file = await findJob({ ...(args.job === undefined ? {} : { path: args.job }), cwd: process.cwd() })
+    const stateFlag = flags['state-dir']
+    const stateDir = resolveStateDir({
+      ...(stateFlag === undefined ? {} : { flag: stateFlag }),
+      env: process.env,
+      jobFile: file,
+    })
     const report = await diagnose({
-      file: await findJob({ ...(args.job === undefined ? {} : { path: args.job }), cwd: process.cwd() }),
+      file,
       registry: await this.registry(),
       log: this.logger(flags),
-      stateDir: (job) => this.stateDir(flags['state-dir'], job),
+      stateDir: () => stateDir,
       timeoutMs,
+      also: [
+        {
+          kind: 'daemon',
+          component: null,
+          type: null,
+          question: { place: stateDir, code: 'LOCAL_IO', ask: () => diagnoseDaemon(file, stateDir) },
+        },
+      ],
     })
     if (report.code !== null) process.exitCode = ERROR_CODES[report.code].exit
     else if (flags.strict && report.counts.warning > 0) process.exitCode = EXIT.warnings

@@ -14,6 +14,7 @@ export const CHECKS = {
   lock: 'No other run holds the job.',
   checkpoint: 'The positions of the job can be read.',
   ledger: 'The hash chain of the ledger holds.',
+  daemon: 'What the daemon makes of the job file.',
   owed: 'What is owed to stores and consumers, and the room for more.',
   reachable: 'The system answers at this place, and takes the credentials of the job.',
   version: 'It is new enough.',

@@ -5,11 +5,12 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { type FileHandle, mkdir, open, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { localIoError } from '../core/errors.ts'
+import { EXIT } from '../core/errors.ts'
 import { holderOf } from '../runtime/lock.ts'
 import { lastRunOf, type SlotRun, type SlotTicket } from '../runtime/slot.ts'
 import { type StateDir, stateDirOf } from '../runtime/state-dir.ts'
 import type { RunSummary } from '../runtime/summary.ts'
+import { childEnvironment } from './apart.ts'
 import type { Clock } from './clock.ts'
 import type { AcceptedJob } from './job-folder.ts'
 import type { OpenSlot, RunResult } from './slot-book.ts'
@@ -23,8 +24,6 @@ const KEPT_OUTPUTS = 40
 /** A summary that is longer than this is not read: only one with thousands of gaps is. */
 const SUMMARY_BYTES = 16_000_000
 const GAPS = 50
-/** What only the daemon may know. */
-const PRIVATE = ['ADFLOW_DAEMON_TOKEN', 'NOTIFY_SOCKET', 'WATCHDOG_USEC', 'WATCHDOG_PID']
 
 export interface RunEnd {
   readonly exit: number | null
@@ -165,15 +164,12 @@ function signals(send: (signal: NodeJS.Signals) => void, ended: Promise<unknown>
   }
 }
 
+/** A process that cannot be started is a run that failed, for a reason that may pass. */
 function endOf(child: ChildProcess): Promise<number | null> {
-  return new Promise((resolve, reject) => {
-    child.once('error', (error) => reject(localIoError(error, 'start a run')))
+  return new Promise((resolve) => {
+    child.once('error', () => resolve(EXIT.localIo))
     child.once('exit', (code) => resolve(code))
   })
-}
-
-function childEnvironment(): NodeJS.ProcessEnv {
-  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !PRIVATE.includes(name)))
 }
 
 interface Printed extends Partial<RunSummary> {

@@ -79,6 +79,26 @@ export function dueByCron(job: string, schedule: JobSchedule, book: JobBook, now
   return decisions
 }
 
+/** For a job that waits for others: the time of its next run, and the good ends that it answers; undefined: one of them has
+ *  not ended well since its last run. */
+export function dueAfter(
+  after: readonly string[],
+  book: JobBook,
+  bookOf: (job: string) => JobBook,
+): { readonly at: number; readonly consumed: Readonly<Record<string, number>> } | undefined {
+  const upstream = after.map((name) => [name, bookOf(name)] as const)
+  if (!upstream.every(([name, { wells }]) => wells > (book.consumed[name] ?? 0))) return undefined
+  let at = Math.max(...upstream.map(([, { lastWell }]) => lastWell))
+  while (book.taken.includes(at)) at += 1
+  return { at, consumed: Object.fromEntries(upstream.map(([name, { wells }]) => [name, wells])) }
+}
+
+/** Before this instant nothing becomes due, unless the book changes; undefined: nothing ever will. */
+export function quietUntil(job: string, schedule: JobSchedule, { watermark }: JobBook): number | undefined {
+  const at = timesOf(schedule)?.after(watermark)
+  return at === undefined ? undefined : at + jitterOf(job, schedule, at)
+}
+
 /** The next times, and when their runs start, jitter included; none where the job goes by no clock. */
 export function upcoming(
   job: string,

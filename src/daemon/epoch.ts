@@ -4,7 +4,7 @@
  * compared. Where the kernel can tell that the leader's process is gone, nobody waits. Whoever finds a folder newer than its
  * own leads no more, and says so with FENCED before it writes.
  */
-import { readFileSync, readlinkSync } from 'node:fs'
+import { readFileSync, readlinkSync, realpathSync } from 'node:fs'
 import { type FileHandle, mkdir, open, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
@@ -27,7 +27,7 @@ export interface Lease {
   readonly since: string
   /** Where the leader answers. */
   readonly url: string | null
-  /** Boot and network namespace: where they are ours, its socket can be asked whether the process is there. */
+  /** Boot, network namespace and path: where they are ours, its socket can be asked whether the process is there. */
   readonly machine: string | null
 }
 
@@ -75,7 +75,7 @@ export class Candidate {
   /** True only where it is certain. */
   async #isGone(folder: string): Promise<boolean> {
     const lease = await readLease(folder)
-    if (lease === undefined || lease.machine === null || lease.machine !== thisMachine()) return false
+    if (lease === undefined || lease.machine === null || lease.machine !== thisMachine(folder)) return false
     try {
       await (await lockJob(folder, { command: this.#options.command, run: 'standby' })).close()
       return true
@@ -102,7 +102,7 @@ export class Candidate {
       host: hostname(),
       since: new Date().toISOString(),
       url,
-      machine: thisMachine(),
+      machine: thisMachine(folder),
     }
     await writeDurably(join(folder, 'lease.json'), `${JSON.stringify(lease)}\n`)
     await removeOld(epochs, epoch)
@@ -199,9 +199,9 @@ async function exists(path: string): Promise<boolean> {
   }
 }
 
-function thisMachine(): string | null {
+function thisMachine(folder: string): string | null {
   try {
-    return `${readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()} ${readlinkSync('/proc/self/ns/net')}`
+    return `${readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()} ${readlinkSync('/proc/self/ns/net')} ${realpathSync(folder)}`
   } catch {
     return null // not Linux: the counter alone decides
   }

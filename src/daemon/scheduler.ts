@@ -4,11 +4,13 @@
  */
 import type { Logger } from 'pino'
 import { AdflowError } from '../core/errors.ts'
+import type { JobSchedule } from '../core/job/schedule.ts'
 import { ledgerEnd } from '../runtime/slot.ts'
 import { stateDirOf } from '../runtime/state-dir.ts'
+import { Alarm } from './alarm.ts'
 import type { Run, RunEnd, Runner } from './child-run.ts'
 import type { Clock } from './clock.ts'
-import { type Decision, dueByCron } from './due.ts'
+import { type Decision, dueAfter, dueByCron, quietUntil } from './due.ts'
 import { jobChanges } from './job-changes.ts'
 import type { AcceptedJob } from './job-folder.ts'
 import type { Journal } from './journal.ts'
@@ -42,12 +44,12 @@ export class Scheduler {
   /** Slot → steady time before which it is not started again. */
   readonly #notBefore = new Map<string, number>()
   readonly #ends: { readonly slot: string; readonly end: RunEnd }[] = []
+  readonly #quiet = new Map<string, { readonly key: string; readonly until: number }>()
   #accepted: ReadonlyMap<string, AcceptedJob> | undefined
   #draining = false
   readonly #requests: (() => Promise<void>)[] = []
-  #wake: (() => void) | undefined
+  readonly #alarm = new Alarm()
   #failure: unknown
-  /** Rounds of the loop. */
   ticks = 0
 
   constructor(options: SchedulerOptions) {
@@ -100,18 +102,10 @@ export class Scheduler {
   /** Resolves after so long, or as soon as something has ended or was asked for. */
   pause(ms: number): Promise<void> {
     if (this.#ends.length + this.#requests.length > 0) return Promise.resolve()
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, ms)
-      this.#wake = () => {
-        clearTimeout(timer)
-        resolve()
-      }
-    })
+    return this.#alarm.pause(ms)
   }
 
-  wake(): void {
-    this.#wake?.()
-  }
+  wake = (): void => this.#alarm.ring()
 
   /** Nothing new is started, runs are told to stop. Resolved: all of them have ended, or were killed after `limitMs`. What they
    *  have not finished stays claimed, and the next leader goes on with it. */
@@ -190,20 +184,32 @@ export class Scheduler {
   async #decide(): Promise<void> {
     const { journal, clock, log } = this.#options
     const now = clock.wall()
-    for (const [name, { job }] of this.#options.jobs()) {
+    for (const [name, { job, digest }] of this.#options.jobs()) {
       const { schedule } = job
       if (schedule === undefined) continue
       const book = journal.book.job(name)
       if (book.watermark > now + WRONG_CLOCK_MS) {
+        const until = new Date(book.watermark).toISOString()
         log.error(
-          { job: name },
-          `times of ${name} up to ${new Date(book.watermark).toISOString()} are decided, which is far ahead of the clock: it was wrong then, or is now. Going on from now; no run is repeated`,
+          { job: name, until },
+          `the clock is or was wrong: ${name} has been decided up to ${until}; going on from now`,
         )
         await journal.append([{ type: 'clock_reset', job: name, to: now }])
       }
       if (schedule.after.length > 0) await this.#decideAfter(name, schedule.after, book)
-      else for (const decision of dueByCron(name, schedule, book, now)) await this.#act(name, book, decision)
+      else if (now >= this.#quietUntil(name, digest, schedule, book))
+        for (const decision of dueByCron(name, schedule, book, now)) await this.#act(name, book, decision)
     }
+  }
+
+  /** Asking a pattern for its next time is the dearest part of a round, and the answer is mostly the one before. */
+  #quietUntil(name: string, digest: string, schedule: JobSchedule, book: JobBook): number {
+    const key = `${digest} ${book.watermark}`
+    const known = this.#quiet.get(name)
+    if (known?.key === key) return known.until
+    const until = quietUntil(name, schedule, book) ?? Number.POSITIVE_INFINITY
+    this.#quiet.set(name, { key, until })
+    return until
   }
 
   async #act(name: string, book: JobBook, decision: Decision): Promise<void> {
@@ -227,11 +233,9 @@ export class Scheduler {
 
   async #decideAfter(name: string, after: readonly string[], book: JobBook): Promise<void> {
     const { journal } = this.#options
-    const upstream = after.map((each) => [each, journal.book.job(each)] as const)
-    if (!upstream.every(([each, { wells }]) => wells > (book.consumed[each] ?? 0))) return
-    const consumed = Object.fromEntries(upstream.map(([each, { wells }]) => [each, wells]))
-    let at = Math.max(...upstream.map(([, { lastWell }]) => lastWell))
-    while (book.taken.includes(at)) at += 1
+    const due = dueAfter(after, book, (each) => journal.book.job(each))
+    if (due === undefined) return
+    const { at, consumed } = due
     if (book.paused !== null) {
       await journal.append([{ type: 'passed', job: name, from: at - 1, to: at, reason: 'paused', count: 1, consumed }])
       return

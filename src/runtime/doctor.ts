@@ -26,10 +26,12 @@ export interface DoctorOptions {
   stateDir(job: Job): string
   /** For each component. */
   readonly timeoutMs: number
+  /** Asked besides; for what the runtime knows nothing of. */
+  readonly also: readonly Asked[]
 }
 
 export interface DoctorFinding {
-  readonly kind: 'machine' | 'job' | 'state' | 'extractor' | 'loader' | 'consumer' | 'transport'
+  readonly kind: 'machine' | 'job' | 'state' | 'daemon' | 'extractor' | 'loader' | 'consumer' | 'transport'
   /** Id in the job; null for what is no component, and for the transport. */
   readonly component: string | null
   readonly type: string | null
@@ -76,7 +78,7 @@ export async function diagnose(options: DoctorOptions): Promise<DoctorReport> {
   const { file, registry, timeoutMs } = options
   const job = await read(file, registry)
   if (job instanceof AdflowError) {
-    const here = [machine(undefined), own('job', file, () => brokenJob(file, job))]
+    const here = [machine(undefined), own('job', file, () => brokenJob(file, job)), ...options.also]
     return reportOf({ job: null, file, state_dir: null }, await answersOf(here, timeoutMs))
   }
   const state = stateDirOf(options.stateDir(job), job.name)
@@ -88,6 +90,7 @@ export async function diagnose(options: DoctorOptions): Promise<DoctorReport> {
       machine(job),
       own('job', job.file, () => diagnoseJob(job, compiled.error)),
       own('state', state.path, (env) => diagnoseState(job, state, env)),
+      ...options.also,
     ],
     timeoutMs,
   )

@@ -116,9 +116,11 @@ describe.skipIf(noFaketime !== undefined)(
       const daemon = site.start(['--parallel', '3'])
       const times = (job: string) => done(site, job).map((time) => time.slice(11, 16))
       await until('the first time is run', () => ['one', 'all', 'none'].every((job) => times(job).length === 1))
+      await idle(daemon)
 
       site.setClock('2026-03-01T11:31:30Z') // an hour forward
       await until('the missed time is run', () => times('one').length === 2 && times('all').length === 2)
+      await idle(daemon)
       for (const time of ['2026-03-01T10:30:01Z', '2026-03-01T11:30:01Z']) {
         site.setClock(time) // an hour back, at times that were run
         await twoRounds(daemon)
@@ -266,6 +268,14 @@ function tokens(site: DaemonSite, job: string): string[] {
     .split('\n')
     .filter((line) => line.includes('"type":"batch_closed"'))
   return lines.map((line) => (JSON.parse(line) as { token: string }).token)
+}
+
+/** A run that has ended is booked a moment later; a time that comes between is one that comes while the job runs. */
+function idle(daemon: RunningDaemon): Promise<number> {
+  return until('all ends are booked', async () => {
+    const { running, waiting } = await daemon.get<{ running: number; waiting: number }>('/api/v1/status')
+    return running + waiting === 0
+  })
 }
 
 async function twoRounds(daemon: RunningDaemon): Promise<void> {

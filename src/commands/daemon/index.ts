@@ -1,4 +1,3 @@
-import { execFile } from 'node:child_process'
 import { stat } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { join, resolve } from 'node:path'
@@ -7,15 +6,12 @@ import { BaseCommand } from '../../cli/base-command.ts'
 import { parseListen, tokenFlag } from '../../cli/daemon-flags.ts'
 import { catchSignals } from '../../cli/signals.ts'
 import { AdflowError } from '../../core/errors.ts'
+import { lintApart } from '../../daemon/apart.ts'
 import { SYSTEM_CLOCK } from '../../daemon/clock.ts'
 import { daemonFolder, runDaemon } from '../../daemon/daemon.ts'
 import { systemdNotifier } from '../../daemon/notify.ts'
 import { ensureToken, requireToken } from '../../daemon/token.ts'
-import type { LintReport } from '../../runtime/lint.ts'
 import { resolveStateDir } from '../../runtime/state-dir.ts'
-
-/** Reports of many files with many mistakes. */
-const REPORT_BYTES = 64_000_000
 
 export default class Daemon extends BaseCommand {
   static override summary = 'Run the jobs of a folder at their times, for months, unattended.'
@@ -48,9 +44,13 @@ job goes on as it was. The first SIGINT or SIGTERM stops what is under way withi
   }
 
   async run(): Promise<void> {
-    const { args, flags } = await this.parse(Daemon)
+    const { args, flags, metadata } = await this.parse(Daemon)
     const folder = resolve(args.folder)
-    if (!(await stat(folder)).isDirectory()) throw new AdflowError('USAGE', `${folder} is no folder`)
+    const found = await stat(folder).catch(() => undefined)
+    if (found?.isDirectory() !== true)
+      throw new AdflowError('JOB_NOT_FOUND', `there is no folder ${folder}`, {
+        hint: 'name the folder of the job files',
+      })
     const { host, port } = parseListen(flags.listen)
     const stateFlag = flags['state-dir']
     const stateDir = resolveStateDir({
@@ -60,7 +60,9 @@ job goes on as it was. The first SIGINT or SIGTERM stops what is under way withi
     })
     const sources = { env: process.env, ...(flags['token-file'] === undefined ? {} : { file: flags['token-file'] }) }
     requireToken(host, sources)
-    const log = this.logger({ ...flags, 'log-level': flags['log-level'] === 'warn' ? 'info' : flags['log-level'] })
+    const log = this.logger(
+      metadata.flags['log-level']?.setFromDefault === true ? { ...flags, 'log-level': 'info' } : flags,
+    )
     const program = join(this.config.root, 'bin', 'run.js')
     const signals = catchSignals((error) => void this.catch(error))
     try {
@@ -86,26 +88,4 @@ job goes on as it was. The first SIGINT or SIGTERM stops what is under way withi
       signals.release()
     }
   }
-}
-
-/** The engine that lint needs stays out of the daemon: neither its memory nor a crash of it. */
-function lintApart(program: string, files: readonly string[]): Promise<LintReport> {
-  return new Promise((done, failed) => {
-    execFile(
-      process.execPath,
-      [program, 'lint', ...files, '--json'],
-      { maxBuffer: REPORT_BYTES, timeout: 120_000 },
-      (error, stdout) => {
-        try {
-          const report = JSON.parse(stdout) as LintReport
-          if (!Array.isArray(report.files)) throw new Error(stdout.slice(0, 500))
-          done(report)
-        } catch (cause) {
-          failed(
-            new AdflowError('UNEXPECTED', 'cannot check the job files: lint gave no report', { cause: error ?? cause }),
-          )
-        }
-      },
-    )
-  })
 }

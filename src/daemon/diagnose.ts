@@ -1,0 +1,48 @@
+/** What the daemon makes of a job file, for `adflow doctor`. Asks the disk, not the daemon: it need not run. */
+import { hash } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import type { Diagnosis } from '../core/diagnosis.ts'
+import { diagnosisAt } from '../core/findings.ts'
+import { daemonFolder } from './daemon.ts'
+import { currentLease } from './epoch.ts'
+import { readBook } from './journal.ts'
+
+/** Nothing is found where no daemon has ever been. */
+export function diagnoseDaemon(file: string, stateDir: string): Diagnosis {
+  const folder = daemonFolder(stateDir)
+  return diagnosisAt(folder, async function* (at) {
+    const epochs = join(folder, 'epochs')
+    if (!existsSync(epochs)) return
+    const lease = await currentLease(epochs)
+    const leads =
+      lease === undefined || lease.released ? 'no daemon leads' : `process ${lease.pid} on ${lease.host} leads`
+    const known = [...(await readBook(epochs)).jobs].find(([, book]) => book.file === resolve(file) && !book.removed)
+    if (known === undefined) {
+      yield at.ok('daemon', `${leads}; it has no job of this file`)
+      return
+    }
+    const [name, { digest, paused, recent }] = known
+    if (digest !== hash('sha256', await readFile(file, 'utf8')))
+      yield at.warning(
+        'daemon',
+        `${leads}; ${name} goes on as the file was before its last change`,
+        'see `adflow lint` and the log of the daemon: a file with mistakes is not taken up',
+      )
+    else yield at.ok('daemon', `${leads}; ${name} runs as the file says`)
+    if (paused !== null)
+      yield at.warning(
+        'daemon',
+        `${name} is paused by ${paused.who} since ${paused.at}: ${paused.why}`,
+        `adflow daemon resume ${name} --reason …`,
+      )
+    const [last] = recent
+    if (last !== undefined && !last.ok)
+      yield at.warning(
+        'daemon',
+        `the last time ended with ${last.status}: ${last.message ?? `exit ${last.exit}`}`,
+        `see \`adflow status\`, and the log of the run in ${join(folder, 'runs', name)}`,
+      )
+  })
+}
