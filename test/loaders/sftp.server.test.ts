@@ -10,8 +10,9 @@ import {
   truncateSync,
   writeFileSync,
 } from 'node:fs'
-import { createServer } from 'node:net'
+import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
+import ssh2 from 'ssh2'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { LoaderDefinition } from '../../src/core/contracts.ts'
 import sftp from '../../src/loaders/sftp.ts'
@@ -295,6 +296,37 @@ await serverSuite('the loader of SFTP', ['sftp', 'toxiproxy'], ({ sftp: endpoint
       expect(await failing(opened({ private_key: key, passphrase: 'open sesame' }))).toMatchObject(
         denied('authentication'),
       )
+    })
+
+    it('of a wrong password, where the right one lets the user in', async () => {
+      // OpenSSH asks for passwords of users of the machine, which a test does not make.
+      const letIn: string[] = []
+      const { private: hostKey } = ssh2.utils.generateKeyPairSync('ed25519')
+      const server = new ssh2.Server({ hostKeys: [hostKey] }, (connection) => {
+        connection.on('authentication', (login) => {
+          if (login.method !== 'password' || login.password !== 'the right one') return login.reject(['password'])
+          letIn.push(login.username)
+          login.accept()
+        })
+        connection.on('error', () => undefined)
+      })
+      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+      const key = ssh2.utils.parseKey(hostKey) as ssh2.ParsedKey
+      const options = {
+        url: `sftp://partner@127.0.0.1:${(server.address() as AddressInfo).port}`,
+        private_key: undefined,
+        known_hosts: undefined,
+        host_key: `SHA256:${createHash('sha256').update(key.getPublicSSH()).digest('base64').replace('=', '')}`,
+        connect_timeout: '1s',
+      }
+      expect(await failing(opened({ ...options, password: 'another' }))).toMatchObject(denied('authentication'))
+      expect(letIn).toEqual([])
+      // There is no SFTP behind this login.
+      expect(await failing(opened({ ...options, password: 'the right one' }))).toMatchObject({
+        code: 'STORE_UNAVAILABLE',
+      })
+      expect(letIn).toEqual(['partner'])
+      server.close()
     })
 
     it('of a key that cannot be read', async () => {

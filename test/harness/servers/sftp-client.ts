@@ -1,5 +1,5 @@
 /** The client of SFTP as tests use it. */
-import { mkdirSync, readFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import SftpClient from 'ssh2-sftp-client'
@@ -25,7 +25,9 @@ export async function downloadFolder(client: SftpClient, path: string, to: strin
       const below = await downloadFolder(client, `${path}/${name}`, join(to, name))
       found.push(...below.map((file) => `${name}/${file}`))
     } else {
-      await client.get(`${path}/${name}`, join(to, name))
+      // Asked to write the file itself, the client answers before it has; of an empty one it makes an empty array.
+      const bytes = await client.get(`${path}/${name}`)
+      writeFileSync(join(to, name), Buffer.isBuffer(bytes) ? bytes : '')
       found.push(name)
     }
   }
