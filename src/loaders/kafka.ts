@@ -120,7 +120,7 @@ class KafkaLoader implements Loader {
     signal.throwIfAborted()
     const held = await this.#explained(
       doing,
-      () => this.#decided(async () => this.#ledger.find(batch.token), signal),
+      () => this.#decided(async () => this.#ledger.find(batch.token), { signal }),
       signal,
     )
     if (held !== undefined) return this.#repeated(batch, held)
@@ -132,11 +132,14 @@ class KafkaLoader implements Loader {
       const other = await this.#explained(
         doing,
         () =>
-          this.#decided(async () => {
-            const found = this.#ledger.find(batch.token)
-            if (found === undefined) await this.#send(batch, file, { parts, rows, signal })
-            return found
-          }, signal),
+          this.#decided(
+            async () => {
+              const found = this.#ledger.find(batch.token)
+              if (found === undefined) await this.#send(batch, file, { parts, rows, signal })
+              return found
+            },
+            { signal },
+          ),
         signal,
       )
       return other === undefined ? this.#receipt(rows, false) : this.#repeated(batch, other)
@@ -159,7 +162,8 @@ class KafkaLoader implements Loader {
 
   history(job: string): Promise<readonly StoreRecord[]> {
     return this.#explained(`read the batches of ${this.#options.topic}`, () =>
-      this.#decided(() => this.#ledger.history(job, this.#env.id)),
+      // A commit is answered before the brokers have marked its records everywhere; init() waits for that.
+      this.#decided(() => this.#ledger.history(job, this.#env.id), { anew: true }),
     )
   }
 
@@ -201,11 +205,14 @@ class KafkaLoader implements Loader {
   }
 
   /** `work` alone in this process, when all that was begun before is decided. `fresh`: the ledger was read just now. */
-  async #decided<T>(work: (fresh: boolean) => Promise<T>, signal?: AbortSignal): Promise<T> {
+  async #decided<T>(
+    work: (fresh: boolean) => Promise<T>,
+    { signal, anew = false }: { readonly signal?: AbortSignal; readonly anew?: boolean } = {},
+  ): Promise<T> {
     const cluster = await this.#prepared()
     return inTurn(`${cluster}/${this.#producer.id}`, this, async (mine) => {
       signal?.throwIfAborted()
-      const fresh = this.#undecided || !mine
+      const fresh = anew || this.#undecided || !mine
       if (fresh) {
         this.#undecided = true
         await this.#producer.init()

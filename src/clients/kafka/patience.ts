@@ -6,7 +6,6 @@ import { kafkaErrorName } from './errors.ts'
 const SOON = new Set([
   'COORDINATOR_LOAD_IN_PROGRESS',
   'COORDINATOR_NOT_AVAILABLE',
-  'NOT_COORDINATOR',
   'CONCURRENT_TRANSACTIONS',
   'LEADER_NOT_AVAILABLE',
 ])

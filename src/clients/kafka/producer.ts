@@ -12,6 +12,8 @@ type Partitioned = ReadonlyMap<number, RecordBatch>
 type Encoded = [partition: number, batch: Buffer]
 
 const TRANSACTION_COORDINATOR = 1
+/** Within a transaction there is nothing to wait for: the next attempt looks for the new one. */
+const COORDINATOR_MOVED = ['NOT_COORDINATOR']
 const PRODUCE = { key: 0, version: 9 } as const
 const ALL_REPLICAS = -1
 const LAST_SEQUENCE = 0x7fffffff
@@ -41,7 +43,7 @@ export class TransactionalProducer {
       ])
       this.#coordinator = found.coordinators[0]?.nodeId ?? -1
       return initProducerIdV4.api.async(await this.#cluster.broker(this.#coordinator), this.id, this.#timeoutMs)
-    })
+    }, COORDINATOR_MOVED)
     this.#sequences.clear()
     this.#inside.clear()
   }
