@@ -55,6 +55,23 @@ export function rebuild(histories: readonly (readonly StoreRecord[])[], clock: s
   return { sources, planned, holes }
 }
 
+/** Of a source that cannot be read again: ranges of an earlier epoch end where a lane was put back to, for what came then has other edges. */
+export function notSuperseded<Record extends StoreRecord>(
+  records: readonly Record[],
+  epochOf: (record: Record) => bigint,
+): readonly Record[] {
+  return [...Map.groupBy(records, laneOf).values()].flatMap((lane) => {
+    const epochs = [...Map.groupBy(lane, epochOf)].sort(([a], [b]) => (a > b ? -1 : 1))
+    let begin: string | undefined
+    return epochs.flatMap(([, own]) => {
+      const kept = own.filter(({ range }) => begin === undefined || comparePositions(range.to, begin) <= 0)
+      for (const { range } of kept)
+        if (begin === undefined || comparePositions(range.from, begin) < 0) begin = range.from
+      return kept
+    })
+  })
+}
+
 function laneOf({ source, range }: StoreRecord): string {
   return JSON.stringify([source, range.lane])
 }

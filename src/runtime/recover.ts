@@ -10,7 +10,7 @@ import { requireSoundLedger } from '../lineage/ledger-verify.ts'
 import { openCheckpoints, setAsideCheckpoints } from './checkpoints.ts'
 import { lockJob } from './lock.ts'
 import { forgetOtherMarks, ledgerOf, withStateEngine } from './orphans.ts'
-import { type Hole, type Rebuilt, rebuild } from './rebuild.ts'
+import { type Hole, notSuperseded, type Rebuilt, rebuild } from './rebuild.ts'
 import { batchTokens, epochOf } from './resume.ts'
 import type { RunOptions } from './run.ts'
 import { Spool } from './spool.ts'
@@ -93,7 +93,16 @@ export async function recoverJob(options: RecoverOptions): Promise<Recovery> {
         )
         histories.set(config.id, [...known, ...owed])
       }
-      const rebuilt = rebuild([...histories.values()], new Date().toISOString())
+      const staged = new Set(
+        workshop.extractors.filter(({ extractor }) => !extractor.replayable).map(({ config }) => config.id),
+      )
+      const inputs = new Map(job.load.map(({ id, input }) => [id, input ?? 'main']))
+      const epochIn = (id: string, record: StoreRecord) => epochOf(job, inputs.get(id) ?? 'main', record) ?? 0n
+      const valid = [...histories].map(([id, history]) => {
+        const [own, others] = [true, false].map((is) => history.filter(({ source }) => staged.has(source) === is))
+        return [...(others ?? []), ...notSuperseded(own ?? [], (record) => epochIn(id, record))]
+      })
+      const rebuilt = rebuild(valid, new Date().toISOString())
       const batches = new Set([...histories.values()].flat().map(({ token }) => token)).size
       const result: Omit<Recovery, 'aside' | 'written'> = {
         schema_version: 1,
@@ -110,7 +119,6 @@ export async function recoverJob(options: RecoverOptions): Promise<Recovery> {
         holes: rebuilt.holes,
       }
       if (options.dryRun) return { ...result, aside: [], written: false }
-      const inputs = new Map(job.load.map(({ id, input }) => [id, input ?? 'main']))
       const records = [...histories].flatMap(([id, history]) =>
         history.map((record) => ({ record, input: inputs.get(id) ?? 'main' })),
       )

@@ -46,7 +46,7 @@ export async function resume(parts: ResumeParts): Promise<void> {
   const now = new Date().toISOString()
   const ahead = batchesAhead(
     saver.state,
-    histories.map(({ records }) => records),
+    histories.map(({ input, records }) => records.filter((record) => canComeAgain(parts, input, record))),
     doubtful,
   )
   if (doubtful) await forgetOrphans(parts, [...saver.state.planned, ...ahead], histories)
@@ -63,6 +63,14 @@ export async function resume(parts: ResumeParts): Promise<void> {
     const { [ASK_STORES]: _, ...extra } = draft.extra ?? {}
     draft.extra = extra
   })
+}
+
+/** What a source that cannot be read again gave under an earlier epoch is superseded: its lane was put back since, or stands behind it. */
+function canComeAgain({ workshop, saver }: ResumeParts, input: string, record: StoreRecord): boolean {
+  const source = workshop.extractors.find(({ config }) => config.id === record.source)
+  if (source?.extractor.replayable !== false) return true
+  const epoch = epochOf(workshop.pipeline.job, input, record)
+  return epoch === undefined || epoch === BigInt(saver.state.epoch)
 }
 
 interface History {

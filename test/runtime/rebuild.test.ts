@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { StoreRecord } from '../../src/core/contracts.ts'
-import { rebuild } from '../../src/runtime/rebuild.ts'
+import { notSuperseded, rebuild } from '../../src/runtime/rebuild.ts'
 
 function store(...ranges: readonly [from: string, to: string, clock?: string][]): StoreRecord[] {
   return ranges.map(([from, to, clock]) => {
@@ -57,4 +57,29 @@ describe('positions from what stores remember', () => {
     )
     expect(rebuilt(many, many).at).toBe('500000')
   })
+})
+
+it('of a source that cannot be read again, ranges of an earlier epoch end where its lane was put back to', () => {
+  const range = (epoch: bigint, from: string, to: string, lane = 'l') => ({
+    ...{ epoch, token: `${epoch} ${from}`, source: 's', range: { lane, from, to }, digest: '', rows: 1 },
+  })
+  const kept = notSuperseded(
+    [
+      range(0n, '0', '100'),
+      range(0n, '100', '200'),
+      range(0n, '200', '300'),
+      range(2n, '100', '170'),
+      range(2n, '170', '260'),
+      range(0n, '0', '50', 'm'),
+      range(2n, '50', '70', 'm'),
+    ],
+    ({ epoch }) => epoch,
+  )
+  expect(kept.map(({ token, range: { lane } }) => `${lane} ${token}`).sort()).toEqual([
+    'l 0 0',
+    'l 2 100',
+    'l 2 170',
+    'm 0 0',
+    'm 2 50',
+  ])
 })
