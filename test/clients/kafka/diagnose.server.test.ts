@@ -11,6 +11,8 @@ import { serverSuite } from '../../harness/servers/suite.ts'
 
 type Options = Readonly<Record<string, unknown>>
 
+const LATER = { timeout: 15_000 }
+
 await serverSuite('the diagnosis of Kafka', ['kafka'], ({ kafka: { brokers } }) => {
   const asked = (options: Options) => diagnosed(kafka, { brokers, ...options })
   const admin = async <T>(work: (own: kafkajs.Admin) => Promise<T>, at = brokers): Promise<T> => {
@@ -50,9 +52,10 @@ await serverSuite('the diagnosis of Kafka', ['kafka'], ({ kafka: { brokers } }) 
     })
     await create(topic, 'delete')
     await create(`_adflow_batches.${topic}`, 'compact')
-    expect(statuses(await asked({ topic, create: 'never' }))).toMatchObject({
-      ...{ target: 'ok', permission: 'ok', durability: 'warning' },
-    })
+    // The broker learns of them a moment later.
+    await expect
+      .poll(async () => statuses(await asked({ topic, create: 'never' })), LATER)
+      .toMatchObject({ target: 'ok', permission: 'ok', durability: 'warning' })
     expect((await asked({ topic, ledger_topic: topic })).find(({ check }) => check === 'target')).toMatchObject({
       status: 'failed',
       found: `the topic ${topic} has cleanup.policy=delete: it forgets batches`,
@@ -85,7 +88,9 @@ await serverSuite('the diagnosis of Kafka', ['kafka'], ({ kafka: { brokers } }) 
     })
     expect(statuses(await asked(secured('wrong')))).toEqual({ reachable: 'failed STORE_DENIED' })
     await create('events', 'delete', own.endpoint.brokers)
-    expect(statuses(await asked(secured('right')))).toMatchObject({ tls: 'warning', permission: 'failed STORE_DENIED' })
+    await expect
+      .poll(async () => statuses(await asked(secured('right'))), LATER)
+      .toMatchObject({ tls: 'warning', permission: 'failed STORE_DENIED' })
     const { AclOperationTypes, AclPermissionTypes, AclResourceTypes, ResourcePatternTypes } = kafkajs
     await create('_adflow_batches.events', 'compact', own.endpoint.brokers)
     const common = { principal: 'User:alice', host: '*', permissionType: AclPermissionTypes.ALLOW }
@@ -100,9 +105,8 @@ await serverSuite('the diagnosis of Kafka', ['kafka'], ({ kafka: { brokers } }) 
         }),
       own.endpoint.brokers,
     )
-    // The broker learns of them a moment later.
     const lacking = async () => (await asked(secured('right'))).find(({ check }) => check === 'permission')
-    await expect.poll(lacking, { timeout: 10_000 }).toMatchObject({
+    await expect.poll(lacking, LATER).toMatchObject({
       status: 'failed',
       found: 'lacks READ on the topic _adflow_batches.events',
     })
