@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { DaemonSite, noFaketime, type RunningDaemon, until } from '../harness/daemons.ts'
+import { DaemonSite, faketime, type RunningDaemon, until } from '../harness/daemons.ts'
 import { duckdbRows } from '../harness/engine.ts'
 
 const LONG = process.env['ADFLOW_TEST_LONG'] === '1'
@@ -104,98 +104,102 @@ describe('two daemons on one state directory', () => {
   })
 })
 
-describe.skipIf(noFaketime !== undefined)(
-  `under a clock that is moved${noFaketime === undefined ? '' : `: ${noFaketime}`}`,
-  () => {
-    it.concurrent('an hour forward misses what lies between, an hour back repeats nothing, and twelve hours asleep are made up for by policy', async () => {
-      await using site = new DaemonSite()
-      site.setClock('2026-03-01T10:29:55Z')
-      site.job('one', '{ cron: "30 * * * *", missed: one, catch_up: 6h }')
-      site.job('all', '{ cron: "30 * * * *", missed: all, catch_up: 3h }')
-      site.job('none', '{ cron: "30 * * * *", missed: none }')
-      const daemon = site.start(['--parallel', '3'])
-      const times = (job: string) => done(site, job).map((time) => time.slice(11, 16))
-      await until('the first time is run', () => ['one', 'all', 'none'].every((job) => times(job).length === 1))
-      await idle(daemon)
+const clock = await faketime()
 
-      site.setClock('2026-03-01T11:31:30Z') // an hour forward
-      await until('the missed time is run', () => times('one').length === 2 && times('all').length === 2)
-      await idle(daemon)
-      for (const time of ['2026-03-01T10:30:01Z', '2026-03-01T11:30:01Z']) {
-        site.setClock(time) // an hour back, at times that were run
-        await twoRounds(daemon)
-      }
-      expect([times('one'), times('all'), times('none')]).toEqual([['10:30', '11:30'], ['10:30', '11:30'], ['10:30']])
+describe('under a clock that is moved', () => {
+  if ('reason' in clock) {
+    it('is told by libfaketime', ({ skip }) => skip(clock.reason))
+    return
+  }
+  const { library } = clock
+  it.concurrent('an hour forward misses what lies between, an hour back repeats nothing, and twelve hours asleep are made up for by policy', async () => {
+    await using site = new DaemonSite({ faketime: library })
+    site.setClock('2026-03-01T10:29:55Z')
+    site.job('one', '{ cron: "30 * * * *", missed: one, catch_up: 6h }')
+    site.job('all', '{ cron: "30 * * * *", missed: all, catch_up: 3h }')
+    site.job('none', '{ cron: "30 * * * *", missed: none }')
+    const daemon = site.start(['--parallel', '3'])
+    const times = (job: string) => done(site, job).map((time) => time.slice(11, 16))
+    await until('the first time is run', () => ['one', 'all', 'none'].every((job) => times(job).length === 1))
+    await idle(daemon)
 
-      daemon.kill('SIGSTOP')
-      site.setClock('2026-03-01T23:35:00Z') // twelve hours asleep
-      daemon.kill('SIGCONT')
-      await until('what was missed is run', () => times('all').length === 5 && times('one').length === 3)
-      expect(times('one').slice(2)).toEqual(['23:30'])
-      expect(times('all').slice(2)).toEqual(['21:30', '22:30', '23:30'])
-      expect(times('none')).toEqual(['10:30'])
-      for (const job of ['one', 'all', 'none']) expectOnce(site, job)
-    })
+    site.setClock('2026-03-01T11:31:30Z') // an hour forward
+    await until('the missed time is run', () => times('one').length === 2 && times('all').length === 2)
+    await idle(daemon)
+    for (const time of ['2026-03-01T10:30:01Z', '2026-03-01T11:30:01Z']) {
+      site.setClock(time) // an hour back, at times that were run
+      await twoRounds(daemon)
+    }
+    expect([times('one'), times('all'), times('none')]).toEqual([['10:30', '11:30'], ['10:30', '11:30'], ['10:30']])
 
-    it.concurrent('over both changes of summer time in three zones runs each time once', async () => {
-      await using site = new DaemonSite()
-      const zones = {
-        berlin: ['Europe/Berlin', { daily: '30 2 * * *' }],
-        new_york: ['America/New_York', { spring: '30 2 * * *', autumn: '30 1 * * *' }],
-        lord_howe: ['Australia/Lord_Howe', { spring: '15 2 * * *', autumn: '45 1 * * *' }],
-      } as const
-      const jobs = Object.entries(zones).flatMap(([zone, [timezone, times]]) =>
-        Object.entries({ ...times, hourly: '10 * * * *' }).map(([name, cron]) => {
-          site.job(`${zone}_${name}`, `{ cron: "${cron}", timezone: ${timezone}, missed: none, overlap: queue_one }`)
-          return `${zone}_${name}`
-        }),
-      )
-      site.setClock('2026-03-08T00:00:00Z')
-      const daemon = site.start(['--parallel', '3'])
-      await until('it leads', () => daemon.says(/took up new_york_hourly/) !== undefined)
-      const started = () => jobs.flatMap((job) => done(site, job).map(() => job)).sort()
-      // For each change: instants that some clock on the wall would name, and the jobs that start at each.
-      const hourly = ['berlin_hourly', 'lord_howe_hourly', 'new_york_hourly']
-      const walk: readonly (readonly [string, readonly string[]])[] = [
-        // New York, 02:00 EST becomes 03:00 EDT at 07:00Z: 02:30 is in the gap.
-        ['2026-03-08T06:30', ['new_york_autumn']],
-        ['2026-03-08T07:00', ['new_york_spring']],
-        ['2026-03-08T07:10', hourly],
-        ['2026-03-08T07:30', []],
-        // Berlin, 02:00 CET becomes 03:00 CEST at 01:00Z.
-        ['2026-03-29T01:00', ['berlin_daily']],
-        ['2026-03-29T01:10', hourly],
-        ['2026-03-29T01:30', []],
-        // Lord Howe, 02:00 (+11) becomes 01:30 (+10:30) at 15:00Z: 01:45 comes twice.
-        ['2026-04-04T14:45', ['lord_howe_autumn']],
-        ['2026-04-04T15:15', []],
-        ['2026-04-04T15:40', ['lord_howe_hourly']],
-        ['2026-04-04T15:45', ['lord_howe_spring']],
-        // Lord Howe, 02:00 (+10:30) becomes 02:30 (+11) at 15:30Z: 02:15 is in the gap.
-        ['2026-10-03T15:30', ['lord_howe_spring']],
-        ['2026-10-03T15:45', []],
-        // Berlin, 03:00 CEST becomes 02:00 CET at 01:00Z: 02:30 comes twice.
-        ['2026-10-25T00:30', ['berlin_daily']],
-        ['2026-10-25T01:10', hourly],
-        ['2026-10-25T01:30', []],
-        // New York, 02:00 EDT becomes 01:00 EST at 06:00Z: 01:30 comes twice.
-        ['2026-11-01T05:30', ['new_york_autumn']],
-        ['2026-11-01T06:10', hourly],
-        ['2026-11-01T06:30', []],
-        ['2026-11-01T07:30', ['new_york_spring']],
-      ]
-      let expected: string[] = []
-      for (const [time, names] of walk) {
-        site.setClock(`${time}:00Z`)
-        expected = [...expected, ...names].sort()
-        await twoRounds(daemon)
-        await until(`what starts at ${time}`, () => started().length >= expected.length)
-        expect(started(), time).toEqual(expected)
-      }
-      for (const job of jobs) expectOnce(site, job)
-    })
-  },
-)
+    daemon.kill('SIGSTOP')
+    site.setClock('2026-03-01T23:35:00Z') // twelve hours asleep
+    daemon.kill('SIGCONT')
+    await until('what was missed is run', () => times('all').length === 5 && times('one').length === 3)
+    expect(times('one').slice(2)).toEqual(['23:30'])
+    expect(times('all').slice(2)).toEqual(['21:30', '22:30', '23:30'])
+    expect(times('none')).toEqual(['10:30'])
+    for (const job of ['one', 'all', 'none']) expectOnce(site, job)
+  })
+
+  it.concurrent('over both changes of summer time in three zones runs each time once', async () => {
+    await using site = new DaemonSite({ faketime: library })
+    const zones = {
+      berlin: ['Europe/Berlin', { daily: '30 2 * * *' }],
+      new_york: ['America/New_York', { spring: '30 2 * * *', autumn: '30 1 * * *' }],
+      lord_howe: ['Australia/Lord_Howe', { spring: '15 2 * * *', autumn: '45 1 * * *' }],
+    } as const
+    const jobs = Object.entries(zones).flatMap(([zone, [timezone, times]]) =>
+      Object.entries({ ...times, hourly: '10 * * * *' }).map(([name, cron]) => {
+        site.job(`${zone}_${name}`, `{ cron: "${cron}", timezone: ${timezone}, missed: none, overlap: queue_one }`)
+        return `${zone}_${name}`
+      }),
+    )
+    site.setClock('2026-03-08T00:00:00Z')
+    const daemon = site.start(['--parallel', '3'])
+    await until('it leads', () => daemon.says(/took up new_york_hourly/) !== undefined)
+    const started = () => jobs.flatMap((job) => done(site, job).map(() => job)).sort()
+    // For each change: instants that some clock on the wall would name, and the jobs that start at each.
+    const hourly = ['berlin_hourly', 'lord_howe_hourly', 'new_york_hourly']
+    const walk: readonly (readonly [string, readonly string[]])[] = [
+      // New York, 02:00 EST becomes 03:00 EDT at 07:00Z: 02:30 is in the gap.
+      ['2026-03-08T06:30', ['new_york_autumn']],
+      ['2026-03-08T07:00', ['new_york_spring']],
+      ['2026-03-08T07:10', hourly],
+      ['2026-03-08T07:30', []],
+      // Berlin, 02:00 CET becomes 03:00 CEST at 01:00Z.
+      ['2026-03-29T01:00', ['berlin_daily']],
+      ['2026-03-29T01:10', hourly],
+      ['2026-03-29T01:30', []],
+      // Lord Howe, 02:00 (+11) becomes 01:30 (+10:30) at 15:00Z: 01:45 comes twice.
+      ['2026-04-04T14:45', ['lord_howe_autumn']],
+      ['2026-04-04T15:15', []],
+      ['2026-04-04T15:40', ['lord_howe_hourly']],
+      ['2026-04-04T15:45', ['lord_howe_spring']],
+      // Lord Howe, 02:00 (+10:30) becomes 02:30 (+11) at 15:30Z: 02:15 is in the gap.
+      ['2026-10-03T15:30', ['lord_howe_spring']],
+      ['2026-10-03T15:45', []],
+      // Berlin, 03:00 CEST becomes 02:00 CET at 01:00Z: 02:30 comes twice.
+      ['2026-10-25T00:30', ['berlin_daily']],
+      ['2026-10-25T01:10', hourly],
+      ['2026-10-25T01:30', []],
+      // New York, 02:00 EDT becomes 01:00 EST at 06:00Z: 01:30 comes twice.
+      ['2026-11-01T05:30', ['new_york_autumn']],
+      ['2026-11-01T06:10', hourly],
+      ['2026-11-01T06:30', []],
+      ['2026-11-01T07:30', ['new_york_spring']],
+    ]
+    let expected: string[] = []
+    for (const [time, names] of walk) {
+      site.setClock(`${time}:00Z`)
+      expected = [...expected, ...names].sort()
+      await twoRounds(daemon)
+      await until(`what starts at ${time}`, () => started().length >= expected.length)
+      expect(started(), time).toEqual(expected)
+    }
+    for (const job of jobs) expectOnce(site, job)
+  })
+})
 
 describe('a job', () => {
   it.concurrent('that takes too long is ended, one that crashes is run again, and neither costs another', async ({

@@ -4,17 +4,23 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFile
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { temporaryFolder } from './cli.ts'
+import { programFromDebian } from './servers/core/machine.ts'
+import { NO_SERVER } from './servers/core/missing.ts'
 
 const BIN = fileURLToPath(new URL('../../bin/run.js', import.meta.url))
-const LIBRARIES = [
-  '/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1',
-  '/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1',
-  '/usr/lib/faketime/libfaketimeMT.so.1',
-]
-const LIBRARY = LIBRARIES.find((path) => existsSync(path))
+const LIBRARY = 'libfaketimeMT.so.1'
+const LIBRARY_FOLDERS = ['x86_64-linux-gnu', 'aarch64-linux-gnu', '.'].map((machine) => `/usr/lib/${machine}/faketime`)
 
-/** Why the clock cannot be moved here; undefined: it can. */
-export const noFaketime = LIBRARY === undefined ? 'libfaketime is not installed (Debian: faketime)' : undefined
+/** The library that moves the clock of a process, or why it cannot be had. @throws Error in CI, where it must be had */
+export async function faketime(): Promise<{ readonly library: string } | { readonly reason: string }> {
+  const find = async () => LIBRARY_FOLDERS.map((folder) => join(folder, LIBRARY)).find((path) => existsSync(path))
+  try {
+    return { library: await programFromDebian(LIBRARY, ['faketime'], find) }
+  } catch (error) {
+    if (process.env['CI'] === 'true') throw error
+    return { reason: `${NO_SERVER} ${(error as Error).message}` }
+  }
+}
 
 export interface RunOfSlot {
   readonly slot: string
@@ -29,7 +35,11 @@ export class DaemonSite {
 
   readonly #temporary = temporaryFolder('daemon')
 
-  constructor() {
+  readonly #faketime: string | undefined
+
+  /** `faketime`: the library by which setClock() works. */
+  constructor({ faketime }: { readonly faketime?: string } = {}) {
+    this.#faketime = faketime
     this.folder = this.#temporary.path
     this.#clock = join(this.folder, 'clock')
     this.put('jobs/data/a.ndjson', '{"id":1}\n{"id":2}\n')
@@ -74,9 +84,9 @@ ${schedule === '' ? '' : `schedule: ${schedule}\n`}${more}`,
 
   start(args: readonly string[] = []): RunningDaemon {
     const moved =
-      existsSync(this.#clock) && LIBRARY !== undefined
+      existsSync(this.#clock) && this.#faketime !== undefined
         ? {
-            LD_PRELOAD: LIBRARY,
+            LD_PRELOAD: this.#faketime,
             FAKETIME_TIMESTAMP_FILE: this.#clock,
             FAKETIME_NO_CACHE: '1',
             FAKETIME_DONT_FAKE_MONOTONIC: '1',
