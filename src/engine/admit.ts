@@ -108,7 +108,7 @@ export async function admit(chunk: Chunk, table: string, context: AdmitContext):
   if (!complete(rows)) await explain(chunk, tableSql(plan, source, true), rows, removed, session)
 
   if (plan.columns.some((column) => column.type.kind === 'decimal') && chunk.format.type === 'ndjson')
-    await exactDecimals(chunk, table, removed, context)
+    await exactDecimals(chunk, { table, longNumbers: source.longNumbers, removed }, context)
   const bad = await session.rows(`SELECT rowid::INTEGER AS r FROM ${ident(table)} WHERE NOT __ok ORDER BY 1`)
   const rowids = bad.map((row) => Number(row['r']))
   const rejected = [

@@ -7,19 +7,27 @@ import { join } from 'node:path'
 import type { Chunk } from '../core/contracts.ts'
 import { type AdmitContext, toOrdinals } from './admit.ts'
 import { isExact } from './decimal-scale.ts'
-import { pathOf } from './read-plan.ts'
+import { pathOf, rulesSql } from './read-plan.ts'
+import type { Session } from './session.ts'
 import { ident, literal } from './sql-text.ts'
+
+/** Where the records of a chunk stand: temp table, what is still to be asked of its source (see RawSource), and the ordinals that are not in it. */
+interface ReadRows {
+  readonly table: string
+  readonly longNumbers: string | undefined
+  readonly removed: readonly number[]
+}
 
 export async function exactDecimals(
   chunk: Chunk,
-  table: string,
-  removed: readonly number[],
+  { table, longNumbers, removed }: ReadRows,
   { session, plan, folder }: AdmitContext,
 ): Promise<void> {
-  const doubtful = await session.rows(`SELECT rowid::INTEGER AS r FROM ${ident(table)} WHERE __doubt ORDER BY 1`)
-  if (doubtful.length === 0) return
+  const found = await session.rows(`SELECT rowid::INTEGER AS r FROM ${ident(table)} WHERE __doubt ORDER BY 1`)
+  const long = await longRows(longNumbers, session)
+  const rowids = [...new Set([...found.map((row) => Number(row['r'])), ...long])].sort((a, b) => a - b)
+  if (rowids.length === 0) return
   const columns = plan.columns.filter((column) => column.type.kind === 'decimal')
-  const rowids = doubtful.map((row) => Number(row['r']))
   const raws = await (chunk.stored ?? chunk.raw)(toOrdinals(rowids, removed))
   const lines = raws.map((raw, index) => {
     const record = parseWithSource(raw.toString('utf8'))
@@ -39,6 +47,23 @@ export async function exactDecimals(
   await session.run(
     `UPDATE ${ident(table)} AS t SET ${sets.join(', ')} FROM read_json(${literal(file)}, format = 'newline_delimited', columns = {r: 'BIGINT', ${fields.join(', ')}}) AS e WHERE t.rowid = e.r`,
   )
+  // What the rules have passed was the rounded value.
+  const rules = rulesSql(plan)
+  if (rules !== undefined)
+    await session.run(
+      `UPDATE ${ident(table)} SET __ok = false WHERE __ok AND rowid IN (${rowids.join(', ')}) AND NOT (${rules})`,
+    )
+}
+
+/** Numbers of the rows, ascending. The rows of the table are the records of the file that `longNumbers` reads. */
+async function longRows(longNumbers: string | undefined, session: Session): Promise<readonly number[]> {
+  if (longNumbers === undefined) return []
+  if (Number(await session.value(`SELECT count(*) FROM (${longNumbers}) WHERE long`)) === 0) return []
+  // A table numbers its rows while several threads fill it.
+  await session.run(`CREATE OR REPLACE TEMP TABLE long_numbers AS ${longNumbers}`)
+  const rows = await session.rows('SELECT rowid::INTEGER AS r FROM long_numbers WHERE long ORDER BY 1')
+  await session.run('DROP TABLE long_numbers')
+  return rows.map((row) => Number(row['r']))
 }
 
 interface NumberText {

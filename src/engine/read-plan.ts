@@ -48,6 +48,8 @@ export interface RawSource {
   readonly nullRecords?: boolean
   /** SQL that is true where a JSON number may have lost digits on its way through a double. */
   doubt?(column: ContractColumn, raw: string): string | undefined
+  /** SELECT of `long`, per record in order: it has a number whose raw value may not be the source's. Absent: no column is touched by that. */
+  readonly longNumbers?: string
 }
 
 /** Rule names of the contract itself, in the order in which they are asked. */
@@ -66,6 +68,12 @@ export function tableSql(plan: ReadPlan, source: RawSource, guard: boolean): str
   const names = plan.columns.map((column) => ident(column.name))
   const doubt = doubts ? ', __doubt' : ''
   return `SELECT ${names.join(', ')}, (${ok}) AS __ok${doubt} FROM (${inner})`
+}
+
+/** Whether a row keeps all rules; undefined: there are none. */
+export function rulesSql(plan: ReadPlan): string | undefined {
+  const checks = plan.rules.filter((rule) => rule.onFail !== 'warn').map((rule) => passes(rule, true))
+  return checks.length === 0 ? undefined : checks.join(' AND ')
 }
 
 /**
@@ -91,6 +99,7 @@ export function cleanSql(plan: ReadPlan, source: RawSource): string {
     if (unfit !== undefined) checks.push(`NOT ${unfit}`)
     return `${typedSql(column.type, parsed(value, text), column.format)} AS ${name}`
   })
+  if (source.longNumbers !== undefined) checks.push(`(SELECT count(*) = 0 FROM (${source.longNumbers}) WHERE long)`)
   checks.push(...plan.rules.filter((rule) => rule.onFail !== 'warn').map((rule) => passes(rule, false)))
   const clean = checks.length === 0 ? 'true' : checks.join(' AND ')
   const names = plan.columns.map((column) => ident(column.name))
@@ -229,7 +238,18 @@ export function jsonSource(plan: ReadPlan, file: string): RawSource {
       column.type.kind === 'decimal'
         ? `(length(${raw}) > 16 AND (contains(${raw}, '.') OR contains(${raw}, 'e')))`
         : undefined,
+    ...(plan.columns.some(({ type }) => type.kind === 'decimal')
+      ? { longNumbers: longNumbersSql(file, plan.maxRecordBytes) }
+      : {}),
   }
+}
+
+/** More digits than a double keeps, and a point among them. The text of such a double may be short: that of
+ *  5.000000000000000006 is 5.0. */
+const LONG_NUMBER = Array.from({ length: 16 }, (_, at) => `[0-9]{${at}}[.][0-9]{${16 - at}}`).join('|')
+
+function longNumbersSql(file: string, maxRecordBytes: number): string {
+  return `SELECT coalesce(regexp_matches(json::VARCHAR, '${LONG_NUMBER}'), false) AS long FROM read_ndjson_objects(${literal(file)}, ignore_errors = true, maximum_object_size = ${maxRecordBytes})`
 }
 
 /** SELECT, per line in order, of `bad`: the JSON reader cannot take it, because it is not JSON, not an object, or has another
