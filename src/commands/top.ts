@@ -44,7 +44,8 @@ export default class Top extends BaseCommand {
       wake()
     }
     const key = (data: Buffer) => {
-      if (['q', 'Q', '\u0003', '\u001b'].includes(data.toString('latin1'))) end()
+      // In raw mode Ctrl-C is a key.
+      if ([...data.toString('latin1')].some((each) => ['q', 'Q', '\u0003'].includes(each))) end()
     }
     stdin.setRawMode(true).on('data', key).resume()
     process.on('SIGTERM', end).on('SIGINT', end)

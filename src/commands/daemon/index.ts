@@ -65,27 +65,24 @@ job goes on as it was. The first SIGINT or SIGTERM stops what is under way withi
     )
     const program = join(this.config.root, 'bin', 'run.js')
     const signals = catchSignals((error) => void this.catch(error))
-    try {
-      await runDaemon({
-        folder,
-        stateDir,
-        registry: await this.registry(),
-        log,
-        host,
-        port,
-        token: await ensureToken({ ...sources, folder: daemonFolder(stateDir) }),
-        parallel: flags.parallel ?? availableParallelism(),
-        program,
-        lint: (files) => lintApart(program, files),
-        drain: signals.drain,
-        clock: SYSTEM_CLOCK,
-        notifier: systemdNotifier(process.env, log),
-        version: this.config.version,
-        command: this.commandLine,
-        listening: (url) => log.info({ url }, `answers at ${url}`),
-      })
-    } finally {
-      signals.release()
-    }
+    // Never released: a second signal in the last moment must not look like a death.
+    await runDaemon({
+      folder,
+      stateDir,
+      registry: await this.registry(),
+      log,
+      host,
+      port,
+      token: await ensureToken({ ...sources, folder: daemonFolder(stateDir) }),
+      parallel: flags.parallel ?? availableParallelism(),
+      program,
+      lint: (files) => lintApart(program, files),
+      drain: signals.drain,
+      clock: SYSTEM_CLOCK,
+      notifier: systemdNotifier(process.env, log),
+      version: this.config.version,
+      command: this.commandLine,
+      listening: (url) => log.info({ url }, `answers at ${url}`),
+    })
   }
 }
