@@ -84,7 +84,9 @@ export class Postgres {
   }
 
   async close(): Promise<void> {
-    const pool = await this.#pool?.catch(() => undefined) // it never opened
+    const ending = this.#pool
+    this.#pool = undefined
+    const pool = await ending?.catch(() => undefined) // it never opened
     await pool?.end()
   }
 
