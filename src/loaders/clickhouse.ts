@@ -58,6 +58,7 @@ interface Fitted {
 class ClickHouseLoader implements Loader {
   readonly replay = 'token'
   readonly order: 'lane' | 'none'
+  readonly streams: Loader['streams']
   readonly #options: Options
   readonly #clickhouse: ClickHouse
   readonly #workDir: string
@@ -71,6 +72,8 @@ class ClickHouseLoader implements Loader {
     const { table, write } = chosen
     const { database } = placeOf(chosen)
     this.order = write === 'merge' ? 'lane' : 'none'
+    // Under a key the batch is read twice: to count what the last rows replace.
+    this.streams = write === 'merge' ? undefined : 'chunks'
     this.#options = chosen
     this.#clickhouse = new ClickHouse(chosen, env.baseDir)
     this.#workDir = env.workDir
