@@ -74,6 +74,11 @@ async function run(
 const all = (count: number) => Array.from({ length: count }, (_, n) => String(n).padStart(4, '0'))
 const staged = async () => (await stagedIn(stageDir)).flat().map(({ from, to }) => [from, to])
 
+/** The source is asked on while a chunk is in work: until there is more than that. */
+async function onceAhead(): Promise<void> {
+  while ((await staged()).length < 2) await delay(1)
+}
+
 describe('a staged source', () => {
   it('asks the source once for what it gave, and goes on after it', async () => {
     const first = await run()
@@ -155,7 +160,7 @@ describe('a staged source', () => {
     ['its description is torn', (path: string) => writeFile(path.replace('ndjson', 'json'), '{"v":1,')],
   ])('fetches a segment again of which %s, and what came after it', async (_, damage) => {
     const stop = new AbortController()
-    await run({ signal: stop.signal }, { each: () => stop.abort() })
+    await run({ signal: stop.signal }, { each: () => onceAhead().then(() => stop.abort()) })
     const before = await staged()
     expect(before.length).toBeGreaterThan(1)
     const folder = laneFolder(stageDir, 'l')
@@ -262,7 +267,7 @@ describe('a staged source', () => {
 
   it('reads what is staged of a lane that the source does not name any more', async () => {
     const stop = new AbortController()
-    const first = await run({ signal: stop.signal }, { each: () => stop.abort() })
+    const first = await run({ signal: stop.signal }, { each: () => onceAhead().then(() => stop.abort()) })
     const left = (await staged()).length
     expect(left).toBeGreaterThan(1)
     source.lanes = { other: records(0, 1) }
@@ -272,7 +277,7 @@ describe('a staged source', () => {
 
   it('cuts a range again that spans several segments', async () => {
     const stop = new AbortController()
-    await run({ signal: stop.signal }, { each: () => stop.abort() })
+    await run({ signal: stop.signal }, { each: () => onceAhead().then(() => stop.abort()) })
     const to = (await staged()).at(-1)?.[1] ?? 0
     const { ids, ranges } = await run({ planned: [{ lane: 'l', from: '0', to: String(to) }] })
     expect(ranges[0]).toEqual({ lane: 'l', from: '0', to: String(to) })
