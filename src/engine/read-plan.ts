@@ -244,9 +244,12 @@ export function jsonSource(plan: ReadPlan, file: string): RawSource {
   }
 }
 
-/** More digits than a double keeps, and a point among them. The text of such a double may be short: that of
+/** More digits than a double keeps, and a point among them or an exponent behind. The text of such a double may be short: that of
  *  5.000000000000000006 is 5.0. */
-const LONG_NUMBER = Array.from({ length: 16 }, (_, at) => `[0-9]{${at}}[.][0-9]{${16 - at}}`).join('|')
+const LONG_NUMBER = [
+  ...Array.from({ length: 16 }, (_, at) => `[0-9]{${at}}[.][0-9]{${16 - at}}`),
+  '[0-9]{16}[eE]',
+].join('|')
 
 function longNumbersSql(file: string, maxRecordBytes: number): string {
   return `SELECT coalesce(regexp_matches(json::VARCHAR, '${LONG_NUMBER}'), false) AS long FROM read_ndjson_objects(${literal(file)}, ignore_errors = true, maximum_object_size = ${maxRecordBytes})`
