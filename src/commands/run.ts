@@ -46,6 +46,11 @@ way and saves the checkpoint; the second ends at once (exit 75).`
       description: 'Only files modified at or after this time: RFC 3339, a date, or an age such as 24h.',
     }),
     to: Flags.string({ helpValue: 'TIME', description: 'Only files modified before this time.' }),
+    until: Flags.option({
+      options: ['now', 'forever'] as const,
+      helpValue: 'WHEN',
+      description: 'Where the run ends, whatever the job file says: `now`, or `forever` (with a signal).',
+    })(),
     'dry-run': Flags.boolean({ description: 'Print the plan and read nothing.' }),
     strict: Flags.boolean({ description: 'Exit 10 when records were quarantined or a rule warned.' }),
     slot: Flags.string({ hidden: true, description: 'What the daemon says about a scheduled time.' }),
@@ -81,6 +86,7 @@ way and saves the checkpoint; the second ends at once (exit 75).`
       observer: progress,
       distribution: distribution(),
       ...(flags.only === undefined ? {} : { only: flags.only }),
+      ...(flags.until === undefined ? {} : { until: flags.until }),
       ...(flags.slot === undefined ? {} : { slot: parseTicket(flags.slot) }),
       ...parseModified(flags.from, flags.to),
     }).finally(() => {
@@ -89,7 +95,9 @@ way and saves the checkpoint; the second ends at once (exit 75).`
     })
     if (summary.exit === EXIT.done && flags.strict && (summary.quarantined > 0 || summary.warnings.length > 0))
       summary.exit = EXIT.warnings
-    if (signals.exit !== undefined && summary.exit === EXIT.done) summary.exit = signals.exit
+    // A signal is how a run ends that goes on for ever.
+    const forever = (flags.until ?? (job.stream.forever ? 'forever' : 'now')) === 'forever'
+    if (signals.exit !== undefined && summary.exit === EXIT.done && !forever) summary.exit = signals.exit
     process.exitCode = summary.exit
     if (!flags.quiet && !this.jsonEnabled()) this.log((await import('../cli/summary-text.ts')).summaryText(summary))
     if (summary.error !== undefined && !this.jsonEnabled()) {

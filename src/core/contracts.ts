@@ -113,6 +113,8 @@ export interface ReadContext {
   readonly modified?: { readonly from?: number; readonly to?: number }
   /** Target size of a chunk. */
   readonly chunkBytes: number
+  /** Set with `forever`, in milliseconds: how long a source that waits for more may keep what it has, to make a larger chunk of it. */
+  readonly flushMs?: number
   /** A source of so many bytes that can be read where it is may be one chunk, uncounted; asked when it comes up. */
   wholeBytes?(): number
   /** Hard limit of one record. */

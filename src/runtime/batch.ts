@@ -33,6 +33,8 @@ export interface BatchesOptions {
   readonly modified?: { readonly from?: number; readonly to?: number }
   /** Its ranges are all there is to read. */
   readonly past?: PastRanges
+  /** The sources are read until the run is told to stop. */
+  readonly forever: boolean
   readonly drain?: AbortSignal
   readonly observer?: RunObserver
   warn(text: string): void

@@ -3,9 +3,8 @@
  * checkpoint → acknowledge. A kill between any two of these leaves the plan: the same range comes again under the same
  * token, and the stores refuse what they have.
  */
-import type { Chunk, Loader, Positions, Range, ReadContext } from '../core/contracts.ts'
+import type { Chunk, Loader, Range } from '../core/contracts.ts'
 import type { AdflowError } from '../core/errors.ts'
-import type { JobExtractor } from '../core/job/job.ts'
 import { tokenOf } from '../core/token.ts'
 import { Turnstile } from '../core/turnstile.ts'
 import type { Session } from '../engine/session.ts'
@@ -21,6 +20,7 @@ import { shelve } from './distribution.ts'
 import { Evolution } from './evolve.ts'
 import { forgetMarks, removeQuarantine } from './orphans.ts'
 import { writeQuarantine } from './quarantine.ts'
+import { Reading } from './reading.ts'
 import {
   directBooks,
   type Refined,
@@ -51,6 +51,7 @@ export class Batches {
   readonly #direct: Loader['streams']
   readonly #broken = new BrokenLanes()
   readonly #whole: WholeChunks
+  readonly #reading: Reading
   #failure: unknown
 
   constructor(options: BatchesOptions) {
@@ -69,85 +70,38 @@ export class Batches {
       budgets: this.#budgets,
       pipeline: () => this.#evolution.pipeline,
     })
+    this.#reading = new Reading({
+      ...options,
+      whole: this.#whole,
+      broken: this.#broken,
+      takesWhole: this.#direct === 'sources',
+      stop: this.#stop.signal,
+      entered: ({ config: { id } }) => this.#trackers.set(id, new Tracker(options.saver.state.sources[id] ?? {})),
+      gap: ({ config }, gap) => this.#books.gap(config, gap),
+      process: (source, chunk, session) =>
+        // Nobody waits for it yet when it fails: the process would end at once.
+        this.#process(this.#plan(source, chunk, session)).catch((error: unknown) => this.fail(error)),
+      forget: ({ config }) => this.#forgetBrokenPlans(config.id),
+    })
     options.drain?.addEventListener('abort', () => this.#stop.abort(), { once: true })
     if (options.drain?.aborted === true) this.#stop.abort()
   }
 
-  async survey(): Promise<void> {
-    const { workshop, observer } = this.#options
-    if (observer?.surveyed === undefined) return
-    let bytesLeft = 0
-    let lanes = 0
-    for (const { config, extractor } of workshop.extractors)
-      for (const lane of await extractor.survey(this.#positions(config.id))) {
-        bytesLeft += lane.bytesLeft
-        lanes += lane.bytesLeft > 0 ? 1 : 0
-      }
-    observer.surveyed({ bytesLeft, lanes })
+  survey(): Promise<void> {
+    return this.#reading.survey()
   }
 
-  /** Every source to its end, in the order of their priority. Rejects with the first failure, after what was under way. */
+  /** Every source to its end, or until the run is told to stop. Rejects with the first failure, after what was under way. */
   async readAll(): Promise<void> {
-    const underWay = new Set<Promise<void>>()
-    for (const source of this.#options.workshop.extractors) {
-      if (this.#stop.signal.aborted) break
-      await this.#read(source, underWay)
-    }
-    await Promise.all(underWay)
+    await this.#reading.all()
     await this.#forgetBrokenPlans()
     if (this.#failure !== undefined) throw this.#failure
   }
 
-  async #read(source: Source, underWay: Set<Promise<void>>): Promise<void> {
-    do await this.#readOnce(source, underWay)
-    while ((await this.#whole.mustReadAgain(source.config.id, underWay)) && !this.#stop.signal.aborted)
-  }
-
-  async #readOnce(source: Source, underWay: Set<Promise<void>>): Promise<void> {
-    const { workshop } = this.#options
-    this.#trackers.set(source.config.id, new Tracker(this.#positions(source.config.id)))
-    for await (const item of source.extractor.read(this.#readContext(source.config))) {
-      if ('gap' in item) {
-        await this.#books.gap(source.config, item)
-        continue
-      }
-      const session = await workshop.sessions.acquire()
-      if (this.#broken.get(placeOf(source, item)) !== undefined) {
-        workshop.sessions.release(session)
-        await item.release()
-        continue
-      }
-      if (this.#stop.signal.aborted) {
-        workshop.sessions.release(session)
-        await item.release()
-        return
-      }
-      if (isWhole(item)) this.#whole.begin(source.config.id)
-      const task = this.#process(this.#plan(source, item, session))
-        .catch((error: unknown) => this.#fail(error)) // nobody waits for it yet: the process would end at once
-        .finally(() => underWay.delete(task))
-      underWay.add(task)
-    }
-  }
-
-  #readContext(config: JobExtractor): ReadContext {
-    const { job, saver, modified, past } = this.#options
-    const { chunkBytes, maxRecordBytes, parallel } = job.resources
-    return {
-      from: this.#positions(config.id),
-      planned: saver.state.planned.filter((batch) => batch.source === config.id),
-      until: past === undefined ? 'now' : {},
-      chunkBytes,
-      ...(this.#direct === 'sources' ? { wholeBytes: () => this.#whole.largest(config.id) } : {}),
-      maxRecordBytes,
-      parallel,
-      signal: this.#stop.signal,
-      ...(modified === undefined ? {} : { modified }),
-    }
-  }
-
-  #positions(source: string): Positions {
-    return this.#options.saver.state.sources[source] ?? {}
+  /** Nothing new is read, and readAll() rejects with it. */
+  fail(error: unknown): void {
+    this.#failure ??= error
+    this.#stop.abort()
   }
 
   /** Fixes the edges of the batch. A range that was planned before a crash keeps its sequence and its clock. */
@@ -198,7 +152,7 @@ export class Batches {
     } catch (error) {
       if (isSourceFault(error)) await this.#bookFault(batch, error)
       else {
-        this.#fail(error)
+        this.fail(error)
         await this.#books.failure(batch, error)
       }
     } finally {
@@ -207,11 +161,6 @@ export class Batches {
       this.#options.workshop.sessions.release(batch.session)
       await batch.chunk.release()
     }
-  }
-
-  #fail(error: unknown): void {
-    this.#failure ??= error
-    this.#stop.abort()
   }
 
   async #throughStages(batch: Batch): Promise<void> {
@@ -337,18 +286,18 @@ export class Batches {
   }
 
   /** What the batches have left behind goes before their plans: after a kill in between they are repeated exactly. */
-  async #forgetBrokenPlans(): Promise<void> {
+  async #forgetBrokenPlans(only?: string): Promise<void> {
     if (this.#broken.none) return
     const { saver, state, workshop } = this.#options
     const binding = new Set(this.#broken.binding(saver.state.planned))
-    const tokens = saver.state.planned
-      .filter((plan) => !binding.has(plan))
-      .map((plan) => this.#tokenOf(plan.source, plan))
+    const goes = (plan: PlannedBatch) => !binding.has(plan) && (only === undefined || plan.source === only)
+    const tokens = saver.state.planned.filter(goes).map((plan) => this.#tokenOf(plan.source, plan))
     if (workshop.pipeline.stateful) await forgetMarks(workshop.session, tokens)
     await removeQuarantine(state, tokens)
     await saver.update((draft) => {
-      draft.planned = draft.planned.filter((plan) => binding.has(plan))
+      draft.planned = draft.planned.filter((plan) => !goes(plan))
     })
+    if (only !== undefined) this.#broken.mended(only)
   }
 
   #tokenOf(source: string, range: Range): string {
@@ -379,6 +328,7 @@ export class Batches {
   /** The range stays planned, and nothing of its lane after it is loaded before it; the other lanes go on. */
   async #bookFault({ source, chunk }: Batch, error: AdflowError): Promise<void> {
     if (!this.#broken.add(placeOf(source, chunk), error)) return
+    this.#reading.interrupt(source)
     const message = error.hint === undefined ? error.message : `${error.message}; ${error.hint}`
     await this.#books.gap(source.config, { gap: chunk.range, origin: chunk.origin, code: error.code, message })
   }

@@ -32,6 +32,11 @@ export class BrokenLanes {
     return true
   }
 
+  /** The lanes of the source are read anew, from where they were acknowledged. */
+  mended(source: string): void {
+    for (const key of [...this.#found.keys()]) if (sourceOf(key) === source) this.#found.delete(key)
+  }
+
   get none(): boolean {
     return this.#found.size === 0
   }
@@ -61,6 +66,10 @@ export function isSourceFault(error: unknown): error is AdflowError {
   return (
     code === 'SOURCE_DAMAGED' || code === 'SOURCE_CHANGED' || (code === 'STORE_MISMATCH' && details?.['held'] === true)
   )
+}
+
+function sourceOf(key: string): string {
+  return (JSON.parse(key) as [string, string])[0]
 }
 
 function keyOf({ source, lane }: Omit<Place, 'from'>): string {

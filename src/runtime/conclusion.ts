@@ -31,11 +31,13 @@ export interface Conclusion {
   readonly stores: readonly Store[]
   /** Ended by a signal before everything was read. */
   readonly interrupted: boolean
+  /** A signal is how such a run ends. */
+  readonly forever: boolean
   warn(text: string): void
 }
 
 /** What the run has come to, the gravest first. */
-export function conclude({ job, summary, stores, interrupted, warn }: Conclusion): void {
+export function conclude({ job, summary, stores, interrupted, forever, warn }: Conclusion): void {
   const owing = stores.filter((store) => store.spool.owed.length > 0 || store.down !== undefined)
   const grave = gravest(summary.gaps)
   for (const rule of job.batchRules) {
@@ -64,7 +66,7 @@ export function conclude({ job, summary, stores, interrupted, warn }: Conclusion
     summary.error = { code: grave.code as keyof typeof ERROR_CODES, message: grave.message }
     return
   }
-  if (interrupted) summary.status = 'interrupted'
+  if (interrupted && !forever) summary.status = 'interrupted'
   else if (waiting.length > 0) {
     summary.status = 'owed'
     summary.warnings.push(consumersOwed(waiting).message)

@@ -1,5 +1,6 @@
 /** One run of a job: open, pay what is owed, read the sources to their end, close the books. */
 
+import pLimit from 'p-limit'
 import type { Logger } from 'pino'
 import type { Positions, Receipt } from '../core/contracts.ts'
 import { uuidv7 } from '../core/ids.ts'
@@ -20,11 +21,13 @@ import { Outbox } from './outbox.ts'
 import { Pins } from './pins.ts'
 import { resume } from './resume.ts'
 import { RunLineage } from './run-lineage.ts'
+import { SessionPool } from './session-pool.ts'
 import { admitSlot, type SlotRun, type SlotTicket } from './slot.ts'
 import { Spool } from './spool.ts'
 import { emptyStateFolders, openStateDir, type StateDir, spoolsIn } from './state-dir.ts'
 import { Store } from './store.ts'
 import { emptySummary, type RunSummary } from './summary.ts'
+import { Upkeep } from './upkeep.ts'
 import { openWorkshop, type Workshop } from './workshop.ts'
 
 export interface RunOptions {
@@ -48,6 +51,8 @@ export interface RunOptions {
   readonly distribution?: Distribution
   /** The run is for a scheduled time. */
   readonly slot?: SlotTicket
+  /** Where the run ends. Default: as the job says. */
+  readonly until?: 'now' | 'forever'
 }
 
 /** Ranges that lie outside of what a run reads on its own: for each lane they hang together. */
@@ -199,16 +204,17 @@ async function work(options: RunOptions, parts: RunParts): Promise<void> {
 }
 
 async function loadAndDistribute(options: RunOptions, parts: RunParts, outbox: Outbox | undefined): Promise<void> {
-  const { job } = options
+  const { job, past } = options
   const { state, checkpoints, ledger, summary, workshop, warn } = parts
-  const { past } = options
+  const forever = isForever(options)
   const saver = past === undefined ? new GroupSaver(checkpoints) : pastSaver(checkpoints.current, past)
   await warnOfForgotten(options, parts)
   const stores = await openStores(options, parts)
   if (past === undefined) await resume({ state, stores, checkpoints, saver, workshop, outbox, warn })
   for (const store of stores) await store.pay(workshop.session)
 
-  const distribute = async () => {
+  const oneAtATime = pLimit(1)
+  const handOver = async () => {
     if (outbox === undefined || options.distribution === undefined) return
     const planned = [...checkpoints.current.planned, ...saver.state.planned]
     const signal = options.drain ?? new AbortController().signal
@@ -217,8 +223,10 @@ async function loadAndDistribute(options: RunOptions, parts: RunParts, outbox: O
     for (const [id, { dead }] of Object.entries(after))
       if (dead > 0) summary.warnings.push(`${dead} rows for ${id} became dead letters: see \`adflow dlq list\``)
   }
+  const distribute = () => oneAtATime(handOver)
   const batches = new Batches({
     ...options,
+    forever,
     state,
     ledger,
     saver,
@@ -230,12 +238,14 @@ async function loadAndDistribute(options: RunOptions, parts: RunParts, outbox: O
     makeRoom: distribute,
   })
   await batches.survey()
+  const upkeep = forever ? await startUpkeep(options, parts, stores, { batches, distribute }) : undefined
   let failure: unknown
   try {
     await batches.readAll()
   } catch (error) {
     failure = error
   }
+  await upkeep?.stop()
   await saver.idle()
   for (const store of stores) {
     const owed = store.spool.owed
@@ -258,7 +268,30 @@ async function loadAndDistribute(options: RunOptions, parts: RunParts, outbox: O
   }
   await distribute()
   if (failure !== undefined) throw failure
-  conclude({ job, summary, stores, interrupted: options.drain?.aborted === true, warn })
+  conclude({ job, summary, stores, interrupted: options.drain?.aborted === true, forever, warn })
+}
+
+function isForever({ job, past, until }: RunOptions): boolean {
+  return past === undefined && (until === undefined ? job.stream.forever : until === 'forever')
+}
+
+async function startUpkeep(
+  { job, log, distribution }: RunOptions,
+  { summary, workshop }: RunParts,
+  stores: readonly Store[],
+  { batches, distribute }: { readonly batches: Batches; readonly distribute: () => Promise<void> },
+): Promise<Upkeep> {
+  const sessions = await SessionPool.open(workshop.engine, stores.length, workshop.pipeline.secrets)
+  return Upkeep.start({
+    stores,
+    sessions,
+    retryMs: job.retry.initialMs,
+    reportMs: job.stream.reportMs,
+    summary,
+    log,
+    distribute: job.distribute.length > 0 && distribution !== undefined ? distribute : undefined,
+    failed: (error) => batches.fail(error),
+  })
 }
 
 /** What is owed to a loader that the job no longer has, or calls otherwise, would be forgotten in silence. */
@@ -275,7 +308,8 @@ async function warnOfForgotten({ job }: RunOptions, { state, warn }: RunParts): 
   }
 }
 
-async function openStores({ job, drain }: RunOptions, { state, ledger, workshop }: RunParts): Promise<Store[]> {
+async function openStores(options: RunOptions, { state, ledger, workshop }: RunParts): Promise<Store[]> {
+  const { job, drain } = options
   const stores: Store[] = []
   for (const { config, loader, unavailable } of workshop.loaders) {
     const spool = new Spool(state.spoolOf(config.id))
@@ -286,6 +320,7 @@ async function openStores({ job, drain }: RunOptions, { state, ledger, workshop 
       spool,
       job,
       signal: drain ?? new AbortController().signal,
+      timeoutMs: isForever(options) ? job.stream.storeTimeoutMs : undefined,
       paid: (id, batch, receipt) =>
         ledger.append([{ type: 'store_paid', token: batch.batch, loader: id, ...paid(receipt) }]),
     })

@@ -36,6 +36,9 @@ export interface StoreOptions {
   readonly spool: Spool
   readonly job: Job
   readonly signal: AbortSignal
+  /** Longest time of one write, in milliseconds; set where the run goes on for ever: what is not taken by then is owed at once, and
+   *  recover() tries again. */
+  readonly timeoutMs?: number | undefined
   /** Called after each batch that is worked off, before it leaves the spool. */
   readonly paid: (loader: string, batch: OwedBatch, receipt: Receipt) => Promise<void>
 }
@@ -53,9 +56,14 @@ export class Store {
   readonly turns = new Turnstile()
   readonly #job: Job
   readonly #signal: AbortSignal
+  readonly #timeoutMs: number | undefined
   readonly #paid: StoreOptions['paid']
+  /** What is owed is paid by one at a time: a run that waits for room in the spool, or one that looks after the store. */
+  readonly #payments = new Turnstile()
+  #columns: readonly Column[] = []
+  #opened = false
 
-  constructor({ config, loader, spool, job, signal, paid }: StoreOptions) {
+  constructor({ config, loader, spool, job, signal, timeoutMs, paid }: StoreOptions) {
     this.id = config.id
     this.input = config.input ?? 'main'
     this.optional = config.optional
@@ -63,6 +71,7 @@ export class Store {
     this.spool = spool
     this.#job = job
     this.#signal = signal
+    this.#timeoutMs = timeoutMs
     this.#paid = paid
   }
 
@@ -72,8 +81,11 @@ export class Store {
   }
 
   async open(session: Session, columns: readonly Column[]): Promise<void> {
+    this.#columns = columns
+    const open = () => this.loader.open({ engine: session, columns })
     try {
-      await this.#retrying(() => this.loader.open({ engine: session, columns }))
+      await (this.#timeoutMs === undefined ? this.#retrying(open) : open())
+      this.#opened = true
     } catch (error) {
       this.down = asStoreError(error, this.id)
     }
@@ -81,19 +93,68 @@ export class Store {
 
   /** Works off what is owed. Rejects for what is no fault of the store: its ledger entry or the spool cannot be written. */
   async pay(session: Session): Promise<void> {
-    for (const batch of this.spool.owed) {
-      if (this.down !== undefined || this.#signal.aborted) return
-      let receipt: Receipt
-      try {
-        receipt = await this.#write({ ...batch, relation: this.spool.relation(batch) }, session)
-      } catch (error) {
-        this.down = asStoreError(error, this.id)
-        return
-      }
-      this.loaded += receipt.repeated ? 0 : receipt.rows
-      await this.#paid(this.id, batch, receipt)
-      await this.spool.remove(batch)
+    const payment = this.#payments.take()
+    await payment.ready
+    try {
+      for (const batch of this.spool.owed)
+        if (this.down === undefined && !this.#signal.aborted) await this.#payOne(batch, session, this.#write)
+    } finally {
+      payment.done()
     }
+  }
+
+  /** Tries again where the store is down or something is owed to it, while batches go on. A store that needs the order of the lane
+   *  gets the last of it in a turn of its own, in which no batch can come between; until then all wait in the spool. Rejects as
+   *  pay() does. */
+  async recover(session: Session): Promise<void> {
+    if (this.down === undefined && this.spool.owed.length === 0) return
+    if (!(await this.#reopen(session)) || !(await this.#settle(session)) || this.down === undefined) return
+    const turn = this.turns.take()
+    try {
+      await turn.ready
+      if (await this.#settle(session)) this.down = undefined
+    } finally {
+      turn.done()
+    }
+  }
+
+  async #reopen(session: Session): Promise<boolean> {
+    if (this.#opened) return true
+    await this.open(session, this.#columns)
+    return this.#opened
+  }
+
+  /** Pays what is owed by now. true: the store has taken all of it. */
+  async #settle(session: Session): Promise<boolean> {
+    const payment = this.#payments.take()
+    await payment.ready
+    try {
+      const { owed } = this.spool
+      if (owed.length === 0 && !this.ordered) this.down = undefined
+      for (const batch of owed) {
+        if (this.#signal.aborted || !(await this.#payOne(batch, session, this.#writeOnce))) return false
+        // The next batches may go there at once: in which order they come does not matter to it.
+        if (!this.ordered) this.down = undefined
+      }
+      return true
+    } finally {
+      payment.done()
+    }
+  }
+
+  /** false: the store has not taken it, and is down. */
+  async #payOne(batch: OwedBatch, session: Session, write: Write): Promise<boolean> {
+    let receipt: Receipt
+    try {
+      receipt = await write({ ...batch, relation: this.spool.relation(batch) }, session)
+    } catch (error) {
+      this.down = asStoreError(error, this.id)
+      return false
+    }
+    this.loaded += receipt.repeated ? 0 : receipt.rows
+    await this.#paid(this.id, batch, receipt)
+    await this.spool.remove(batch)
+    return true
   }
 
   /** One attempt. The outcome, or the error where the store may take the batch on a later attempt. Rejects for faults of the
@@ -102,15 +163,16 @@ export class Store {
     try {
       // A store that has the token compares digests before it reads anything.
       if (delivery.counted !== undefined && (await this.held(delivery, session)) !== undefined) await delivery.counted()
-      return this.#outcome(await this.loader.write(this.#batch(delivery, session), { signal: this.#signal }))
+      return this.#outcome(await this.#writeOnce(delivery, session))
     } catch (error) {
       return this.#storeError(error, delivery, session)
     }
   }
 
-  /** Attempts with pauses, then the spool. */
+  /** Attempts with pauses, then the spool. A run that goes on for ever holds nothing up for a store: see recover(). */
   async persist(delivery: Delivery, session: Session, first: AdflowError): Promise<StoreOutcome> {
-    if (first.retryable && this.down === undefined && this.#job.retry.attempts > 1) {
+    const again = this.#timeoutMs === undefined && this.#job.retry.attempts > 1
+    if (first.retryable && this.down === undefined && again) {
       try {
         return this.#outcome(await this.#write(delivery, session))
       } catch (error) {
@@ -167,8 +229,21 @@ export class Store {
     await this.pay(session)
   }
 
-  async #write(delivery: Delivery, session: Session): Promise<Receipt> {
-    return this.#retrying(() => this.loader.write(this.#batch(delivery, session), { signal: this.#signal }))
+  readonly #write: Write = (delivery, session) => this.#retrying(() => this.#writeOnce(delivery, session))
+
+  readonly #writeOnce: Write = async (delivery, session) => {
+    const limit = this.#timeoutMs
+    // What is under way when the run is told to stop is finished: there is a limit to it anyway.
+    const signal = limit === undefined ? this.#signal : AbortSignal.timeout(limit)
+    try {
+      return await this.loader.write(this.#batch(delivery, session), { signal })
+    } catch (error) {
+      if (limit === undefined || !signal.aborted) throw error
+      throw new AdflowError('STORE_UNAVAILABLE', `${this.id} has not taken a batch within ${limit / 1000} s`, {
+        cause: error,
+        hint: 'stream.store_timeout in the job file says how long a store is waited for',
+      })
+    }
   }
 
   async #retrying<T>(work: () => Promise<T>): Promise<T> {
@@ -217,6 +292,8 @@ export class Store {
     }
   }
 }
+
+type Write = (delivery: Delivery, session: Session) => Promise<Receipt>
 
 /** The same finding as of a record that is not clean: the source is cut instead. */
 function notWhole(): AdflowError {

@@ -146,6 +146,13 @@ const MISTAKES: readonly Mistake[] = [
     message: /Invalid value for minute: 61/,
   },
   {
+    what: 'a store that is replaced at the end of a run that has none',
+    from: 'load:\n  warehouse: { type: duckdb, path: out/warehouse.duckdb, table: rows }',
+    to: 'until: forever\nload:\n  warehouse: { type: duckdb, path: out/warehouse.duckdb, table: rows, write: replace }',
+    at: 'replace }',
+    message: /warehouse is replaced at the end of a run.*has no end/,
+  },
+  {
     what: 'an id of two things',
     from: '  archive:',
     to: '  input:',

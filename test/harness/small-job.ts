@@ -97,10 +97,15 @@ export class SmallJob {
 
   /** Batches that the ledger has closed, over all runs. */
   closedBatches(): number {
+    return this.events('batch_closed')
+  }
+
+  /** Events of a type in the ledger, over all runs. */
+  events(type: string): number {
     const folder = join(this.state, 'ledger')
     if (!existsSync(folder)) return 0
     const texts = readdirSync(folder).map((name) => readFileSync(join(folder, name), 'utf8'))
-    return texts.reduce((total, text) => total + text.split('"batch_closed"').length - 1, 0)
+    return texts.reduce((total, text) => total + text.split(`"type":"${type}"`).length - 1, 0)
   }
 
   /** For `started` of CliOptions: acts on the running process once the ledger has closed more than so many batches. */

@@ -3,6 +3,7 @@ import type { Expression } from '../step-contract.ts'
 import type { Failure, Used } from './interpolate.ts'
 import type { Path } from './places.ts'
 import type { JobSchedule } from './schedule.ts'
+import type { JobStream } from './stream.ts'
 
 export interface Job {
   /** Absolute path of the job file. */
@@ -43,6 +44,7 @@ export interface Job {
   }
   /** undefined: the daemon runs it when somebody asks for it. */
   readonly schedule: JobSchedule | undefined
+  readonly stream: JobStream
   readonly tests: readonly JobTest[]
   /** file:line:column of the value at a path; of what is nearest around it, where there is none. */
   at(path: Path): string

@@ -17,6 +17,7 @@ import { readColumns, readRules } from './rules.ts'
 import { readSchedule } from './schedule.ts'
 import { contract, jobDocument, reconcile, test } from './schema.ts'
 import { redact } from './secrets.ts'
+import { checkForever, readStream } from './stream.ts'
 import { readTests } from './tests.ts'
 
 export interface LoadOptions {
@@ -79,6 +80,7 @@ async function readDocument(
   const distribute = await readDistribute(checker, registry, steps)
   const transport = await readTransport(checker, registry)
   uniqueIds(checker, steps)
+  checkForever(checker, load)
   // With a mistake elsewhere in the file these sections are still looked at.
   const fields = whole?.contract ?? section(checker, contract, 'contract')
   const columns = fields === undefined ? [] : readColumns(checker, fields.columns)
@@ -110,6 +112,7 @@ async function readDocument(
     lineage: { namespace: whole.lineage.namespace, transport, timeoutMs: whole.lineage.timeout },
     reconcile: reconciliation(whole.reconcile ?? reconcile.parse({})),
     schedule: whole.schedule === undefined ? undefined : readSchedule(whole.schedule),
+    stream: readStream(whole.until, whole.stream),
     tests,
     at: (path) => {
       const { line, column } = checker.place(path)

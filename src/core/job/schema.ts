@@ -5,6 +5,7 @@
 import { z } from 'zod'
 import { identifier } from './identifier.ts'
 import { schedule } from './schedule.ts'
+import { stream, until } from './stream.ts'
 import { byteSize, duration } from './units.ts'
 
 const sql = z.string().trim().min(1, 'must not be empty').describe('SQL expression.')
@@ -376,5 +377,7 @@ export const jobDocument = z.strictObject({
   retry: retry.prefault({}).describe('How often a write is tried again before its batch is owed.'),
   lineage: lineage.prefault({}).describe('OpenLineage events of each run.'),
   schedule: schedule.optional().describe('When `adflow daemon` runs the job. Without it: when somebody asks for it.'),
+  until,
+  stream: stream.prefault({}),
   tests: z.array(test).default([]).describe('Tests of this job: `adflow test` runs them.'),
 })

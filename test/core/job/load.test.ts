@@ -208,6 +208,12 @@ describe('a mistake', () => {
     ['no time zone', { x: 'schedule: { cron: "@daily", timezone: ▸Mars/Base }' }, /is no time zone/],
     ['neither cron nor after', { x: 'schedule: ▸{ priority: 60 }' }, /either `cron` or `after`/],
     ['cron and after', { x: 'schedule: ▸{ cron: "@daily", after: [x] }' }, /either `cron` or `after`/],
+    [
+      'for ever, at times',
+      { x: 'until: forever\n▸schedule: { cron: "@daily" }' },
+      /has no schedule/,
+      /the daemon starts/,
+    ],
     ['wrong word in reconcile', { x: 'reconcile: { heal: ▸some }' }, /none.*missing.*all/, /did you mean/],
     ['wrong duration in reconcile', { x: 'reconcile: { window: ▸1 hour }' }, /expected a duration/],
     ['no consumer', { x: 'distribute: ▸{}' }, '`distribute`: needs at least one consumer'],

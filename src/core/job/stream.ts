@@ -1,0 +1,61 @@
+/** The keys `until` and `stream` of a job file: a job that ends with what is there now, or one that goes on for ever. */
+import { z } from 'zod'
+import type { Checker } from './checker.ts'
+import type { JobLoader } from './job.ts'
+import { duration } from './units.ts'
+
+export const until = z
+  .enum(['now', 'forever'])
+  .default('now')
+  .describe(
+    '`now`: a run ends where its sources end now. `forever`: it goes on with what comes, until it is told to stop; `adflow daemon` keeps it going.',
+  )
+
+export const stream = z
+  .strictObject({
+    flush: duration
+      .prefault('200ms')
+      .describe('How long a source that is asked all the time may keep what it has, to make a larger batch of it.'),
+    store_timeout: duration
+      .prefault('10s')
+      .describe('A store that has not taken a batch by then is down: its batches wait in the spool, the others go on.'),
+    report: duration.prefault('1m').describe('How often a line of the log says what has gone through.'),
+  })
+  .describe('How a job with `until: forever` works.')
+
+export interface JobStream {
+  /** The job goes on until it is told to stop. */
+  readonly forever: boolean
+  readonly flushMs: number
+  readonly storeTimeoutMs: number
+  readonly reportMs: number
+}
+
+export function readStream(until: 'now' | 'forever', options: z.output<typeof stream>): JobStream {
+  return {
+    forever: until === 'forever',
+    flushMs: options.flush,
+    storeTimeoutMs: options.store_timeout,
+    reportMs: options.report,
+  }
+}
+
+/** What only a run that comes to an end can do. */
+export function checkForever(checker: Checker, load: readonly JobLoader[]): void {
+  if (checker.raw(['until']) !== 'forever') return
+  if (checker.raw(['schedule']) !== undefined)
+    checker.add(
+      ['schedule'],
+      'a job with `until: forever` has no schedule',
+      'leave out `schedule`: the daemon starts the job, and starts it again when it has ended',
+      'key',
+    )
+  for (const { id, options, path } of load)
+    if ((options as { readonly write?: unknown }).write === 'replace')
+      checker.add(
+        [...path, 'write'],
+        `the store ${id} is replaced at the end of a run, and a job with \`until: forever\` has no end`,
+        'use `write: append` or `write: merge`',
+        'value',
+      )
+}

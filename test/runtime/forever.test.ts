@@ -1,0 +1,58 @@
+/** A job that goes on for ever, over a file that is damaged and then mended. */
+import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, it, vi } from 'vitest'
+import type { RunSummary } from '../../src/runtime/summary.ts'
+import { temporaryFolder } from '../harness/cli.ts'
+import { duckdbRows } from '../harness/engine.ts'
+import { SmallJob } from '../harness/small-job.ts'
+
+const PATIENCE = { timeout: 50_000, interval: 50 }
+
+it('reads a damaged file again when it was mended, and the others meanwhile', async () => {
+  const folder = temporaryFolder('forever')
+  const job = new SmallJob(
+    folder.path,
+    `version: 1
+name: rows
+until: forever
+extract:
+  input: { type: files, path: "data/*", settle: 0s, poll: 50ms }
+contract:
+  columns: { id: bigint, text: varchar }
+load:
+  archive: { type: files, format: ndjson, path: archive }
+`,
+  )
+  job.put('data/b.parquet', '')
+  const good = join(folder.path, 'good.parquet')
+  await duckdbRows(`COPY (SELECT i AS id, md5(i::VARCHAR) AS text FROM range(1000) t(i)) TO '${good}' (FORMAT parquet)`)
+  const bytes = readFileSync(good)
+  const half = bytes.length >> 1
+  writeFileSync(
+    join(folder.path, 'bad'),
+    Buffer.concat([bytes.subarray(0, 40), Buffer.alloc(half, 7), bytes.subarray(half + 40)]),
+  )
+  renameSync(join(folder.path, 'bad'), join(folder.path, 'data', 'b.parquet'))
+  const loaded = async () => {
+    if (!existsSync(join(folder.path, 'archive'))) return 0
+    const sql = `SELECT count(*) AS n, count(DISTINCT id) AS ids FROM read_json('${folder.path}/archive/**/*.ndjson')`
+    const [found] = await duckdbRows(sql).catch(() => [{ n: '0', ids: '0' }]) // no file yet
+    expect(found?.['n']).toBe(found?.['ids'])
+    return Number(found?.['n'])
+  }
+
+  const child = Promise.withResolvers<number>()
+  const ended = job.run([], { started: ({ pid }) => child.resolve(pid ?? 0) })
+  const pid = await child.promise
+  await vi.waitFor(() => expect(job.events('gap')).toBe(1), PATIENCE)
+  job.put('data/a.ndjson', '{"id":5000,"text":"a"}\n')
+  await vi.waitFor(async () => expect(await loaded()).toBe(1), PATIENCE)
+  renameSync(good, join(folder.path, 'data', 'b.parquet'))
+  await vi.waitFor(async () => expect(await loaded()).toBe(1001), PATIENCE)
+
+  process.kill(pid, 'SIGTERM')
+  const summary = (await ended).json<RunSummary>()
+  expect(summary).toMatchObject({ read: 1001, passed: 1001, unaccounted: 0, gaps: [{ source: 'input' }] })
+  folder.remove()
+})
