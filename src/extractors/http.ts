@@ -4,6 +4,7 @@ import { authOptions } from '../clients/http/auth.ts'
 import { diagnoseHttpSource } from '../clients/http/diagnose-source.ts'
 import { HttpFetcher } from '../clients/http/http-fetcher.ts'
 import { pagingOf, pagingOptions, pathOf } from '../clients/http/paging.ts'
+import { retryOptions } from '../clients/http/retry-options.ts'
 import { SINCE_KINDS } from '../clients/http/since.ts'
 import { SourceClient, type SourceClientOptions } from '../clients/http/source-client.ts'
 import { stagingOptions } from '../clients/staging/options.ts'
@@ -65,15 +66,6 @@ const timeouts = z
   })
   .describe('Time-outs of one request. `staging.timeout` bounds all of a lane.')
 
-const retry = z
-  .strictObject({
-    attempts: z.int().min(1).default(5).describe('How often a page is asked for before it is a gap.'),
-    initial: duration.prefault('500ms').describe('Pause after the first failure; doubled each time.'),
-    max: duration.prefault('30s').describe('Longest pause.'),
-    patience: duration.prefault('2m').describe('Longest `Retry-After` that is waited for.'),
-  })
-  .describe('No answer, a broken one, 408, 425, 429 and 5xx are tried again.')
-
 const options = z
   .strictObject({
     url: z
@@ -127,7 +119,7 @@ const options = z
       .default(4)
       .describe('Requests under way at the same time, to one host. One lane has one.'),
     timeouts: timeouts.prefault({}),
-    retry: retry.prefault({}),
+    retry: retryOptions.prefault({}),
     max_ratio: z
       .number()
       .min(1)

@@ -1,14 +1,14 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { brotliCompressSync, gzipSync, zstdCompressSync } from 'node:zlib'
-import pino from 'pino'
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest'
-import type { Gap, LanePosition, Positions } from '../../src/core/contracts.ts'
+import type { Positions } from '../../src/core/contracts.ts'
 import type { Finding } from '../../src/core/diagnosis.ts'
 import http from '../../src/extractors/http.ts'
 import { HttpSource, record } from '../harness/http-source.ts'
+import { type StagedRun, stagedRun } from '../harness/staged-run.ts'
 
 const root = await mkdtemp(join(tmpdir(), 'adflow-http-'))
 let server: HttpSource
@@ -26,45 +26,14 @@ function list(count: number, from = 0): string[] {
   return Array.from({ length: count }, (_, n) => record(from + n))
 }
 
-interface Result {
-  readonly records: string[]
-  readonly gaps: Gap[]
-  readonly positions: Positions
-  readonly format: unknown
-}
-
 /** One run in the stage of this test; `from`: where the one before ended. */
-async function run(options: object, from: Positions = {}): Promise<Result> {
-  const env = {
-    ...{ id: 's', job: 'j', baseDir: root, chunkDir: root, log: pino({ level: 'silent' }) },
-    stageDir: join(root, String(cases)),
-  }
+function run(options: object, from: Positions = {}): Promise<StagedRun> {
   const defaults = {
     records: 'data.items',
     allow_private: true,
     retry: { attempts: 3, initial: '5ms', max: '10ms' },
   }
-  const source = http.create(http.options.parse({ ...defaults, ...options }), env)
-  const records: string[] = []
-  const gaps: Gap[] = []
-  const positions: Record<string, LanePosition> = { ...from }
-  let format: unknown
-  const signal = new AbortController().signal
-  const limits = { chunkBytes: 1 << 20, maxRecordBytes: 1 << 16, parallel: 1 }
-  for await (const item of source.read({ from, planned: [], until: 'now', signal, ...limits })) {
-    if ('gap' in item) {
-      gaps.push(item)
-      continue
-    }
-    const before = { ...positions }
-    records.push(...(await readFile(item.file, 'utf8')).split('\n').filter((line) => line !== ''))
-    positions[item.range.lane] = { at: item.range.to, ...(item.mark === undefined ? {} : { mark: item.mark }) }
-    format = item.format
-    await item.release()
-    await source.commit?.(positions, before)
-  }
-  await source.close()
-  return { records, gaps, positions, format }
+  return stagedRun(http, { ...defaults, ...options }, { root, stage: join(root, String(cases)), from })
 }
 
 const at = (paging: string, name = 'l') => `${server.origin}/${paging}/${name}`

@@ -5,6 +5,7 @@
 import type { Readable } from 'node:stream'
 import type { Agent, Dispatcher } from 'undici'
 import { guardedLookup, refusePrivateHost } from './address-guard.ts'
+import type { TlsMaterial } from './tls.ts'
 
 export interface HttpLimits {
   readonly connectMs: number
@@ -17,6 +18,7 @@ export interface HttpLimits {
   /** Of the response's body; what comes after is not read. */
   readonly maxResponseBytes: number
   readonly allowPrivate: boolean
+  readonly tls?: TlsMaterial | undefined
 }
 
 export interface HttpResponse {
@@ -89,8 +91,8 @@ export class HttpClient {
 
   async #connect(): Promise<Agent> {
     const { Agent } = await import('undici')
-    const { allowPrivate, connectMs } = this.#limits
-    return new Agent({ connect: { timeout: connectMs, ...(allowPrivate ? {} : { lookup: guardedLookup }) } })
+    const { allowPrivate, connectMs, tls } = this.#limits
+    return new Agent({ connect: { ...tls, timeout: connectMs, ...(allowPrivate ? {} : { lookup: guardedLookup }) } })
   }
 
   /** The status has been said by now: a body that breaks off takes nothing back. */

@@ -28,6 +28,8 @@ export interface SourceRequest {
   readonly url: string
   readonly headers: Readonly<Record<string, string>>
   readonly body?: string
+  /** What an answer that refuses means, by what it says (its beginning). undefined: what its status means. */
+  explain?(status: number, said: string): Error | undefined
 }
 
 export interface SourceAnswer {
@@ -43,6 +45,8 @@ export interface SourceAnswer {
 
 const REDIRECTS = new Set([301, 302, 303, 307, 308])
 const MOST_REDIRECTS = 5
+/** Read of an answer that refuses. */
+const SAID_BYTES = 16 << 10
 const AGAIN = new Set([408, 425, 429, 500, 502, 503, 504, 520, 522, 524])
 /** Time is kept here, where what the engine takes of it can be left out. */
 const NO_LIMIT_MS = 86_400_000
@@ -72,7 +76,7 @@ export class SourceClient {
     const limits = { ...options.limits, totalMs: NO_LIMIT_MS, maxResponseBytes: 1 << 20 }
     this.#options = options
     this.#http = new HttpClient(limits)
-    this.#elsewhere = new HttpClient({ ...limits, allowPrivate: false })
+    this.#elsewhere = new HttpClient({ ...limits, allowPrivate: false, tls: undefined })
     this.#auth = new Auth(options.auth, new HttpClient({ ...limits, totalMs: options.limits.totalMs }))
     this.#gate = new HostGate(options.concurrency, options.perSecond)
   }
@@ -148,8 +152,10 @@ export class SourceClient {
     }
     const place = placeOf(url)
     if (response.status !== 304 && (response.status < 200 || response.status > 299)) {
+      const explained =
+        request.explain === undefined ? undefined : request.explain(response.status, await this.#said(response, place))
       discard(response.body)
-      throw refusal(place, response, this.#options.patienceMs)
+      throw explained ?? refusal(place, response, this.#options.patienceMs)
     }
     const body = await plainBody(response.body, response.headers['content-encoding'], place, this.#options.body)
     try {
@@ -158,6 +164,20 @@ export class SourceClient {
       await body.close()
       response.body.destroy()
     }
+  }
+
+  /** The beginning of a body, as text; empty where it breaks off. */
+  async #said({ body, headers }: OpenResponse, place: string): Promise<string> {
+    const said = Buffer.alloc(SAID_BYTES)
+    let length = 0
+    try {
+      const plain = await plainBody(body, headers['content-encoding'], place, this.#options.body)
+      for (let read = -1; read !== 0 && length < said.length; length += read)
+        read = await plain.read(said, length, said.length - length)
+    } catch {
+      return '' // its status says enough
+    }
+    return said.toString('utf8', 0, length)
   }
 
   async #open(request: SourceRequest, signal: AbortSignal): Promise<{ response: OpenResponse; url: string }> {

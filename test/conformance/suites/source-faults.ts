@@ -11,6 +11,10 @@ import { SmallJob } from '../../harness/small-job.ts'
 export interface FaultySource {
   /** An entry of `extract`. */
   readonly extract: Readonly<Record<string, unknown>>
+  /** Where its records have the columns elsewhere: column → option `from`. */
+  readonly from?: Readonly<Record<'id' | 'micros' | 'name', string>>
+  /** Of one of its records. Default: those of SOURCE_ROWS as they are. */
+  readonly recordBytes?: number
   /** Kills it. What it has stays. */
   kill9(): Promise<void>
   restart(): Promise<void>
@@ -55,7 +59,7 @@ export function sourceFaults(name: string, start: () => Promise<FaultySource>): 
     afterAll(() => source.end())
     beforeEach(() => {
       folder = temporaryFolder('source-faults')
-      job = new SmallJob(folder.path, jobOf(source.extract))
+      job = new SmallJob(folder.path, jobOf(source))
     })
     afterEach(() => folder.remove())
 
@@ -145,15 +149,22 @@ function dyingBefore(save: number): Record<string, string> {
 }
 
 /** About ten batches. */
-function jobOf(extract: FaultySource['extract']): string {
+function jobOf({
+  extract,
+  recordBytes = 85,
+  from = { id: 'id', micros: 'micros', name: 'name' },
+}: FaultySource): string {
   return `version: 1
 name: rows
 extract: { input: ${JSON.stringify(extract)} }
 contract:
-  columns: { id: { type: bigint, required: true }, micros: "decimal(38,18)", name: varchar }
+  columns:
+    id: { type: bigint, required: true, from: ${from.id} }
+    micros: { type: "decimal(38,18)", from: ${from.micros} }
+    name: { type: varchar, from: ${from.name} }
 load:
   warehouse: { type: duckdb, path: warehouse.duckdb, table: rows }
   archive: { type: files, format: parquet, path: archive }
-resources: { chunk: ${Math.round((ROWS * 85) / 10)}B }
+resources: { chunk: ${Math.round((ROWS * recordBytes) / 10)}B }
 `
 }

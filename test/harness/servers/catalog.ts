@@ -4,6 +4,7 @@ import kafka from './kafka.ts'
 import minio from './minio.ts'
 import opensearch from './opensearch.ts'
 import postgres from './postgres.ts'
+import prometheus from './prometheus.ts'
 import redis from './redis.ts'
 import redisCluster from './redis-cluster.ts'
 import s3 from './s3.ts'
@@ -21,6 +22,7 @@ export const CATALOG = {
   sftp,
   kafka,
   opensearch,
+  prometheus,
   toxiproxy,
 } as const
 
