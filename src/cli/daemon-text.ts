@@ -41,7 +41,7 @@ function jobsText(jobs: readonly JobLine[], now: number): string {
       line.next === null ? '–' : ahead(Date.parse(line.next) - now),
       line.last === null ? '–' : `${line.last.status}, ${ahead(Date.parse(line.last.ended_at) - now)}`,
       line.last === null ? '–' : spanText(line.last.seconds),
-      line.last?.result?.read ?? '–',
+      line.live?.read ?? line.last?.result?.read ?? '–',
       line.rate ?? '–',
       line.owed,
       line.gaps,
@@ -55,7 +55,8 @@ function stateText({ state, open, paused }: JobLine): string {
   return paused === null ? state : `paused by ${paused.who}`
 }
 
-function scheduleText({ cron, timezone, after }: JobLine): string {
+function scheduleText({ cron, timezone, after, forever }: JobLine): string {
+  if (forever) return 'for ever'
   if (cron !== null) return timezone === 'UTC' ? cron : `${cron} ${timezone}`
   return after.length === 0 ? 'when asked' : `after ${after.join(', ')}`
 }

@@ -1,9 +1,14 @@
 /** What a daemon shows of itself: the shapes of its API. Names are those of JSON. */
 
+import { type LiveRun, readLive } from '../runtime/live-file.ts'
+import { stateDirOf } from '../runtime/state-dir.ts'
 import { upcoming } from './due.ts'
 import type { Lease } from './epoch.ts'
 import type { AcceptedJob, InvalidFile } from './job-folder.ts'
 import type { Act, JobBook, OpenSlot, SlotBook, SlotEnd, SlotKind } from './slot-book.ts'
+
+/** What a run has said of itself longer ago says nothing about now. */
+const LIVE_MS = 30_000
 
 export interface DaemonFace {
   /** leading · standby · starting · draining. */
@@ -59,6 +64,8 @@ export interface JobLine {
   readonly cron: string | null
   readonly timezone: string | null
   readonly after: readonly string[]
+  /** It goes on until it is told to stop. */
+  readonly forever: boolean
   readonly priority: number | null
   /** ISO 8601 UTC; null: by no clock, or paused. */
   readonly next: string | null
@@ -66,7 +73,9 @@ export interface JobLine {
   readonly open: readonly OpenLine[]
   readonly last: SlotEnd | null
   readonly runs: { readonly ended: Readonly<Record<string, number>>; readonly passed: Readonly<Record<string, number>> }
-  /** Records read per second by the last run that read any. */
+  /** What the run says of itself that goes on for ever; null: none does, or it has said nothing for a while. */
+  readonly live: LiveRun | null
+  /** Records read per second: now, or by the last run that read any. */
   readonly rate: number | null
   readonly gaps: number
   /** Rows that stores or consumers are owed. */
@@ -113,10 +122,21 @@ export async function jobLines(face: DaemonFace): Promise<JobLine[]> {
     ...face.jobs().keys(),
     ...[...book.jobs].filter(([, each]) => !each.removed).map(([name]) => name),
   ])
-  return [...names].sort().map((name) => jobLine(face, name, book.job(name)))
+  const active = new Set(face.active().map(({ slot }) => slot.job))
+  return Promise.all(
+    [...names].sort().map(async (name) => {
+      const forever = face.jobs().get(name)?.job.stream.forever === true && active.has(name)
+      return jobLine(face, name, book.job(name), forever ? await liveRun(face, name) : null)
+    }),
+  )
 }
 
-function jobLine(face: DaemonFace, name: string, book: JobBook): JobLine {
+async function liveRun({ stateDir, nowMs }: DaemonFace, job: string): Promise<LiveRun | null> {
+  const live = await readLive(stateDirOf(stateDir, job).path)
+  return live === undefined || Date.parse(live.at) < nowMs() - LIVE_MS ? null : live
+}
+
+function jobLine(face: DaemonFace, name: string, book: JobBook, live: LiveRun | null): JobLine {
   const schedule = face.jobs().get(name)?.job.schedule
   const open = openLines(face, book)
   const next =
@@ -133,15 +153,17 @@ function jobLine(face: DaemonFace, name: string, book: JobBook): JobLine {
     cron: schedule?.cron ?? null,
     timezone: schedule?.cron === undefined ? null : schedule.timezone,
     after: schedule?.after ?? [],
+    forever: face.jobs().get(name)?.job.stream.forever === true,
     priority: schedule?.priority ?? null,
     next: next === undefined ? null : new Date(next).toISOString(),
     paused: book.paused,
     open,
     last,
     runs: { ended: book.totals.ended, passed: book.totals.passed },
-    rate: busy === undefined || busy.seconds === 0 ? null : Math.round(busy.read / busy.seconds),
-    gaps: told?.gaps.length ?? 0,
-    owed: told === undefined ? 0 : owedOf(told.stores) + owedOf(told.consumers),
+    live,
+    rate: live?.rate ?? (busy === undefined || busy.seconds === 0 ? null : Math.round(busy.read / busy.seconds)),
+    gaps: live?.gaps ?? told?.gaps.length ?? 0,
+    owed: live === null ? owedBy(told) : owedOf(live.stores),
   }
 }
 
@@ -199,6 +221,10 @@ function lastResults(book: SlotBook) {
     const last = removed ? undefined : recent.find(({ result }) => result !== undefined)
     return last?.result === undefined ? [] : [{ job, slot: last.id, result: last.result }]
   })
+}
+
+function owedBy(told: SlotEnd['result']): number {
+  return told === undefined ? 0 : owedOf(told.stores) + owedOf(told.consumers)
 }
 
 function owedOf(map: Readonly<Record<string, { readonly owed: number }>>): number {

@@ -1,6 +1,7 @@
 /** The metrics page, in the text format of Prometheus (version 0.0.4). Figures of runs are those of the journal: they go on over restarts. */
-import type { DaemonFace } from './face.ts'
-import { jobLines } from './face.ts'
+import type { LiveRun } from '../runtime/live-file.ts'
+import { type DaemonFace, jobLines } from './face.ts'
+import type { Totals } from './slot-book.ts'
 
 type Labels = Readonly<Record<string, string>>
 type Sample = readonly [labels: Labels, value: number]
@@ -79,13 +80,26 @@ export async function metricsText(face: DaemonFace): Promise<string> {
     perJob(({ gaps }) => gaps),
   )
   page.add(
+    'adflow_job_stores_down',
+    'gauge',
+    'Stores to which a job that goes on for ever does not write now.',
+    perJob((line) => {
+      const stores = line.live === null ? undefined : Object.values(line.live.stores)
+      return stores?.filter(({ down }) => down !== null).length
+    }),
+  )
+  page.add(
     'adflow_job_owed_rows',
     'gauge',
     'Rows that stores and consumers are owed.',
     perJob(({ owed }) => owed),
   )
+  const live = new Map(lines.map((line) => [line.job, line.live]))
   const totals = leading
-    ? [...book.jobs].filter(([, { removed }]) => !removed).sort(([a], [b]) => (a < b ? -1 : 1))
+    ? [...book.jobs]
+        .filter(([, { removed }]) => !removed)
+        .sort(([a], [b]) => (a < b ? -1 : 1))
+        .map(([job, { totals: ended }]) => [job, { totals: withLive(ended, live.get(job) ?? null) }] as const)
     : []
   const counter = (name: string, help: string, value: (each: (typeof totals)[number][1]['totals']) => number) =>
     page.add(
@@ -124,6 +138,23 @@ export async function metricsText(face: DaemonFace): Promise<string> {
   counter('adflow_records_deduplicated_total', 'Records that were there already.', ({ deduplicated }) => deduplicated)
   counters('adflow_rows_loaded_total', 'Rows that were written, by store.', 'store', ({ loaded }) => loaded)
   return page.text
+}
+
+/** A run that goes on for ever counts while it does. */
+function withLive(ended: Totals, live: LiveRun | null): Totals {
+  if (live === null) return ended
+  const { bytes, read, quarantined, filtered, deduplicated, stores } = live
+  const loaded = { ...ended.loaded }
+  for (const [store, now] of Object.entries(stores)) loaded[store] = (loaded[store] ?? 0) + now.loaded
+  return {
+    ...ended,
+    bytes: ended.bytes + bytes,
+    read: ended.read + read,
+    quarantined: ended.quarantined + quarantined,
+    filtered: ended.filtered + filtered,
+    deduplicated: ended.deduplicated + deduplicated,
+    loaded,
+  }
 }
 
 class Page {

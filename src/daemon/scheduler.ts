@@ -14,7 +14,10 @@ import { type Decision, dueAfter, dueByCron, quietUntil } from './due.ts'
 import { jobChanges } from './job-changes.ts'
 import type { AcceptedJob } from './job-folder.ts'
 import type { Journal } from './journal.ts'
+import { Requests } from './requests.ts'
 import { type Act, type JobBook, type OpenSlot, type SlotEnd, slotId } from './slot-book.ts'
+import { slotEnd } from './slot-end.ts'
+import { decideStream } from './streams.ts'
 import { verdictOn } from './verdict.ts'
 
 /** Beyond what any change of summer time or any correction would do: the clock was wrong. */
@@ -47,8 +50,8 @@ export class Scheduler {
   readonly #quiet = new Map<string, { readonly key: string; readonly until: number }>()
   #accepted: ReadonlyMap<string, AcceptedJob> | undefined
   #draining = false
-  readonly #requests: (() => Promise<void>)[] = []
   readonly #alarm = new Alarm()
+  readonly #requests = new Requests(() => this.#alarm.ring())
   #failure: unknown
   ticks = 0
 
@@ -63,7 +66,7 @@ export class Scheduler {
 
   /** Takes over what the last leader has left: runs that go on, and runs that ended when nobody was there to book them. */
   async recover(): Promise<void> {
-    for (const slot of this.#openSlots()) await this.#recoverSlot(slot)
+    for (const slot of this.#options.journal.book.open) await this.#recoverSlot(slot)
   }
 
   async #recoverSlot(slot: OpenSlot): Promise<void> {
@@ -90,9 +93,10 @@ export class Scheduler {
     if (this.#failure !== undefined) throw this.#failure
     await this.#bookEnds()
     await this.#noteJobs()
-    for (let next = this.#requests.shift(); next !== undefined; next = this.#requests.shift()) await next()
+    await this.#requests.work()
     if (!this.#draining) {
       await this.#decide()
+      await this.#decideStreams()
       this.#enforceTimeouts()
       await this.#startWaiting()
     }
@@ -101,7 +105,7 @@ export class Scheduler {
 
   /** Resolves after so long, or as soon as something has ended or was asked for. */
   pause(ms: number): Promise<void> {
-    if (this.#ends.length + this.#requests.length > 0) return Promise.resolve()
+    if (this.#ends.length > 0 || this.#requests.some) return Promise.resolve()
     return this.#alarm.pause(ms)
   }
 
@@ -128,29 +132,27 @@ export class Scheduler {
 
   /** Claims a time that a person asked for; resolves to its id. @throws AdflowError DAEMON_REFUSED */
   trigger(name: string, act: Act): Promise<string> {
-    return this.#ask(() => this.#trigger(name, act))
+    return this.#requests.ask(() => this.#trigger(name, act))
   }
 
   /** @throws AdflowError DAEMON_REFUSED */
   setPaused(name: string, act: Act, paused: boolean): Promise<void> {
-    return this.#ask(() => this.#setPaused(name, act, paused))
-  }
-
-  /** Everything that changes the book is done by the loop, one after the other. */
-  #ask<Answer>(request: () => Promise<Answer>): Promise<Answer> {
-    const { promise, resolve, reject } = Promise.withResolvers<Answer>()
-    this.#requests.push(() => request().then(resolve, reject))
-    this.wake()
-    return promise
+    return this.#requests.ask(() => this.#setPaused(name, act, paused))
   }
 
   async #trigger(name: string, act: Act): Promise<string> {
     const book = this.#known(name)
     const waiting = book.open.filter(({ kind }) => kind === 'manual').length
     if (waiting > 1) throw refused(`two runs of ${name} that were asked for wait already`)
+    if (this.#options.jobs().get(name)?.job.stream.forever === true) throw refused(`${name} goes on by itself`)
+    return this.#claim(name, this.#freeTime(book), 'manual', { act })
+  }
+
+  /** Now, or as soon after it as no slot of the job has the time. */
+  #freeTime(book: JobBook): number {
     let at = this.#options.clock.wall()
     while (book.taken.includes(at)) at += 1
-    return this.#claim(name, at, 'manual', { act })
+    return at
   }
 
   async #setPaused(name: string, act: Act, paused: boolean): Promise<void> {
@@ -202,6 +204,20 @@ export class Scheduler {
     }
   }
 
+  /** What goes on for ever, and what did and is to end. */
+  async #decideStreams(): Promise<void> {
+    const { book } = this.#options.journal
+    const jobs = this.#options.jobs()
+    for (const name of new Set([...jobs.keys(), ...book.jobs.keys()])) {
+      const job = book.job(name)
+      const { cancel, claim } = decideStream(job, jobs.get(name))
+      for (const { slot, why } of cancel) await this.#cancel(slot, why)
+      if (!claim) continue
+      const { digest = '' } = jobs.get(name) ?? {}
+      await this.#claim(name, this.#freeTime(job), 'stream', { digest })
+    }
+  }
+
   /** Asking a pattern for its next time is the dearest part of a round, and the answer is mostly the one before. */
   #quietUntil(name: string, digest: string, schedule: JobSchedule, book: JobBook): number {
     const key = `${digest} ${book.watermark}`
@@ -248,16 +264,16 @@ export class Scheduler {
     job: string,
     at: number,
     kind: OpenSlot['kind'],
-    more: { readonly act?: Act; readonly consumed?: Readonly<Record<string, number>> },
+    more: { readonly act?: Act; readonly digest?: string; readonly consumed?: Readonly<Record<string, number>> },
   ): Promise<string> {
     const { journal, stateDir, log } = this.#options
     const id = slotId(job, at)
     const since = await ledgerEnd(stateDirOf(stateDir, job).ledger)
-    const { act, consumed } = more
+    const { consumed, ...about } = more
     await journal.append([
       {
         type: 'claimed',
-        slot: { id, job, at, kind, since, ...(act === undefined ? {} : { act }) },
+        slot: { id, job, at, kind, since, ...about },
         ...(consumed === undefined ? {} : { consumed }),
       },
     ])
@@ -285,14 +301,16 @@ export class Scheduler {
     const jobs = this.#options.jobs()
     const busy = new Set([...this.#active.values()].map(({ slot }) => slot.job))
     const priority = (slot: OpenSlot) => jobs.get(slot.job)?.job.schedule?.priority ?? 50
-    const ready = this.#openSlots()
+    const ready = this.#options.journal.book.open
       .filter((slot) => jobs.has(slot.job) && !this.#active.has(slot.id))
       .filter((slot) => (this.#notBefore.get(slot.id) ?? 0) <= clock.steady())
       .sort((a, b) => priority(b) - priority(a) || a.at - b.at)
     for (const slot of ready) {
-      if (this.#active.size >= parallel) return
       const job = jobs.get(slot.job)
       if (job === undefined || busy.has(slot.job)) continue
+      // What goes on for ever would hold its place for ever.
+      const counted = [...this.#active.values()].filter(({ slot: { kind } }) => kind !== 'stream').length
+      if (slot.kind !== 'stream' && counted >= parallel) continue
       busy.add(slot.job)
       await this.#start(job, slot)
     }
@@ -349,7 +367,8 @@ export class Scheduler {
     const had = printed.result === undefined && printed.exit === null ? await runner.outcome(slot) : undefined
     const end = had === undefined ? printed : { ...printed, status: had.status, exit: had.exit }
     const { retries } = this.#options.jobs().get(slot.job)?.job.schedule ?? {}
-    const verdict = verdictOn(slot, end, { draining: this.#draining, timedOut, retries })
+    const stream = slot.kind === 'stream'
+    const verdict = verdictOn(slot, end, { draining: this.#draining, timedOut, retries, stream })
     const about = { job: slot.job, slot: slot.id, exit: end.exit, code: end.code }
     const said = end.message === undefined ? '' : ` (${end.message})`
     if (verdict.type === 'close') {
@@ -362,7 +381,8 @@ export class Scheduler {
     }
     this.#notBefore.set(slot.id, this.#options.clock.steady() + verdict.pauseMs)
     if (verdict.type === 'retry') {
-      const next = `run ${slot.attempts + 1} of ${retries?.attempts} in ${verdict.pauseMs / 1000} s`
+      const of = stream ? '' : ` of ${retries?.attempts}`
+      const next = `run ${slot.attempts + 1}${of} in ${verdict.pauseMs / 1000} s`
       log.warn(about, `${slot.id}: ${verdict.status}${said}; ${next}`)
       return
     }
@@ -370,27 +390,8 @@ export class Scheduler {
     await journal.append([{ type: 'returned', slot: slot.id, job: slot.job, why: verdict.why }])
   }
 
-  #openSlots(): OpenSlot[] {
-    return [...this.#options.journal.book.jobs.values()].flatMap(({ open }) => open)
-  }
-
-  #endOf({ id, job, at, kind, attempts }: OpenSlot, status: string, end: RunEnd, ok = false): SlotEnd {
-    const { exit, seconds, code, message, result } = end
-    return {
-      id,
-      job,
-      at,
-      kind,
-      status,
-      ok,
-      exit,
-      attempts,
-      ended_at: new Date(this.#options.clock.wall()).toISOString(),
-      seconds,
-      ...(code === undefined ? {} : { code }),
-      ...(message === undefined ? {} : { message: message.slice(0, 500) }),
-      ...(result === undefined ? {} : { result }),
-    }
+  #endOf(slot: OpenSlot, status: string, end: RunEnd, ok = false): SlotEnd {
+    return slotEnd(slot, end, { status, ok, nowMs: this.#options.clock.wall() })
   }
 }
 

@@ -1,7 +1,7 @@
 /** What the journal says: for each job the times that are decided, what is under way, and what came of the last ones. */
 import type { LedgerPlace } from '../runtime/slot.ts'
 
-export type SlotKind = 'cron' | 'missed' | 'after' | 'manual'
+export type SlotKind = 'cron' | 'missed' | 'after' | 'manual' | 'stream'
 export type PassReason = 'missed' | 'overlap' | 'paused'
 
 /** A person's act. */
@@ -23,6 +23,8 @@ export interface OpenSlot {
   /** End of the job's ledger before the first run of the slot. */
   readonly since: LedgerPlace
   readonly act?: Act
+  /** Of the job that goes on for ever, as it was when its run began. */
+  readonly digest?: string
   /** Runs that were started. */
   attempts: number
   /** Why it is being ended: the daemon has been asked to. */
@@ -152,6 +154,11 @@ export class SlotBook {
     const found = this.jobs.get(name) ?? emptyBook()
     this.jobs.set(name, found)
     return found
+  }
+
+  /** Of all jobs. */
+  get open(): OpenSlot[] {
+    return [...this.jobs.values()].flatMap(({ open }) => open)
   }
 
   snapshot(): JournalRecord {

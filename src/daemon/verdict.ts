@@ -6,6 +6,11 @@ import type { OpenSlot } from './slot-book.ts'
 
 /** Another run holds the job, or another daemon leads: how soon it is tried again. */
 const LOCKED_MS = 5_000
+/** Pauses before the next run of a job that goes on for ever. */
+const STREAM_FIRST_MS = 1_000
+const STREAM_MOST_MS = 60_000
+/** A run that has lasted so long was no failure to start. */
+const STREAM_STEADY_SECONDS = 300
 /** Exit codes whose reason may pass by itself. */
 const MAY_PASS: readonly number[] = [EXIT.unavailable, EXIT.localIo, EXIT.tryAgain]
 const STOPPED: readonly number[] = [EXIT.terminated, EXIT.interrupted]
@@ -23,12 +28,14 @@ export interface Circumstances {
   readonly timedOut: boolean
   /** undefined: no run is repeated. */
   readonly retries: { readonly attempts: number; readonly initialMs: number; readonly maxMs: number } | undefined
+  /** The job goes on for ever: whatever has ended it, it is run again. */
+  readonly stream: boolean
 }
 
 export function verdictOn(
   slot: Pick<OpenSlot, 'attempts' | 'cancelled'>,
   end: RunEnd,
-  { draining, timedOut, retries }: Circumstances,
+  { draining, timedOut, retries, stream }: Circumstances,
 ): Verdict {
   const { exit, status, code } = end
   const interrupted = status === 'interrupted'
@@ -40,6 +47,10 @@ export function verdictOn(
   if (code === 'FENCED') return { type: 'put_back', why: 'another daemon leads', pauseMs: LOCKED_MS }
   if (code === 'JOB_LOCKED') return { type: 'put_back', why: 'another run holds the job', pauseMs: LOCKED_MS }
   const failure = timedOut ? 'timeout' : interrupted ? 'failed' : status
+  if (stream) {
+    const doublings = end.seconds >= STREAM_STEADY_SECONDS ? 0 : Math.min(slot.attempts - 1, 10)
+    return { type: 'retry', status: failure, pauseMs: Math.min(STREAM_MOST_MS, STREAM_FIRST_MS * 2 ** doublings) }
+  }
   const mayPass = timedOut || stopped || MAY_PASS.includes(exit)
   if (!mayPass || retries === undefined || slot.attempts >= retries.attempts)
     return { type: 'close', status: failure, ok: false }

@@ -277,7 +277,7 @@ function isForever({ job, past, until }: RunOptions): boolean {
 
 async function startUpkeep(
   { job, log, distribution }: RunOptions,
-  { summary, workshop }: RunParts,
+  { state, summary, workshop }: RunParts,
   stores: readonly Store[],
   { batches, distribute }: { readonly batches: Batches; readonly distribute: () => Promise<void> },
 ): Promise<Upkeep> {
@@ -287,6 +287,7 @@ async function startUpkeep(
     sessions,
     retryMs: job.retry.initialMs,
     reportMs: job.stream.reportMs,
+    folder: state.path,
     summary,
     log,
     distribute: job.distribute.length > 0 && distribution !== undefined ? distribute : undefined,

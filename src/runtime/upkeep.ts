@@ -5,12 +5,15 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { redact } from '../core/job/secrets.ts'
+import { writeLive } from './live-file.ts'
 import type { SessionPool } from './session-pool.ts'
 import type { Store } from './store.ts'
 import type { RunSummary } from './summary.ts'
 
 /** Longest pause between two attempts at a store that is down: it is back in use within that time. */
 const LONGEST_PAUSE_MS = 5_000
+/** How often the run says what it is doing. */
+const LIVE_MS = 2_000
 /** Between two looks at what waits for consumers. */
 const HAND_OVER_MS = 250
 
@@ -20,7 +23,10 @@ export interface UpkeepOptions {
   readonly sessions: SessionPool
   /** First pause between two attempts at a store. */
   readonly retryMs: number
+  /** Between two lines of the log. */
   readonly reportMs: number
+  /** Where the run says for others what it is doing. */
+  readonly folder: string
   readonly summary: RunSummary
   readonly log: Logger
   /** Hands over what waits for consumers; undefined where the job has none. */
@@ -76,19 +82,23 @@ export class Upkeep {
   }
 
   async #report(): Promise<void> {
-    const { summary, stores, reportMs, log } = this.#options
-    let before = { read: 0, at: Date.now() }
-    while (await this.#paused(reportMs)) {
-      const now = { read: summary.read, at: Date.now() }
-      const perSecond = Math.round(((now.read - before.read) * 1000) / Math.max(1, now.at - before.at))
-      before = now
-      const { read, passed, quarantined, filtered, deduplicated, batches } = summary
-      const owed = Object.fromEntries(
-        stores.filter(({ spool }) => spool.owed.length > 0).map(({ id, spool }) => [id, spool.owed.length]),
+    const { summary, stores, reportMs, log, folder } = this.#options
+    let [read, at, told] = [0, Date.now(), Date.now()]
+    while (await this.#paused(LIVE_MS)) {
+      const now = Date.now()
+      const rate = Math.round(((summary.read - read) * 1000) / Math.max(1, now - at))
+      read = summary.read
+      at = now
+      await writeLive(folder, summary, stores, rate).catch((error: unknown) =>
+        log.warn({ err: error }, 'what the run is doing cannot be written down for others to see'),
       )
+      if (now - told < reportMs) continue
+      told = now
+      const { passed, quarantined, filtered, deduplicated, batches } = summary
+      const down = stores.filter((store) => store.down !== undefined).map(({ id }) => id)
       log.info(
-        { read, passed, quarantined, filtered, deduplicated, batches, per_second: perSecond, owed_batches: owed },
-        `${read} records so far, ${perSecond} a second`,
+        { read, passed, quarantined, filtered, deduplicated, batches, rate, down },
+        `${read} records so far, ${rate} a second${down.length === 0 ? '' : `; down: ${down.join(', ')}`}`,
       )
     }
   }

@@ -232,6 +232,68 @@ describe('a job', () => {
   })
 })
 
+describe('a job that goes on for ever', () => {
+  it.concurrent('is kept going, is stopped and begun again as people ask, and outlives its daemon', async ({
+    expect,
+  }) => {
+    await using site = new DaemonSite()
+    const file = (more = '') =>
+      site.put(
+        'jobs/flow.yaml',
+        `version: 1
+name: flow
+until: forever
+extract:
+  input: { type: files, path: "data/*", settle: 0s, poll: 50ms }
+contract:
+  columns: { id: { type: bigint, required: true } }
+load:
+  out: { type: files, format: ndjson, path: flow }
+${more}`,
+      )
+    let next = 100
+    const write = (): number => {
+      site.put(`jobs/data/${next}.ndjson`, `{"id":${next}}\n`)
+      next += 1
+      return next - 98 // two are there from the start
+    }
+    const rows = async () => {
+      const sql = `SELECT count(*) AS n, count(DISTINCT id) AS ids FROM read_json('${site.folder}/jobs/flow/**/*.ndjson')`
+      const [found] = await duckdbRows(sql).catch(() => [{ n: '0', ids: '0' }]) // no file yet
+      expect(found?.['n']).toBe(found?.['ids'])
+      return Number(found?.['n'])
+    }
+    const loaded = async (wanted: number) => until(`${wanted} are loaded`, async () => (await rows()) === wanted)
+
+    file()
+    const first = site.start()
+    await loaded(2)
+    await loaded(write())
+    const lineOf = (daemon: RunningDaemon) =>
+      daemon.get<{ forever: boolean; live: { read: number } | null }>('/api/v1/jobs/flow')
+    await until('it says what it does', async () => (await lineOf(first)).live?.read === 3, 15_000)
+
+    const pid = site.pidOf('flow') ?? 0
+    process.kill(pid, 'SIGKILL')
+    await loaded(write())
+    file('spool: { max_bytes: 1GB }\n')
+    await until('the changed job runs', () => site.begun('flow').length === 3, 15_000)
+    await loaded(write())
+
+    first.kill('SIGKILL')
+    await first.ended
+    await loaded(write())
+    const second = site.start()
+    await until('the second leads', () => second.leads, TAKEOVER_MS)
+    await until('it looks after the run', () => second.says(/goes on; this daemon looks after it/) !== undefined)
+    await loaded(write())
+    second.kill('SIGTERM')
+    expect(await second.ended).toBe(0)
+    expect(site.runs('flow').map(({ status }) => status)).toEqual(['done', 'done'])
+    expect(site.pidOf('flow')).toBeUndefined()
+  })
+})
+
 function bigFile(site: DaemonSite, rows = BIG_ROWS): void {
   const lines = Array.from({ length: rows }, (_, index) => `{"id":${index + 10}}\n`)
   site.put('jobs/data/big.ndjson', lines.join(''))

@@ -293,3 +293,96 @@ describe('a changed schedule', () => {
     expect(led.last('other')).toMatchObject({ status: 'removed', ok: false })
   })
 })
+
+describe('a job that goes on for ever', () => {
+  const FOREVER = { until: 'forever' }
+
+  it('is started, and started again whatever has ended it, beside as many runs as may be', async () => {
+    await using site = await SchedulerSite.make('2026-03-01T00:00:00Z')
+    site.setJobs({ flow: FOREVER, other: FOREVER, often: { cron: '* * * * *' } })
+    const led = await site.lead({ parallel: 1 })
+    await led.tick()
+    await led.tick(60_000)
+    const [flow = ''] = led.runs.going
+    expect(led.runs.going).toHaveLength(3)
+    await led.end(flow, { exit: 78, seconds: 1, status: 'failed' })
+    expect(led.runs.going).toHaveLength(2)
+    await led.tick(999)
+    expect(led.runs.going).toHaveLength(2)
+    await led.tick(2)
+    expect(led.runs.started.filter((slot) => slot === flow)).toHaveLength(2)
+    // The pauses grow, up to a minute; a run that lasted was no failure to start.
+    for (let attempt = 3; attempt < 12; attempt += 1) {
+      await led.end(flow, { exit: 69, seconds: 1, status: 'owed' })
+      await led.tick(60_001)
+      expect(led.runs.started.filter((slot) => slot === flow)).toHaveLength(attempt)
+    }
+    await led.end(flow, { exit: null, seconds: 4000, status: 'failed' })
+    await led.tick(1_001)
+    expect(led.runs.going).toContain(flow)
+    const refused = expect(led.scheduler.trigger('flow', act)).rejects.toMatchObject({ code: 'DAEMON_REFUSED' })
+    await led.tick()
+    await refused
+  })
+
+  it('is stopped while it is paused, begins anew when its file has changed, and ends when it was taken away', async () => {
+    await using site = await SchedulerSite.make('2026-03-01T00:00:00Z')
+    site.setJobs({ flow: FOREVER })
+    const led = await site.lead()
+    await led.tick()
+    const first = led.runs.going[0] ?? ''
+
+    const paused = led.scheduler.setPaused('flow', act, true)
+    await led.tick()
+    await paused
+    await led.tick()
+    expect(led.runs.stopped).toEqual([first])
+    await led.end(first)
+    await led.tick(60_000)
+    expect(led.runs.going).toEqual([])
+    const resumed = led.scheduler.setPaused('flow', act, false)
+    await led.tick()
+    await resumed
+    await led.tick()
+    const second = led.runs.going[0] ?? ''
+    expect(second).not.toBe(first)
+
+    site.setJobs({ flow: { ...FOREVER, changed: 1 } })
+    await led.tick()
+    expect(led.runs.stopped).toEqual([first, second])
+    await led.end(second)
+    await led.tick(1)
+    const third = led.runs.going[0] ?? ''
+    expect([first, second]).not.toContain(third)
+
+    site.setJobs({})
+    await led.tick()
+    expect(led.runs.stopped).toEqual([first, second, third])
+    await led.end(third)
+    await led.tick(60_000)
+    expect(led.runs.going).toEqual([])
+  })
+
+  it('goes on under the next daemon, which knows whether its file has changed meanwhile', async () => {
+    await using site = await SchedulerSite.make('2026-03-01T00:00:00Z')
+    site.setJobs({ flow: FOREVER })
+    const led = await site.lead()
+    await led.tick()
+    const slot = led.runs.going[0] ?? ''
+    await led.die()
+
+    const next = await site.lead()
+    next.runs.orphans.add(slot)
+    await next.scheduler.recover()
+    await next.tick()
+    expect([next.runs.going, next.runs.started, next.runs.stopped]).toEqual([[slot], [], []])
+    await next.die()
+
+    site.setJobs({ flow: { ...FOREVER, changed: 1 } })
+    const last = await site.lead()
+    last.runs.orphans.add(slot)
+    await last.scheduler.recover()
+    await last.tick()
+    expect(last.runs.stopped).toEqual([slot])
+  })
+})

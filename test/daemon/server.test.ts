@@ -164,6 +164,7 @@ function face(): DaemonFace {
     name: 'clicks',
     file: '/jobs/clicks.yaml',
     schedule: readSchedule(schedule.parse({ cron: '*/5 * * * *' })),
+    stream: { forever: false },
   }
   return {
     role: () => role,

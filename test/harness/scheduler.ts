@@ -104,12 +104,13 @@ export class SchedulerSite {
     return join(this.folder, 'epochs')
   }
 
-  /** Name → schedule; undefined: no schedule. */
+  /** Name → schedule; undefined: no schedule; `until`: for ever. */
   setJobs(jobs: Readonly<Record<string, object | undefined>>): void {
     this.jobs = new Map(
       Object.entries(jobs).map(([name, value]) => {
-        const read = value === undefined ? undefined : readSchedule(schedule.parse(value))
-        const job = { name, file: join(this.folder, `${name}.yaml`), schedule: read } as Job
+        const forever = value !== undefined && 'until' in value
+        const read = value === undefined || forever ? undefined : readSchedule(schedule.parse(value))
+        const job = { name, file: join(this.folder, `${name}.yaml`), schedule: read, stream: { forever } } as Job
         return [name, { job, digest: JSON.stringify(value ?? null), text: '' }]
       }),
     )
