@@ -138,7 +138,8 @@ export class DelimitedLane implements LaneCutter {
   /** A whole plain NDJSON file that nobody writes any more needs no copy. */
   async #inPlace(order: CutOrder): Promise<CutChunk | undefined> {
     const lane = this.#lane
-    const { facts, path } = lane.file
+    const { facts, local } = lane.file
+    if (local === undefined) return undefined
     if (lane.format !== 'ndjson' || lane.compressed || this.#at > 0 || this.#prelude?.to !== 0) return undefined
     if (!order.settled || facts.size === 0) return undefined
     const { chunkBytes, wholeBytes } = lane.options
@@ -148,25 +149,25 @@ export class DelimitedLane implements LaneCutter {
       : order.target >= facts.size || (!order.limited && (isSmall || facts.size <= (wholeBytes?.() ?? 0)))
     if (!isWhole) return undefined
     const target = chunkPath(lane.options.chunkDir, 'ndjson')
-    const readable = await readInPlace(path, target, facts, lane.options.folders)
+    const readable = await readInPlace(local, target, facts, lane.options.folders)
     if (readable === undefined) return undefined
-    if (!isSmall && wholeBytes !== undefined) return this.#uncounted(readable)
+    if (!isSmall && wholeBytes !== undefined) return this.#uncounted(readable, local)
     const file = new ChunkFile()
     // One byte beyond the end, so that the cut meets the end of the file itself.
     const cut = await this.#records({ ...order, target: order.exact ? facts.size : facts.size + 1 }, file)
     if (cut?.to === facts.size && cut.excluded.length === 0)
-      return { ...this.#chunk(cut, readable, file), verify: () => verifyInPlace(readable.file, path, facts) }
+      return { ...this.#chunk(cut, readable, file), verify: () => verifyInPlace(readable.file, local, facts) }
     await readable.discard()
     this.#window = lane.window(0)
     return undefined
   }
 
   /** The lane is at its end then; how many lines that are the chunk knows. */
-  #uncounted(readable: Readable): CutChunk {
+  #uncounted(readable: Readable, path: string): CutChunk {
     const { file, options } = this.#lane
     this.#at = file.facts.size
     this.#window = this.#lane.window(this.#at)
-    return wholeFile({ ...file, readable, maxRecordBytes: options.maxRecordBytes })
+    return wholeFile({ facts: file.facts, path, readable, maxRecordBytes: options.maxRecordBytes })
   }
 
   async #copied(order: CutOrder): Promise<CutChunk | undefined> {

@@ -14,6 +14,8 @@ export interface FileFacts {
   /** Modification time in ns. */
   readonly modified: string
   readonly modifiedMs: number
+  /** Where whoever keeps the file says by which version it is known: equal versions, equal bytes. */
+  readonly version?: string
 }
 
 export interface SourceFile {

@@ -2,7 +2,7 @@
 import { extname } from 'node:path'
 import { AdflowError } from '../../core/errors.ts'
 import { type Compression, compressionOf } from '../../records/compression.ts'
-import type { LocalFile } from './local-file.ts'
+import type { OpenFile } from './place.ts'
 import type { FileFormat, ReadingOptions } from './reading.ts'
 
 const BY_EXTENSION: Readonly<Record<string, FileFormat | 'tsv'>> = {
@@ -42,7 +42,7 @@ export function formatOf(path: string): FileFormat | 'tsv' | undefined {
 }
 
 /** Throws where name and content contradict each other, or where neither tells. */
-export async function kindOf(file: LocalFile, path: string, options: ReadingOptions): Promise<FileKind> {
+export async function kindOf(file: OpenFile, path: string, options: ReadingOptions): Promise<FileKind> {
   const format = options.format ?? formatOf(path)
   if (format === undefined)
     throw new AdflowError('SOURCE_UNSUPPORTED', `cannot tell the format of ${path} by its name`, {
@@ -53,7 +53,7 @@ export async function kindOf(file: LocalFile, path: string, options: ReadingOpti
   return { format: 'csv', compression, options: { ...options, csv: { ...options.csv, delimiter: '\t' } } }
 }
 
-async function compressionOfFile(file: LocalFile, path: string, options: ReadingOptions): Promise<Compression> {
+async function compressionOfFile(file: OpenFile, path: string, options: ReadingOptions): Promise<Compression> {
   const head = Buffer.alloc(4)
   const found = compressionOf(head.subarray(0, await file.readAt(head, 0, head.length, 0)))
   const byName = COMPRESSED[extname(path.toLowerCase())]

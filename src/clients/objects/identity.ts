@@ -18,6 +18,9 @@ const markShape = z.object({
   born: z.string(),
   size: z.number(),
   modified: z.string(),
+  version: z.string().optional(),
+  /** From where the listing of the next run may begin. */
+  floor: z.string().optional(),
   /** Position in the lane at which the mark was made. */
   at: z.number(),
   /** How far the file itself was read: other than `at` where it is compressed. */
@@ -37,7 +40,7 @@ const markShape = z.object({
 })
 
 export type Mark = z.infer<typeof markShape>
-export type Evidence = Pick<Mark, 'path' | 'dev' | 'ino' | 'born' | 'size' | 'modified' | 'raw' | 'parts'>
+export type Evidence = Pick<Mark, 'path' | 'dev' | 'ino' | 'born' | 'size' | 'modified' | 'version' | 'raw' | 'parts'>
 
 const HEAD_BYTES = 4096
 const TAIL_BYTES = 256
@@ -68,6 +71,7 @@ export class Witness {
   /** Evidence of having read `raw` bytes of the file. */
   async evidence(raw: number): Promise<Evidence> {
     const { modifiedMs: _, ...facts } = this.#facts
+    if (facts.version !== undefined) return { ...facts, path: this.#file.path, raw, parts: [] }
     const length = Math.min(raw, HEAD_BYTES)
     if (this.#head?.length !== length) this.#head = await this.#digest(0, length)
     const parts = [this.#head]
@@ -88,7 +92,8 @@ export async function differenceOf(
   facts: FileFacts,
   reader: () => Promise<RandomReader>,
 ): Promise<Difference | undefined> {
-  if (isSameFile(mark, facts) && mark.size === facts.size && mark.modified === facts.modified) return undefined
+  if (facts.version !== undefined) return isUnchanged(mark, facts) ? undefined : 'replaced'
+  if (isUnchanged(mark, facts)) return undefined
   if (facts.size < mark.raw) return 'truncated'
   const opened = await reader()
   try {
@@ -116,7 +121,11 @@ async function digestOf(reader: RandomReader, from: number, length: number): Pro
   return createHash('sha256').update(bytes.subarray(0, filled)).digest('hex').slice(0, 32)
 }
 
-/** The same bytes, as far as size and modification time can tell. */
-export function isUnchanged(before: FileFacts, now: FileFacts): boolean {
-  return isSameFile(before, now) && before.size === now.size && before.modified === now.modified
+/** The same bytes: by their version, else as far as size and modification time can tell. */
+export function isUnchanged(
+  before: Pick<FileFacts, 'dev' | 'ino' | 'born' | 'size' | 'modified'> & { readonly version?: string | undefined },
+  now: FileFacts,
+): boolean {
+  if (!isSameFile(before, now) || before.size !== now.size) return false
+  return now.version === undefined ? before.modified === now.modified : before.version === now.version
 }

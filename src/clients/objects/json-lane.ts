@@ -102,7 +102,7 @@ export class JsonLane implements LaneCutter {
     const first = ordinals.find((ordinal) => spans.multiline(ordinal))
     if (first === undefined) return stored
     const { file } = this.#lane
-    const reader = await LocalFile.open(file.path).catch(() => undefined) // gone: its line in the chunk must do
+    const reader = await this.#lane.reopen().catch(() => undefined) // gone: its line in the chunk must do
     if (reader === undefined) return stored
     try {
       if (!isUnchanged(file.facts, reader.facts)) return stored

@@ -1,7 +1,8 @@
 /** What the formats that are read as a stream of bytes have in common. */
 import { Inflater } from '../../records/compression.ts'
 import { Window } from '../../records/window.ts'
-import type { LocalFile } from './local-file.ts'
+import type { SourceFile } from './discover.ts'
+import type { OpenFile } from './place.ts'
 import type { CutChunk, FileFormat, ReadingOptions } from './reading.ts'
 
 export interface LaneStart {
@@ -45,39 +46,43 @@ export class OpenLane {
   readonly origin: string
   readonly format: FileFormat
   readonly compressed: boolean
-  readonly file: { readonly facts: LocalFile['facts']; readonly path: string }
+  readonly file: OpenFile
   readonly options: ReadingOptions
-  readonly #reader: LocalFile
+  readonly #source: SourceFile
   readonly #kind: 'none' | 'gzip' | 'zstd'
   readonly #windows = new Map<Window, Inflater | undefined>()
 
   constructor(
-    reader: LocalFile,
-    path: string,
+    file: OpenFile,
+    source: SourceFile,
     format: FileFormat,
     kind: 'none' | 'gzip' | 'zstd',
     options: ReadingOptions,
   ) {
-    this.origin = path
+    this.origin = source.absolute
     this.format = format
     this.compressed = kind !== 'none'
-    this.file = { facts: reader.facts, path }
+    this.file = file
     this.options = options
-    this.#reader = reader
+    this.#source = source
     this.#kind = kind
   }
 
   /** A window at an offset of the decompressed bytes. Compressed files are decompressed from their start for it. */
   window(at: number): Window {
     const inflater = this.#inflater(at)
-    const window = new Window(inflater ?? this.#reader.forward(at), at, this.options.signal)
+    const window = new Window(inflater ?? this.file.forward(at), at, this.options.signal)
     this.#windows.set(window, inflater)
     return window
   }
 
-  /** A window over the same bytes by another reader, for looking back. */
-  again(reader: LocalFile, at: number): Window {
-    return new Window(this.#inflater(at, reader) ?? reader.forward(at), at)
+  /** The file once more, for looking back. The caller closes it. */
+  reopen(): Promise<OpenFile> {
+    return this.options.place.open(this.#source)
+  }
+
+  again(file: OpenFile, at: number): Window {
+    return new Window(this.#inflater(at, file) ?? file.forward(at), at)
   }
 
   /** How far the file itself was read for what the window has given up to `at`. */
@@ -87,10 +92,10 @@ export class OpenLane {
 
   async close(): Promise<void> {
     for (const window of this.#windows.keys()) await window.close()
-    await this.#reader.close()
+    await this.file.close()
   }
 
-  #inflater(skip: number, file = this.#reader): Inflater | undefined {
+  #inflater(skip: number, file = this.file): Inflater | undefined {
     if (this.#kind === 'none') return undefined
     const reader = { readAt: file.readAt.bind(file), close: async () => undefined }
     return new Inflater(reader, this.#kind, { origin: this.origin, skip, maxRatio: this.options.maxRatio })

@@ -1,10 +1,8 @@
 /** Which file belongs to which lane. A lane is a sequence of bytes, not a name: it follows its file through renames, and other
  *  bytes under an old name get a lane of their own, because tokens are made of lane and range. */
-import { readdir } from 'node:fs/promises'
-import { basename, dirname, join, resolve } from 'node:path'
-import { fileFacts, naturalOrder, type SourceFile } from './discover.ts'
+import { naturalOrder, type SourceFile } from './discover.ts'
 import { type Difference, differenceOf, isSameFile, type Mark } from './identity.ts'
-import { LocalFile } from './local-file.ts'
+import type { FilePlace } from './place.ts'
 
 export interface KnownLane {
   readonly lane: string
@@ -23,14 +21,12 @@ export interface Resolution {
   readonly missing: readonly KnownLane[]
 }
 
-const COMPRESSED = /\.(?:gz|zst|bz2|xz)$/
-
 export async function resolveLanes(
-  baseDir: string,
-  files: readonly SourceFile[],
+  place: Pick<FilePlace, 'open' | 'siblings' | 'renames'>,
+  { files }: { readonly files: readonly SourceFile[] },
   known: readonly KnownLane[],
 ): Promise<Resolution> {
-  const resolver = new Resolver(baseDir, files, known)
+  const resolver = new Resolver(place, files, known)
   await resolver.byName()
   await resolver.followRenamed()
   resolver.nameTheRest()
@@ -40,17 +36,21 @@ export async function resolveLanes(
 class Resolver implements Resolution {
   readonly lanes: FileLane[] = []
   readonly missing: KnownLane[] = []
-  readonly #baseDir: string
+  readonly #place: Pick<FilePlace, 'open' | 'siblings' | 'renames'>
   readonly #files: readonly SourceFile[]
   readonly #known: readonly KnownLane[]
   readonly #claimed = new Set<string>()
   readonly #displaced: KnownLane[] = []
   /** What became of the bytes that a name held before. */
   readonly #former = new Map<string, 'rotated' | Difference>()
-  readonly #siblings = new Map<string, Promise<SourceFile[]>>()
+  readonly #siblings = new Map<string, Promise<readonly SourceFile[]>>()
 
-  constructor(baseDir: string, files: readonly SourceFile[], known: readonly KnownLane[]) {
-    this.#baseDir = baseDir
+  constructor(
+    place: Pick<FilePlace, 'open' | 'siblings' | 'renames'>,
+    files: readonly SourceFile[],
+    known: readonly KnownLane[],
+  ) {
+    this.#place = place
     this.#files = files
     this.#known = known
   }
@@ -76,7 +76,7 @@ class Resolver implements Resolution {
 
   async followRenamed(): Promise<void> {
     for (const lane of this.#displaced) {
-      const home = await this.#findHome(lane)
+      const home = this.#place.renames ? await this.#findHome(lane) : undefined
       if (home === undefined) this.missing.push(lane)
       else {
         this.#claim(lane, home)
@@ -101,7 +101,9 @@ class Resolver implements Resolution {
   #claim(lane: KnownLane, file: SourceFile): void {
     this.#claimed.add(file.absolute)
     const { mark } = lane
-    const done = mark?.ended === true && mark.size === file.facts.size && mark.modified === file.facts.modified
+    const { size, modified, version } = file.facts
+    const same = version === undefined ? mark?.modified === modified : mark?.version === version
+    const done = mark?.ended === true && mark.size === size && same
     this.lanes.push({ ...lane, file, state: done ? 'done' : 'continue' })
   }
 
@@ -113,7 +115,7 @@ class Resolver implements Resolution {
   async #difference(lane: KnownLane, file: SourceFile): Promise<Difference | undefined> {
     if (lane.mark === undefined) return undefined
     try {
-      return await differenceOf(lane.mark, file.facts, () => LocalFile.open(file.absolute))
+      return await differenceOf(lane.mark, file.facts, () => this.#place.open(file))
     } catch {
       return undefined // unreadable now: reading the lane says so, and nothing is taken for new meanwhile
     }
@@ -132,24 +134,11 @@ class Resolver implements Resolution {
   }
 
   /** `app.log.1`, `app.log-20260101` beside `app.log`; not what was compressed, whose bytes are others. */
-  #siblingsOf(path: string): Promise<SourceFile[]> {
+  #siblingsOf(path: string): Promise<readonly SourceFile[]> {
     const known = this.#siblings.get(path)
     if (known !== undefined) return known
-    const found = listSiblings(resolve(this.#baseDir, path), path)
+    const found = this.#place.siblings(path)
     this.#siblings.set(path, found)
     return found
   }
-}
-
-async function listSiblings(absolute: string, path: string): Promise<SourceFile[]> {
-  const name = basename(absolute)
-  const names = await readdir(dirname(absolute)).catch(() => []) // a folder that is gone has no siblings
-  const files: SourceFile[] = []
-  for (const other of names) {
-    if (!other.startsWith(name) || !/^[._-]/.test(other.slice(name.length)) || COMPRESSED.test(other)) continue
-    const facts = await fileFacts(join(dirname(absolute), other)).catch(() => undefined)
-    if (facts !== undefined)
-      files.push({ path: join(dirname(path), other), absolute: join(dirname(absolute), other), facts })
-  }
-  return files.sort((a, b) => naturalOrder(a.path, b.path))
 }

@@ -1,11 +1,11 @@
 /** One open local file: reading at any place, forward reading of plain bytes up to where the file ended when it was opened. */
 import { type FileHandle, open } from 'node:fs/promises'
 import { AdflowError } from '../../core/errors.ts'
-import type { RandomReader } from '../../records/compression.ts'
 import type { ByteSource } from '../../records/window.ts'
 import { type FileFacts, factsOf } from './discover.ts'
+import type { OpenFile } from './place.ts'
 
-export class LocalFile implements RandomReader {
+export class LocalFile implements OpenFile {
   readonly facts: FileFacts
   readonly #handle: FileHandle
   readonly #path: string
@@ -14,6 +14,10 @@ export class LocalFile implements RandomReader {
     this.#handle = handle
     this.#path = path
     this.facts = facts
+  }
+
+  get local(): string {
+    return this.#path
   }
 
   /** Throws SOURCE_UNREADABLE. */
@@ -53,16 +57,20 @@ export class LocalFile implements RandomReader {
   }
 
   #shrunk(at: number): AdflowError {
-    return new AdflowError(
-      'SOURCE_CHANGED',
-      `${this.#path} ended at byte ${at} while it was read; it had ${this.facts.size} bytes when it was opened`,
-      { hint: 'something truncates the file; the next run takes what stands there now for new' },
-    )
+    return shrunk(this.#path, at, this.facts.size)
   }
 
   async close(): Promise<void> {
     await this.#handle.close()
   }
+}
+
+export function shrunk(path: string, at: number, size: number): AdflowError {
+  return new AdflowError(
+    'SOURCE_CHANGED',
+    `${path} ended at byte ${at} while it was read; it had ${size} bytes when it was opened`,
+    { hint: 'something truncates the file; the next run takes what stands there now for new' },
+  )
 }
 
 function unreadable(path: string, error: unknown): AdflowError {

@@ -3,9 +3,10 @@ import { crc32 } from 'node:zlib'
 import { AdflowError } from '../../core/errors.ts'
 import { rowRanges } from '../../records/parquet.ts'
 import { chunkPath } from './chunk-names.ts'
+import { copyIn } from './copy-in.ts'
 import { type FileFacts, fileFacts } from './discover.ts'
 import { bringIn, type Readable, verifyInPlace } from './in-place.ts'
-import type { LocalFile } from './local-file.ts'
+import type { OpenFile } from './place.ts'
 import type { CutChunk, ReadingOptions } from './reading.ts'
 
 const FOOTER_TAIL_BYTES = 8
@@ -13,7 +14,7 @@ const MAGIC = 'PAR1'
 
 export class ParquetLane {
   rows = 0
-  readonly #reader: LocalFile
+  readonly #reader: OpenFile
   readonly #path: string
   readonly #options: ReadingOptions
   /** What the footer was read from, as it was then. */
@@ -21,7 +22,7 @@ export class ParquetLane {
   #groups: Awaited<ReturnType<ReadingOptions['footers']['read']>> = []
   #identity = ''
 
-  constructor(reader: LocalFile, path: string, options: ReadingOptions) {
+  constructor(reader: OpenFile, path: string, options: ReadingOptions) {
     this.#reader = reader
     this.#path = path
     this.#options = options
@@ -30,8 +31,11 @@ export class ParquetLane {
   async open(): Promise<void> {
     const footer = await this.#footer()
     this.#identity = `${this.#reader.facts.size} ${crc32(footer)}`
-    const { chunkDir, folders, footers } = this.#options
-    const readable = await bringIn(this.#path, chunkPath(chunkDir, 'parquet'), this.#reader.facts, folders)
+    const { chunkDir, folders, footers, signal } = this.#options
+    const { local, facts } = this.#reader
+    const target = chunkPath(chunkDir, 'parquet')
+    const readable =
+      local === undefined ? await copyIn(this.#reader, target, signal) : await bringIn(local, target, facts, folders)
     this.#staged = { readable, facts: (await fileFacts(readable.file)) ?? this.#reader.facts }
     this.#groups = await footers.read(readable.file).catch((error: unknown) => {
       throw error instanceof AdflowError

@@ -7,13 +7,14 @@ import { type FileKind, kindOf } from './file-format.ts'
 import { type Mark, Witness } from './identity.ts'
 import { JsonLane } from './json-lane.ts'
 import { BEGINNING, type LaneCutter, type LaneStart, OpenLane } from './lane-cutter.ts'
-import { LocalFile } from './local-file.ts'
 import { ParquetLane } from './parquet-lane.ts'
+import type { OpenFile } from './place.ts'
 import type { CutChunk, LaneTask, ReadingOptions } from './reading.ts'
 
 const SOURCE_FAULTS = new Set([
   'SOURCE_MISSING',
   'SOURCE_UNREADABLE',
+  'SOURCE_DENIED',
   'SOURCE_UNSUPPORTED',
   'SOURCE_DAMAGED',
   'SOURCE_CHANGED',
@@ -23,7 +24,7 @@ const SOURCE_FAULTS = new Set([
 export async function* readLane(task: LaneTask, options: ReadingOptions): AsyncGenerator<Chunk | Gap> {
   const progress = { at: task.at }
   try {
-    const file = await LocalFile.open(task.file.absolute)
+    const file = await options.place.open(task.file)
     try {
       const kind = await kindOf(file, task.file.absolute, options)
       const reader = new LaneReader(task, file, kind, progress)
@@ -32,9 +33,13 @@ export async function* readLane(task: LaneTask, options: ReadingOptions): AsyncG
       await file.close()
     }
   } catch (error) {
-    if (!(error instanceof AdflowError) || !SOURCE_FAULTS.has(error.code)) throw error
+    if (!isSourceFault(error)) throw error
     yield gapOf(task, progress.at, error)
   }
+}
+
+export function isSourceFault(error: unknown): error is AdflowError {
+  return error instanceof AdflowError && SOURCE_FAULTS.has(error.code)
 }
 
 export function gapOf(
@@ -53,14 +58,14 @@ export function gapOf(
 
 class LaneReader {
   readonly #task: LaneTask
-  readonly #file: LocalFile
+  readonly #file: OpenFile
   readonly #kind: FileKind
   readonly #options: ReadingOptions
   readonly #witness: Witness
   /** How far the lane was given out. */
   readonly #progress: { at: number }
 
-  constructor(task: LaneTask, file: LocalFile, kind: FileKind, progress: { at: number }) {
+  constructor(task: LaneTask, file: OpenFile, kind: FileKind, progress: { at: number }) {
     this.#task = task
     this.#file = file
     this.#kind = kind
@@ -71,7 +76,7 @@ class LaneReader {
 
   async *stream(): AsyncGenerator<Chunk | Gap> {
     const { planned, until, file } = this.#task
-    const lane = new OpenLane(this.#file, file.absolute, this.#kind.format, this.#kind.compression, this.#options)
+    const lane = new OpenLane(this.#file, file, this.#kind.format, this.#kind.compression, this.#options)
     const settled = this.#settled()
     let cutter = await this.#resume(lane, settled)
     for (const range of planned) {
@@ -199,6 +204,8 @@ class LaneReader {
     ended: boolean,
   ): Promise<(state: Pick<Mark, 'header' | 'array' | 'rows'> & { lines?: number | undefined }) => string> {
     const evidence = await this.#witness.evidence(raw)
-    return (state) => JSON.stringify({ v: 1, at, ...evidence, ended, ...state })
+    const { floor } = this.#options
+    return (state) =>
+      JSON.stringify({ v: 1, at, ...evidence, ended, ...(floor === undefined ? {} : { floor }), ...state })
   }
 }

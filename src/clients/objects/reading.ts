@@ -3,6 +3,7 @@ import type { Chunk, PlannedRange } from '../../core/contracts.ts'
 import type { CsvDialect } from '../../records/csv.ts'
 import type { ParquetFooters } from '../../records/parquet.ts'
 import type { FileLane } from './lanes.ts'
+import type { FilePlace } from './place.ts'
 
 export type FileFormat = 'ndjson' | 'json' | 'csv' | 'parquet'
 
@@ -12,6 +13,7 @@ interface CsvOptions extends CsvDialect {
 }
 
 export interface ReadingOptions {
+  readonly place: FilePlace
   /** undefined: by the name of the file. */
   readonly format: FileFormat | 'tsv' | undefined
   readonly compression: 'none' | 'gzip' | 'zstd' | 'auto'
@@ -29,6 +31,8 @@ export interface ReadingOptions {
   readonly maxRecordBytes: number
   readonly signal: AbortSignal
   readonly footers: ParquetFooters
+  /** For the marks: see Found. */
+  readonly floor: string | undefined
 }
 
 export interface LaneTask extends FileLane {

@@ -1,0 +1,185 @@
+/** The files of one place as a source: each is a lane, read from where its checkpoint stands. */
+import { setTimeout as delay } from 'node:timers/promises'
+import type {
+  Chunk,
+  Dataset,
+  Extractor,
+  ExtractorEnv,
+  Gap,
+  LanePosition,
+  LaneSurvey,
+  PlannedRange,
+  Positions,
+  ReadContext,
+} from '../../core/contracts.ts'
+import { ParquetFooters } from '../../records/parquet.ts'
+import { interleave } from './interleave.ts'
+import { type FileLane, type KnownLane, resolveLanes } from './lanes.ts'
+import type { FilePlace, Found } from './place.ts'
+import { gapOf, isSourceFault, readLane } from './read-file.ts'
+import type { ReadingOptions } from './reading.ts'
+import type { FileSetOptions } from './reading-options.ts'
+import { surveyed } from './survey.ts'
+import { knownLanes, lossOf, taskOf, taskUntil } from './tasks.ts'
+
+export interface FileSetSource {
+  readonly place: FilePlace
+  readonly dataset: Dataset
+  /** As access() names them: what appears later is out of the engine's reach. */
+  readonly folders: readonly string[]
+}
+
+export class FileSet implements Extractor {
+  readonly replayable = true
+  readonly #options: FileSetOptions
+  readonly #env: ExtractorEnv
+  readonly #source: FileSetSource
+  readonly #footers = new ParquetFooters()
+  readonly #toldGaps = new Set<string>()
+
+  constructor(options: FileSetOptions, env: ExtractorEnv, source: FileSetSource) {
+    this.#options = options
+    this.#env = env
+    this.#source = source
+  }
+
+  dataset(): Dataset {
+    return this.#source.dataset
+  }
+
+  async *read(context: ReadContext): AsyncGenerator<Chunk | Gap> {
+    const positions = new Map(Object.entries(context.from))
+    let planned = context.planned
+    while (!context.signal.aborted) {
+      for await (const item of this.#pass(context, positions, planned)) {
+        if ('gap' in item && !this.#isNews(item, context)) continue
+        if (!('gap' in item)) positions.set(item.range.lane, positionAfter(item))
+        yield item
+      }
+      if (context.until !== 'forever') return
+      planned = []
+      await delay(this.#options.poll, undefined, { signal: context.signal }).catch(() => undefined) // aborted: the loop ends
+    }
+  }
+
+  async survey(from: Positions, modified?: ReadContext['modified']): Promise<readonly LaneSurvey[]> {
+    const { place } = this.#source
+    const known = knownLanes(from, [])
+    const { lanes, missing } = await resolveLanes(place, await place.discover(known), known)
+    const gone = missing.filter((lane) => lane.mark?.ended !== true)
+    return [
+      ...lanes
+        .filter((lane) => (modified === undefined ? this.#isWanted(lane, modified) : wasModified(lane, modified)))
+        .map(surveyed),
+      ...(modified === undefined ? gone : []).map(({ lane, at, mark }) => {
+        const origin = place.nameOf(mark?.path ?? lane)
+        return { lane, origin, at: String(at), bytesLeft: 0, state: 'missing' }
+      }),
+    ]
+  }
+
+  async close(): Promise<void> {
+    await this.#footers.close()
+    await this.#source.place.close()
+  }
+
+  /** Everything that is there now, once. */
+  async *#pass(
+    context: ReadContext,
+    positions: ReadonlyMap<string, LanePosition>,
+    planned: readonly PlannedRange[],
+  ): AsyncGenerator<Chunk | Gap> {
+    const { place } = this.#source
+    const known = knownLanes(Object.fromEntries(positions), planned)
+    const found = await this.#found(known, context)
+    if ('gap' in found) {
+      yield found
+      return
+    }
+    for (const { path, origin, code, message } of found.problems)
+      yield { gap: { lane: path, from: positions.get(path)?.at ?? '0' }, origin, code, message }
+    const { lanes, missing } = await resolveLanes(place, found, known)
+    const told = new Set(found.problems.map(({ path }) => path))
+    for (const lane of missing.filter((lane) => !told.has(lane.mark?.path ?? lane.lane))) {
+      const absolute = place.nameOf(lane.mark?.path ?? lane.lane)
+      const task = taskOf({ ...lane, file: { absolute } }, planned)
+      const loss = lossOf(lane, absolute, known, task.planned)
+      if (loss !== undefined) yield gapOf(task, task.at, loss)
+    }
+    this.#warnOfNewBytes(lanes)
+    const tasks = lanes
+      .map((lane) => taskOf(lane, planned))
+      .filter((task) => task.planned.length > 0 || this.#isWanted(task, context.modified))
+      .flatMap((task) => taskUntil(task, context.until))
+    const reading = this.#reading(context, found.floor)
+    const sources = tasks.map((task) => () => readLane(task, reading))
+    yield* interleave(sources, context.parallel, context.signal, async (item) => {
+      if (!('gap' in item)) await item.release()
+    })
+  }
+
+  /** A place that cannot be looked into is one gap, however many lanes are known of it. */
+  async #found(known: readonly KnownLane[], { signal }: ReadContext): Promise<Found | Gap> {
+    const { place, dataset } = this.#source
+    try {
+      return await place.discover(known, signal)
+    } catch (error) {
+      if (!isSourceFault(error)) throw error
+      const task = { lane: dataset.name, planned: [], file: { absolute: place.nameOf('') } }
+      return gapOf(task, 0, error)
+    }
+  }
+
+  #isWanted(lane: FileLane, modified: ReadContext['modified']): boolean {
+    const { file, at, state } = lane
+    if (!wasModified(lane, modified)) return false
+    const oldest = this.#options.ignore_older_than
+    return oldest === undefined || at > 0 || state === 'continue' || file.facts.modifiedMs >= Date.now() - oldest
+  }
+
+  #warnOfNewBytes(lanes: readonly FileLane[]): void {
+    for (const { lane, file, state } of lanes)
+      if (state === 'rotated' || state === 'truncated' || state === 'replaced')
+        this.#env.log.warn(
+          { source: this.#env.id, lane, file: file.absolute, state },
+          `${file.path} was ${state} since it was last read: what it holds now is read from its start, as lane ${lane}`,
+        )
+  }
+
+  #reading(context: ReadContext, floor: string | undefined): ReadingOptions {
+    const { format, compression, csv, max_ratio, settle, unterminated } = this.#options
+    return {
+      place: this.#source.place,
+      format: format === 'auto' ? undefined : format,
+      compression,
+      csv,
+      maxRatio: max_ratio,
+      settleMs: settle,
+      unterminated,
+      chunkDir: this.#env.chunkDir,
+      folders: this.#source.folders,
+      chunkBytes: context.chunkBytes,
+      wholeBytes: context.wholeBytes?.bind(context),
+      maxRecordBytes: context.maxRecordBytes,
+      signal: context.signal,
+      footers: this.#footers,
+      floor,
+    }
+  }
+
+  /** A job that runs for ever looks again and again: each gap is told once, until it changes. */
+  #isNews({ gap, code, message }: Gap, context: ReadContext): boolean {
+    const key = JSON.stringify([gap.lane, gap.from, code, message])
+    if (context.until === 'forever' && this.#toldGaps.has(key)) return false
+    this.#toldGaps.add(key)
+    return true
+  }
+}
+
+function wasModified({ file: { facts } }: FileLane, { from, to }: NonNullable<ReadContext['modified']> = {}): boolean {
+  return (from === undefined || facts.modifiedMs >= from) && (to === undefined || facts.modifiedMs < to)
+}
+
+function positionAfter({ range, mark }: Chunk): LanePosition {
+  return { at: range.to, ...(mark === undefined ? {} : { mark }) }
+}

@@ -1,0 +1,80 @@
+/** Options of every source that is made of files. */
+import { z } from 'zod'
+import { duration } from '../../core/job/units.ts'
+
+export const texts = z.union([z.string().min(1), z.array(z.string().min(1)).min(1)])
+const oneByte = z.string().refine(isOneByte, 'expected one ASCII character, no line end')
+
+const csv = z
+  .strictObject({
+    delimiter: oneByte.default(',').describe('Character between fields. TSV files always use the tab.'),
+    quote: z
+      .union([oneByte, z.literal('')])
+      .default('"')
+      .describe('Character around fields that hold delimiters or line ends; doubled inside. Empty: no quoting.'),
+    header: z
+      .union([z.boolean(), z.array(z.string().min(1)).min(1)])
+      .default(true)
+      .describe(
+        'true: the first record names the columns. false: they are `column0`, `column1` … A list: these names.',
+      ),
+  })
+  .describe('How CSV and TSV files are written.')
+
+/** What a file is. */
+export const formatShape = {
+  exclude: texts.optional().describe('Glob pattern, or a list of them, of files to leave out.'),
+  format: z
+    .enum(['auto', 'ndjson', 'json', 'csv', 'tsv', 'parquet'])
+    .default('auto')
+    .describe('Format of the files. `auto`: by the extension, before `.gz` or `.zst`.'),
+  compression: z
+    .enum(['auto', 'none', 'gzip', 'zstd'])
+    .default('auto')
+    .describe('Compression of the files. `auto`: by their first bytes and the extension.'),
+  csv: csv.prefault({}),
+  encoding: z.literal('utf-8').default('utf-8').describe('Only UTF-8, with or without byte order mark.'),
+  max_ratio: z
+    .number()
+    .min(1)
+    .default(200)
+    .describe(
+      'Largest decompressed size over compressed size, from 64 MiB decompressed on; beyond it the file is a gap.',
+    ),
+} as const
+
+/** When a file that may still be written is finished. */
+export const settlingShape = {
+  settle: duration
+    .prefault('5s')
+    .describe(
+      'A file that was not modified for so long is taken to be finished: its last line counts without a line end.',
+    ),
+  unterminated: z
+    .enum(['settle', 'read', 'wait'])
+    .default('settle')
+    .describe(
+      'A last line without line end. `settle`: read when it is a whole JSON object or the file has settled. `read`: always. `wait`: never before its line end comes.',
+    ),
+} as const
+
+export const choiceShape = {
+  ignore_older_than: duration
+    .optional()
+    .describe('Files that were last modified longer ago are not begun. Those that were begun are read on.'),
+  allow_empty: z.boolean().default(false).describe('true: a pattern that matches no file is no gap.'),
+  poll: duration.prefault('1s').describe('How often a job that runs for ever looks for new files and new bytes.'),
+} as const
+
+const fileSetOptions = z.object({ ...formatShape, ...settlingShape, ...choiceShape })
+export type FileSetOptions = z.infer<typeof fileSetOptions>
+
+export function list(one: string | readonly string[] | undefined): readonly string[] {
+  return one === undefined ? [] : typeof one === 'string' ? [one] : one
+}
+
+/** The scanners look for single bytes. */
+function isOneByte(text: string): boolean {
+  const code = text.charCodeAt(0)
+  return text.length === 1 && code > 0 && code < 128 && text !== '\n' && text !== '\r'
+}
