@@ -12,12 +12,13 @@ import type {
   Positions,
   ReadContext,
 } from '../../core/contracts.ts'
+import type { AdflowError } from '../../core/errors.ts'
 import { ParquetFooters } from '../../records/parquet.ts'
 import { interleave } from './interleave.ts'
 import { type FileLane, type KnownLane, resolveLanes } from './lanes.ts'
 import type { FilePlace, Found } from './place.ts'
 import { gapOf, isSourceFault, readLane } from './read-file.ts'
-import type { ReadingOptions } from './reading.ts'
+import type { LaneTask, ReadingOptions } from './reading.ts'
 import type { FileSetOptions } from './reading-options.ts'
 import { surveyed } from './survey.ts'
 import { knownLanes, lossOf, taskOf, taskUntil } from './tasks.ts'
@@ -65,8 +66,9 @@ export class FileSet implements Extractor {
   async survey(from: Positions, modified?: ReadContext['modified']): Promise<readonly LaneSurvey[]> {
     const { place } = this.#source
     const known = knownLanes(from, [])
-    const { lanes, missing } = await resolveLanes(place, await place.discover(known), known)
-    const gone = missing.filter((lane) => lane.mark?.ended !== true)
+    const found = await place.discover(known)
+    const { lanes, missing } = await resolveLanes(place, found, known)
+    const gone = missing.filter(({ lane, mark }) => mark?.ended !== true && !isTold(mark?.path ?? lane, found))
     return [
       ...lanes
         .filter((lane) => (modified === undefined ? this.#isWanted(lane, modified) : wasModified(lane, modified)))
@@ -99,8 +101,7 @@ export class FileSet implements Extractor {
     for (const { path, origin, code, message } of found.problems)
       yield { gap: { lane: path, from: positions.get(path)?.at ?? '0' }, origin, code, message }
     const { lanes, missing } = await resolveLanes(place, found, known)
-    const told = new Set(found.problems.map(({ path }) => path))
-    for (const lane of missing.filter((lane) => !told.has(lane.mark?.path ?? lane.lane))) {
+    for (const lane of missing.filter(({ lane, mark }) => !isTold(mark?.path ?? lane, found))) {
       const absolute = place.nameOf(lane.mark?.path ?? lane.lane)
       const task = taskOf({ ...lane, file: { absolute } }, planned)
       const loss = lossOf(lane, absolute, known, task.planned)
@@ -112,22 +113,41 @@ export class FileSet implements Extractor {
       .filter((task) => task.planned.length > 0 || this.#isWanted(task, context.modified))
       .flatMap((task) => taskUntil(task, context.until))
     const reading = this.#reading(context, found.floor)
-    const sources = tasks.map((task) => () => readLane(task, reading))
-    yield* interleave(sources, context.parallel, context.signal, async (item) => {
+    const begun = { lanes: 0 }
+    yield* interleave(this.#lanes(tasks, reading, begun), context.parallel, context.signal, async (item) => {
       if (!('gap' in item)) await item.release()
     })
+    if (place.outage !== undefined && begun.lanes < tasks.length)
+      yield this.#wholeGap(place.outage, ` (${tasks.length - begun.lanes} files were not begun)`)
+  }
+
+  /** While the place answers: thousands of files need not fail one by one. */
+  *#lanes(
+    tasks: readonly LaneTask[],
+    reading: ReadingOptions,
+    begun: { lanes: number },
+  ): Generator<() => AsyncIterable<Chunk | Gap>> {
+    for (const task of tasks) {
+      if (this.#source.place.outage !== undefined) return
+      begun.lanes += 1
+      yield () => readLane(task, reading)
+    }
   }
 
   /** A place that cannot be looked into is one gap, however many lanes are known of it. */
   async #found(known: readonly KnownLane[], { signal }: ReadContext): Promise<Found | Gap> {
-    const { place, dataset } = this.#source
     try {
-      return await place.discover(known, signal)
+      return await this.#source.place.discover(known, signal)
     } catch (error) {
       if (!isSourceFault(error)) throw error
-      const task = { lane: dataset.name, planned: [], file: { absolute: place.nameOf('') } }
-      return gapOf(task, 0, error)
+      return this.#wholeGap(error)
     }
+  }
+
+  #wholeGap(error: AdflowError, more = ''): Gap {
+    const { place, dataset } = this.#source
+    const gap = gapOf({ lane: dataset.name, planned: [], file: { absolute: place.nameOf('') } }, 0, error)
+    return { ...gap, message: `${gap.message}${more}` }
   }
 
   #isWanted(lane: FileLane, modified: ReadContext['modified']): boolean {
@@ -178,6 +198,11 @@ export class FileSet implements Extractor {
 
 function wasModified({ file: { facts } }: FileLane, { from, to }: NonNullable<ReadContext['modified']> = {}): boolean {
   return (from === undefined || facts.modifiedMs >= from) && (to === undefined || facts.modifiedMs < to)
+}
+
+/** What is wrong with the file, or with a folder around it, was said; or it is there and waits. */
+function isTold(path: string, { problems, waiting = [] }: Found): boolean {
+  return waiting.includes(path) || problems.some((found) => path === found.path || path.startsWith(`${found.path}/`))
 }
 
 function positionAfter({ range, mark }: Chunk): LanePosition {

@@ -86,11 +86,12 @@ class Resolver implements Resolution {
   }
 
   nameTheRest(): void {
-    const taken = new Set([...this.#known.map((lane) => lane.lane), ...this.#files.map((file) => file.path)])
+    const known = new Set(this.#known.map((lane) => lane.lane))
+    const taken = new Set([...known, ...this.#files.map((file) => file.path)])
     for (const file of this.#files) {
       if (this.#claimed.has(file.absolute)) continue
       let lane = file.path
-      const isFree = !this.#known.some((other) => other.lane === lane)
+      const isFree = !known.has(lane)
       for (let n = 2; !isFree && taken.has(lane); n += 1) lane = `${file.path}#${n}`
       taken.add(lane)
       this.lanes.push({ lane, at: 0, mark: undefined, file, state: this.#former.get(file.path) ?? 'new' })

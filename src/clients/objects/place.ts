@@ -1,4 +1,5 @@
 /** Where the files of a source are: this machine, a bucket, a folder of a server. Lanes, formats and edges are the same for all. */
+import type { AdflowError } from '../../core/errors.ts'
 import type { RandomReader } from '../../records/compression.ts'
 import type { ByteSource } from '../../records/window.ts'
 import type { Discovery, FileFacts, SourceFile } from './discover.ts'
@@ -15,12 +16,16 @@ export interface FilePlace {
   siblings(path: string): Promise<readonly SourceFile[]>
   /** A path as people read it. */
   nameOf(path: string): string
+  /** Why nothing of it can be read any more in this pass: the rest is not asked for. */
+  readonly outage?: AdflowError | undefined
   close(): Promise<void>
 }
 
 export interface Found extends Discovery {
   /** For the marks of this pass: from where the next listing may begin. */
   readonly floor?: string
+  /** Paths of files that are there and still written: no more is said of them. */
+  readonly waiting?: readonly string[]
 }
 
 /** One file while it is read. Its facts do not change; where the file does, reading throws SOURCE_CHANGED. */

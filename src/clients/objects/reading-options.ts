@@ -66,6 +66,20 @@ export const choiceShape = {
   poll: duration.prefault('1s').describe('How often a job that runs for ever looks for new files and new bytes.'),
 } as const
 
+/** Of sources behind a network. */
+export const retryShape = {
+  retry: z
+    .strictObject({
+      attempts: z.int().min(1).default(5).describe('How often a range of a file is asked for before it is a gap.'),
+      initial: duration.prefault('200ms').describe('Pause after the first failure; doubled each time.'),
+      max: duration.prefault('10s').describe('Longest pause.'),
+    })
+    .prefault({})
+    .describe('No answer, a broken one and a busy server are tried again, from the offset that was reached.'),
+} as const
+
+export type RetryOptions = z.infer<(typeof retryShape)['retry']>
+
 const fileSetOptions = z.object({ ...formatShape, ...settlingShape, ...choiceShape })
 export type FileSetOptions = z.infer<typeof fileSetOptions>
 

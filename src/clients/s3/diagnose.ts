@@ -22,6 +22,19 @@ interface Asked {
 }
 
 export function diagnoseBucket(options: Question, env: DiagnoseEnv): Diagnosis {
+  return diagnoseAnyBucket(options, env, async function* (at, asked, absent) {
+    yield target(at, options.create, absent)
+    if (absent === undefined) yield (await mayNotWrite(asked, at)) ?? (await maySweep(asked, at))
+  })
+}
+
+/** `more`: what is asked once the server has answered; `absent`: that there is no such bucket. */
+export function diagnoseAnyBucket(
+  options: BucketOptions,
+  env: DiagnoseEnv,
+  more: (at: Findings, asked: Asked, absent: AdflowError | undefined) => AsyncIterable<Finding>,
+  explain: typeof explainS3 = explainS3,
+): Diagnosis {
   const { bucket, prefix = '', endpoint } = options
   const place = `${endpoint === undefined ? 's3:/' : new URL(endpoint).host}/${bucket}/${prefix}`
   registerKeys(options)
@@ -37,7 +50,7 @@ export function diagnoseBucket(options: Question, env: DiagnoseEnv): Diagnosis {
     const headers = rememberHeaders(client)
     try {
       const askedMs = env.now()
-      const looked = await look(asked, place)
+      const looked = await look(asked, place, explain)
       const { date, server } = headers()
       if (date !== undefined) answered = { askedMs, answeredMs: env.now(), date }
       const absent = looked?.cause instanceof Error && nameOf(looked.cause) === 'NoSuchBucket'
@@ -47,8 +60,7 @@ export function diagnoseBucket(options: Question, env: DiagnoseEnv): Diagnosis {
       }
       yield at.ok('reachable', `answers${server === undefined ? '' : `, by ${server}`}`)
       yield tls(at, options.endpoint)
-      yield target(at, options.create, absent ? looked : undefined)
-      if (!absent) yield (await mayNotWrite(asked, at)) ?? (await maySweep(asked, at))
+      yield* more(at, asked, absent ? looked : undefined)
       if (answered !== undefined)
         yield at.clock({
           ...answered,
@@ -61,13 +73,17 @@ export function diagnoseBucket(options: Question, env: DiagnoseEnv): Diagnosis {
   })
 }
 
-async function look({ s3, client, signal, bucket, prefix }: Asked, place: string): Promise<AdflowError | undefined> {
+async function look(
+  { s3, client, signal, bucket, prefix }: Asked,
+  place: string,
+  explain: typeof explainS3,
+): Promise<AdflowError | undefined> {
   try {
     const command = new s3.ListObjectsV2Command({ Bucket: bucket, Prefix: prefix, MaxKeys: 1 })
     await client.send(command, { abortSignal: signal })
     return undefined
   } catch (error) {
-    return explainS3(error, `look into ${place}`)
+    return explain(error, `look into ${place}`)
   }
 }
 

@@ -21,6 +21,24 @@ const RENAME = 'posix-rename@openssh.com'
 const SYNC = 'fsync@openssh.com'
 
 export function diagnoseSftp(options: Question, env: DiagnoseEnv): Diagnosis {
+  return diagnoseAnySftp(options, env, async function* (at, session, extensions) {
+    yield version(at, extensions)
+    if (!extensions.has(SYNC))
+      yield at.warning(
+        'durability',
+        'the server cannot sync files before they get their names',
+        'have it offer fsync@openssh.com, or a file system that keeps what was closed',
+      )
+    yield* await folder(session, at, options)
+  })
+}
+
+/** `more`: what is asked once the server has answered. */
+export function diagnoseAnySftp(
+  options: SftpOptions,
+  env: DiagnoseEnv,
+  more: (at: Findings, session: SftpSession, extensions: ReadonlySet<string>) => AsyncIterable<Finding>,
+): Diagnosis {
   const { host, port, username } = addressOf(options)
   const place = `${host}:${port}/${options.path.replace(/^\//, '')}`
   return diagnosisAt(place, async function* (at) {
@@ -32,15 +50,8 @@ export function diagnoseSftp(options: Question, env: DiagnoseEnv): Diagnosis {
     try {
       const extensions = await session.ask<ReadonlySet<string>>((sftp, answer) => answer(null, extensionsOf(sftp)))
       yield at.ok('reachable', `answers to the user ${username}`)
-      yield version(at, extensions)
       yield at.ok('tls', 'SSH, and the key of the server is known')
-      if (!extensions.has(SYNC))
-        yield at.warning(
-          'durability',
-          'the server cannot sync files before they get their names',
-          'have it offer fsync@openssh.com, or a file system that keeps what was closed',
-        )
-      yield* await folder(session, at, options)
+      yield* more(at, session, extensions)
     } finally {
       await session.close()
     }

@@ -64,6 +64,11 @@ export function isMissing(error: unknown): boolean {
   return (error as { readonly code?: unknown } | undefined)?.code === 2
 }
 
+/** Status of the protocol: the file ends here. */
+export function isEnd(error: unknown): boolean {
+  return (error as { readonly code?: unknown } | undefined)?.code === 1
+}
+
 /** Status of the protocol for all that has no status of its own: the name is taken, the disk is full. */
 export function isFailure(error: unknown): boolean {
   return (error as { readonly code?: unknown } | undefined)?.code === 4

@@ -2,7 +2,7 @@
 import { createHash, type Hash } from 'node:crypto'
 import { open } from 'node:fs/promises'
 import type { FileDigest } from '../objects/follow-file.ts'
-import { isMissing } from './errors.ts'
+import { isEnd, isMissing } from './errors.ts'
 import type { SftpSession } from './session.ts'
 
 const PIECE_BYTES = 1 << 17
@@ -196,7 +196,7 @@ export class SftpFiles {
         sftp.read(handle, piece, 0, piece.length, at, (error, read) => answer(error, read)),
       )
       .catch((error: unknown) => {
-        if ((error as { readonly code?: unknown }).code === 1) return 0
+        if (isEnd(error)) return 0
         throw error
       })
   }

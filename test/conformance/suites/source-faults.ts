@@ -32,10 +32,21 @@ export const SOURCE_ROWS: readonly string[] = Array.from(
   (_, index) => `{"id":${FIRST_ID + BigInt(index)},"micros":${microsOf(index)},"name":"name ü ${index}"}`,
 )
 
+/** The rows as files of different sizes: name → text. */
+export const SOURCE_PARTS: Readonly<Record<string, string>> = {
+  'large.ndjson': linesOf(SOURCE_ROWS.slice(0, ROWS * 0.6)),
+  'middle.ndjson': linesOf(SOURCE_ROWS.slice(ROWS * 0.6, ROWS * 0.9)),
+  'small.ndjson': linesOf(SOURCE_ROWS.slice(ROWS * 0.9)),
+}
+
 const WHOLE = {
   rows: ROWS,
   ids: ROWS,
   micros: sumOf(Array.from({ length: ROWS }, (_, index) => microsOf(index))),
+}
+
+function linesOf(rows: readonly string[]): string {
+  return `${rows.join('\n')}\n`
 }
 
 /** A decimal of 18 digits behind the point, which no double holds. */
