@@ -9,7 +9,7 @@ export function fitsOne(patterns: readonly string[], name: string): boolean {
 }
 
 /** What every name that fits begins with: up to the last `/` before something that stands for several names. */
-export function literalFolder(pattern: string): string {
+function literalFolder(pattern: string): string {
   const magic = pattern.search(MAGIC)
   const literal = magic === -1 ? pattern : pattern.slice(0, magic)
   return literal.slice(0, literal.lastIndexOf('/') + 1)
