@@ -29,11 +29,14 @@ export function placeOf({ url }: Pick<ConnectionOptions, 'url'>): PostgresPlace 
 export class Postgres {
   readonly #options: ConnectionOptions
   readonly #baseDir: string
+  readonly #explain: typeof explainPostgres
   #pool: Promise<Pool> | undefined
 
-  constructor(options: ConnectionOptions, baseDir: string) {
+  /** `explain`: in whose words errors are told. Default: those of a store. */
+  constructor(options: ConnectionOptions, baseDir: string, explain = explainPostgres) {
     this.#options = options
     this.#baseDir = baseDir
+    this.#explain = explain
     if (options.password !== undefined) registerSecret(options.password)
     const { password } = parsed(options.url)
     if (password !== '') registerSecret(decodeURIComponent(password))
@@ -61,7 +64,7 @@ export class Postgres {
       return await work(client)
     } catch (error) {
       broken = error instanceof Error ? error : new Error(String(error))
-      throw explainPostgres(error, doing)
+      throw this.#explain(error, doing)
     } finally {
       signal?.removeEventListener('abort', abort)
       if (broken === undefined) client?.removeListener('error', remember)

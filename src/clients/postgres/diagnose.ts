@@ -7,12 +7,35 @@ import { sizeText } from '../../core/job/units.ts'
 import { isThisMachine } from '../../core/this-machine.ts'
 import { Postgres, placeOf } from './connect.ts'
 import { diagnoseTable, type TableQuestion } from './diagnose-table.ts'
+import { explainPostgres } from './errors.ts'
 import type { ConnectionOptions } from './options.ts'
 
 /** The oldest that its makers still maintain. */
 const OLDEST_MAJOR = 14
 
+/** What is asked of one job's server beside what is asked of each. */
+export interface ServerQuestion {
+  /** It must take writes, and keep them. */
+  readonly writes: boolean
+  readonly connections: number
+  readonly explain: typeof explainPostgres
+  own(client: PoolClient, at: Findings): Promise<readonly Finding[]>
+}
+
 export function diagnosePostgres(options: ConnectionOptions, question: TableQuestion, env: DiagnoseEnv): Diagnosis {
+  return diagnoseServer(options, env, {
+    writes: true,
+    connections: options.connections,
+    explain: explainPostgres,
+    own: (client, at) => diagnoseTable(client, question, at),
+  })
+}
+
+export function diagnoseServer(
+  options: Omit<ConnectionOptions, 'connections'>,
+  env: DiagnoseEnv,
+  { writes, connections: wanted, explain, own }: ServerQuestion,
+): Diagnosis {
   const { host, port, database } = placeOf(options)
   const place = `${host}:${port}/${database}`
   const limits = {
@@ -21,17 +44,17 @@ export function diagnosePostgres(options: ConnectionOptions, question: TableQues
     statement_timeout: Math.min(options.statement_timeout, env.answerMs),
   }
   return diagnosisAt(place, async function* (at) {
-    const postgres = new Postgres({ ...options, ...limits }, env.baseDir)
+    const postgres = new Postgres({ ...options, ...limits }, env.baseDir, explain)
     const ask = (work: (client: PoolClient) => Promise<readonly Finding[]>) =>
       postgres.with(`reach ${place}`, (client) => withoutWriting(client, work), env.signal)
     try {
-      yield* await ask((client) => serverFindings(client, at, { host, nowMs: env.now() }))
-      yield* await ask((client) => diagnoseTable(client, question, at))
+      yield* await ask((client) => serverFindings(client, at, { host, nowMs: env.now(), writes }))
+      yield* await ask((client) => own(client, at))
       yield* await ask(async (client) => [
-        await durability(client, at),
-        await connections(client, at, options.connections),
+        ...(writes ? [await durability(client, at)] : []),
+        await connections(client, at, wanted),
         await clock(client, at, env),
-        await disk(client, at),
+        ...(writes ? [await disk(client, at)] : []),
       ])
     } finally {
       await postgres.close()
@@ -49,7 +72,7 @@ async function withoutWriting<T>(client: PoolClient, work: (client: PoolClient) 
 async function serverFindings(
   client: PoolClient,
   at: Findings,
-  { host, nowMs }: { readonly host: string; readonly nowMs: number },
+  { host, nowMs, writes }: { readonly host: string; readonly nowMs: number; readonly writes: boolean },
 ): Promise<readonly Finding[]> {
   const row = await one(
     client,
@@ -63,7 +86,7 @@ async function serverFindings(
       ? at.warning('version', `${version}, which is no longer maintained`, `upgrade to ${OLDEST_MAJOR} or newer`)
       : at.ok('version', version),
     tls(at, row['tls'], { host, validToMs: certificateEnd(client), nowMs }),
-    writable(at, row),
+    ...(writes ? [writable(at, row)] : []),
   ]
 }
 

@@ -37,14 +37,58 @@ const MEANINGS: readonly Meaning[] = [
 const NO_PASSWORD = '28P01'
 const DOWN = 'check that the server runs and that its address is right'
 
+/** Where it is read, not written. */
+const SOURCE_MEANINGS: readonly Meaning[] = [
+  { pattern: /^28/, code: 'SOURCE_DENIED', hint: 'check user and password of the job, and pg_hba.conf of the server' },
+  { pattern: /^42501$/, code: 'SOURCE_DENIED', hint: 'grant the user of the job the privilege that is named' },
+  { pattern: /^53300$/, code: 'SOURCE_UNREADABLE', hint: 'lower `parallel`, or raise max_connections of the server' },
+  {
+    pattern: /^55P03$/,
+    code: 'SOURCE_UNREADABLE',
+    hint: 'another session holds the table; `lock_timeout` waits longer',
+  },
+  { pattern: /^57014$/, code: 'SOURCE_UNREADABLE', hint: '`statement_timeout` allows a statement more time' },
+  {
+    pattern: /^(?:08|25P0|25006|53|57|58|40|XX)/,
+    code: 'SOURCE_UNREADABLE',
+    hint: 'the next run goes on where this one stopped',
+  },
+  { pattern: /^3D000$/, code: 'SOURCE_MISSING', hint: 'name a database that is there in `url`' },
+  {
+    pattern: /^(?:42P01|3F000)$/,
+    code: 'SOURCE_MISSING',
+    hint: 'check the name, its schema, and the search_path of the user',
+  },
+  {
+    pattern: /^42703$/,
+    code: 'SOURCE_MISSING',
+    hint: 'check the names of columns in the job; `columns` leaves out what is not there any more',
+  },
+  { pattern: /^[0-9A-Z]{5}$/, code: 'SOURCE_UNSUPPORTED', hint: 'see the message of the server' },
+  {
+    pattern: /CERT|TLS|SELF_SIGNED|LEAF_SIGNATURE|ISSUER/,
+    code: 'SOURCE_DENIED',
+    hint: 'renew the certificate of the server, or name its authority in `tls.ca`',
+  },
+]
+
 /** @returns an AdflowError; one that comes in is passed on. `doing` reads "write a batch to public.events". */
 export function explainPostgres(error: unknown, doing: string): AdflowError {
+  return explained(error, doing, MEANINGS, 'STORE_UNAVAILABLE')
+}
+
+/** As `explainPostgres`, of a source. */
+export function explainSource(error: unknown, doing: string): AdflowError {
+  return explained(error, doing, SOURCE_MEANINGS, 'SOURCE_UNREADABLE')
+}
+
+function explained(error: unknown, doing: string, meanings: readonly Meaning[], other: ErrorCode): AdflowError {
   if (error instanceof AdflowError) return error
   const { code = '', message, detail } = asParts(error)
   // The client itself gives up where a password is asked for and there is none.
-  const meaning = MEANINGS.find(({ pattern }) => pattern.test(message.startsWith('SASL') ? NO_PASSWORD : code))
+  const meaning = meanings.find(({ pattern }) => pattern.test(message.startsWith('SASL') ? NO_PASSWORD : code))
   const text = detail === undefined ? message : `${message} (${detail})`
-  return new AdflowError(meaning?.code ?? 'STORE_UNAVAILABLE', `cannot ${doing}: ${text}`, {
+  return new AdflowError(meaning?.code ?? other, `cannot ${doing}: ${text}`, {
     cause: error,
     hint: meaning?.hint ?? DOWN,
   })

@@ -1,0 +1,100 @@
+/** A table as a source, before a run reads it: by the catalog, without touching its rows. */
+import type { PoolClient } from 'pg'
+import type { DiagnoseEnv, Diagnosis, Finding } from '../../../core/diagnosis.ts'
+import type { Findings } from '../../../core/findings.ts'
+import { didYouMean } from '../../../core/job/suggest.ts'
+import { sizeText } from '../../../core/job/units.ts'
+import { diagnoseServer } from '../diagnose.ts'
+import { explainSource } from '../errors.ts'
+import type { TableOptions } from './table-fetcher.ts'
+
+type Asked = Omit<TableOptions, 'cursor' | 'columns' | 'tables'> & {
+  readonly table: string | readonly string[]
+  readonly cursor?: readonly string[] | undefined
+  readonly columns?: readonly string[] | undefined
+}
+
+/** Looking through more than this in each run is worth a word. */
+const LARGE_BYTES = 1e9
+
+export function diagnosePostgresSource(options: Asked, env: DiagnoseEnv): Diagnosis {
+  const tables = [options.table].flat()
+  return diagnoseServer(options, env, {
+    writes: false,
+    connections: options.parallel * tables.length,
+    explain: explainSource,
+    own: async (client, at) => {
+      const findings: Finding[] = []
+      for (const table of tables) findings.push(...(await diagnoseTable(client, at, table, options)))
+      return findings
+    },
+  })
+}
+
+async function diagnoseTable(
+  client: PoolClient,
+  at: Findings,
+  table: string,
+  options: Asked,
+): Promise<readonly Finding[]> {
+  const { columns, cursor } = options
+  const { rows } = await client.query<{
+    user: string
+    readable: boolean
+    kind: string
+    bytes: string
+    names: string[]
+  }>(
+    `SELECT current_user AS "user", has_table_privilege(c.oid, 'SELECT') AS readable, c.relkind AS kind, coalesce(pg_total_relation_size(c.oid), 0) AS bytes,
+       (SELECT json_agg(attname ORDER BY attnum) FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped) AS names
+     FROM pg_class c WHERE c.oid = to_regclass($1)`,
+    [table],
+  )
+  const [found] = rows
+  if (found === undefined)
+    return [
+      at.failed(
+        'target',
+        'SOURCE_MISSING',
+        `there is no table ${table}`,
+        'check its name, its schema, and the search_path of the user',
+      ),
+    ]
+  const { user, readable, kind, bytes, names } = found
+  const missing = [...(columns ?? []), ...(cursor ?? [])].find((name) => !names.includes(name))
+  return [target(), permission()]
+
+  function target(): Finding {
+    if (kind !== 'r' && kind !== 'p')
+      return at.failed(
+        'target',
+        'SOURCE_UNSUPPORTED',
+        `${table} is no table: its rows know no transaction`,
+        'name a table',
+      )
+    if (missing !== undefined)
+      return at.failed(
+        'target',
+        'SOURCE_MISSING',
+        `${table} has no column ${missing}`,
+        didYouMean(missing, names) ?? `columns there: ${names.join(', ')}`,
+      )
+    if (cursor === undefined && options.again === 'changed' && Number(bytes) > LARGE_BYTES)
+      return at.warning(
+        'target',
+        `${table} has ${sizeText(Number(bytes))}, and each run looks through all of it`,
+        'name a column with an index that rises with each change: `cursor`',
+      )
+    return at.ok('target', 'the table is there')
+  }
+
+  function permission(): Finding {
+    if (readable) return at.ok('permission', `${user} may read it`)
+    return at.failed(
+      'permission',
+      'SOURCE_DENIED',
+      `${user} lacks SELECT on ${table}`,
+      `GRANT SELECT ON ${table} TO "${user}"`,
+    )
+  }
+}
