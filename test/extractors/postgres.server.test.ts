@@ -143,7 +143,9 @@ load: { warehouse: { type: duckdb, path: warehouse.duckdb, table: rows${load} } 
     await sql('CREATE TABLE t AS SELECT n AS id FROM generate_series(1, 5) n')
     const reader = new URL(database.url)
     reader.username = `reader_${database.name}`
-    await sql(`CREATE ROLE ${reader.username} LOGIN PASSWORD '${reader.password}'; GRANT SELECT ON t TO ${reader.username}`)
+    await sql(
+      `CREATE ROLE ${reader.username} LOGIN PASSWORD '${reader.password}'; GRANT SELECT ON t TO ${reader.username}`,
+    )
     try {
       const job = jobOf({ table: 't', again: 'all', url: reader.href }, '{ id: bigint }')
       for (const read of [5, 5]) expect(await job.summary()).toMatchObject({ exit: 0, read })
