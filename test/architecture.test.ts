@@ -21,11 +21,12 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   reconcile: ['core', 'engine', 'lineage', 'clients', 'runtime'],
   distribute: ['core', 'engine', 'lineage', 'runtime'],
   trace: ['core', 'engine', 'lineage', 'clients', 'runtime'],
-  daemon: ['core', 'runtime'],
+  gateway: ['core', 'records', 'clients', 'runtime'],
+  daemon: ['core', 'runtime', 'gateway'],
   cli: ['core', 'runtime', 'distribute', 'trace', 'reconcile', 'daemon'],
   sample: ['core', 'engine', 'cli'],
   init: ['core', 'records', 'engine', 'clients', 'sample'],
-  commands: ['core', 'runtime', 'distribute', 'trace', 'reconcile', 'daemon', 'cli', 'sample', 'init'],
+  commands: ['core', 'runtime', 'distribute', 'trace', 'reconcile', 'gateway', 'daemon', 'cli', 'sample', 'init'],
 }
 
 const COMPONENTS = {

@@ -50,6 +50,8 @@ export type Finding = Asked &
   )
 
 export interface DiagnoseEnv extends ComponentEnv {
+  /** Of an extractor: where its fetched bytes stand. */
+  readonly stageDir?: string
   /** What reaches a loader; undefined for other components, and where the SQL of the job does not compile. */
   readonly columns: readonly Column[] | undefined
   /** Process that runs this job now: what it holds is no fault. */

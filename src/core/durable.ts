@@ -79,9 +79,14 @@ export async function removeDurably(path: string): Promise<void> {
 
 /** Appends to a handle opened for appending. Resolved: on disk. Rejected: any prefix of `data` may have been written,
  *  and the handle must not be written to again. */
-export async function appendDurably(handle: FileHandle, data: string | Buffer, path: string): Promise<void> {
+export async function appendDurably(
+  handle: FileHandle,
+  data: string | Buffer | readonly Uint8Array[],
+  path: string,
+): Promise<void> {
   try {
-    await handle.appendFile(data)
+    // writeFile() takes pieces; a handle that was opened for appending appends them.
+    await handle.writeFile(data)
     await handle.datasync()
   } catch (error) {
     throw localIoError(error, `append to ${path}`)

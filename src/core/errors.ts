@@ -76,7 +76,7 @@ export const ERROR_CODES = {
   ),
   DAEMON_ADDRESS: spec(
     EXIT.unavailable,
-    'The daemon cannot listen at the address of `--listen`: another program does, or it is not an address of this machine.',
+    'The daemon, or the gateway, cannot listen at the address that it was given: another program does, or it is not an address of this machine.',
   ),
   DAEMON_UNREACHABLE: spec(
     EXIT.unavailable,
@@ -89,7 +89,7 @@ export const ERROR_CODES = {
   ),
   TOKEN_UNSAFE: spec(
     EXIT.denied,
-    'The token of the daemon is too short, or its file can be read by others: `chmod 600` it. Without a token the daemon listens on loopback only.',
+    'The token of the daemon is too short, or its file can be read by others: `chmod 600` it. Without tokens the daemon and the gateway listen on loopback only.',
   ),
   INTERRUPTED: spec(
     EXIT.tryAgain,

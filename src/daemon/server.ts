@@ -1,14 +1,14 @@
 /** HTTP of the daemon: probes, metrics and the API, with a token for all but the probes, and a limit for everything that comes in. */
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Logger } from 'pino'
 import { z } from 'zod'
+import { bearerOf, digestOf, sameToken } from '../core/bearer.ts'
 import { AdflowError } from '../core/errors.ts'
 import { redact } from '../core/job/secrets.ts'
+import { listenAt } from '../core/listen.ts'
 import { upcoming } from './due.ts'
 import { type DaemonFace, gapLines, jobLines, owedLines, runLines, statusOf } from './face.ts'
 import { metricsText } from './metrics.ts'
-import { digestOf, sameToken } from './token.ts'
 
 const BODY_BYTES = 16_384
 const CONNECTIONS = 64
@@ -54,11 +54,8 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     },
   )
   server.maxConnections = CONNECTIONS
-  await listen(server, host, port)
-  server.unref()
-  const { address, port: taken, family } = server.address() as AddressInfo
   return {
-    url: `http://${family === 'IPv6' ? `[${address}]` : address}:${taken}`,
+    url: await listenAt(server, host, port),
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve())
@@ -73,8 +70,8 @@ async function answer(request: IncomingMessage, digest: Buffer, options: ServerO
   if (pathname === '/livez') return probe(face.idleSeconds() < STUCK_SECONDS, face)
   if (pathname === '/readyz')
     return probe(['leading', 'standby'].includes(face.role()) && face.idleSeconds() < STUCK_SECONDS, face)
-  const [scheme, given = ''] = (request.headers.authorization ?? '').split(' ')
-  if (scheme?.toLowerCase() !== 'bearer' || !sameToken(digest, given))
+  const given = bearerOf(request.headers.authorization)
+  if (given === undefined || !sameToken(digest, given))
     return { ...problem(401, 'TOKEN_UNSAFE', 'a token is needed'), headers: { 'www-authenticate': 'Bearer' } }
   if (request.method === 'POST') return act(pathname, request, options)
   if (request.method !== 'GET') return problem(405, 'USAGE', 'only GET and POST are answered')
@@ -196,18 +193,4 @@ function send(response: ServerResponse, { status, body: found, text, headers }: 
     ...headers,
   })
   response.end(content)
-}
-
-function listen(server: Server, host: string, port: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) => {
-      reject(
-        new AdflowError('DAEMON_ADDRESS', `cannot listen at ${host}:${port}: ${error.message}`, {
-          cause: error,
-          hint: 'give another address with --listen; port 0 takes a free one, which `adflow daemon status` finds',
-        }),
-      )
-    })
-    server.listen(port, host, () => resolve())
-  })
 }

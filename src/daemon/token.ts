@@ -1,8 +1,8 @@
 /** The bearer token of the API: from the environment, a file, or made up for this state directory. */
-import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { link, mkdir, open, rm } from 'node:fs/promises'
-import { isIP } from 'node:net'
 import { join } from 'node:path'
+import { isLoopback } from '../core/bearer.ts'
 import { syncDirectory, temporaryPath } from '../core/durable.ts'
 import { AdflowError, localIoError } from '../core/errors.ts'
 
@@ -57,20 +57,6 @@ export function requireToken(host: string, { env, file }: TokenSources): void {
   throw new AdflowError('TOKEN_UNSAFE', `--listen ${host} can be reached from other machines, and no token was given`, {
     hint: 'set ADFLOW_DAEMON_TOKEN or --token-file, or listen on 127.0.0.1',
   })
-}
-
-/** A name that only begins like one is none. */
-function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
-}
-
-/** In a time that does not depend on where the two differ. */
-export function sameToken(digest: Buffer, given: string): boolean {
-  return timingSafeEqual(digest, digestOf(given))
-}
-
-export function digestOf(token: string): Buffer {
-  return createHash('sha256').update(token).digest()
 }
 
 async function fromFile(path: string): Promise<string> {

@@ -9,6 +9,7 @@ import type { Registry } from '../core/registry.ts'
 import type { Asked } from './doctor.ts'
 import { lineageConfig } from './lineage-config.ts'
 import { MAIN, type Pipeline } from './pipeline.ts'
+import type { StateDir } from './state-dir.ts'
 
 export interface ComponentsToAsk {
   readonly job: Job
@@ -17,6 +18,7 @@ export interface ComponentsToAsk {
   /** undefined: the SQL of the job does not compile. */
   readonly pipeline: Pipeline | undefined
   readonly runningPid: number | undefined
+  readonly state: StateDir
 }
 
 const SECTIONS = {
@@ -35,7 +37,7 @@ interface Component {
 }
 
 export async function askedComponents(about: ComponentsToAsk): Promise<Asked[]> {
-  const { job, registry, log, pipeline, runningPid } = about
+  const { job, registry, log, pipeline, runningPid, state } = about
   const shared = { job: job.name, baseDir: job.baseDir, log, runningPid, now: Date.now }
   const question = (
     { id, type, options }: Component,
@@ -45,7 +47,8 @@ export async function askedComponents(about: ComponentsToAsk): Promise<Asked[]> 
   ): Asked['question'] => ({
     place: type,
     code,
-    ask: (env: Pick<DiagnoseEnv, 'answerMs' | 'signal'>) => diagnose(options, { id, ...shared, columns, ...env }),
+    ask: (env: Pick<DiagnoseEnv, 'answerMs' | 'signal'>) =>
+      diagnose(options, { id, ...shared, stageDir: state.stagedOf(id), columns, ...env }),
   })
   const asked: Asked[] = []
   for (const section of ['extract', 'load', 'distribute'] as const) {

@@ -94,7 +94,7 @@ export async function diagnose(options: DoctorOptions): Promise<DoctorReport> {
     ],
     timeoutMs,
   )
-  const asked = await askedComponents({ ...options, job, pipeline: compiled.pipeline, runningPid: holder?.pid })
+  const asked = await askedComponents({ ...options, job, state, pipeline: compiled.pipeline, runningPid: holder?.pid })
   const there = await answersOf(asked, timeoutMs)
   return reportOf({ job: job.name, file: job.file, state_dir: state.path }, [...here, ...there])
 }

@@ -2,7 +2,8 @@ import { chmod, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { digestOf, ensureToken, readToken, requireToken, sameToken } from '../../src/daemon/token.ts'
+import { digestOf, sameToken } from '../../src/core/bearer.ts'
+import { ensureToken, readToken, requireToken } from '../../src/daemon/token.ts'
 
 const TOKEN = 'a-token-that-has-more-than-32-characters'
 let folder: string

@@ -47,5 +47,7 @@ export interface Fetcher {
    * that are whole are kept, and the next run begins after them. Called once per lane and pass; several lanes at the same time.
    */
   fetch(task: FetchTask): Promise<void>
+  /** The checkpoint stands at this cursor, durably: the source will not be asked for what comes before it again. */
+  confirm?(lane: string, cursor: string): Promise<void>
   close?(): Promise<void>
 }

@@ -16,6 +16,7 @@ import type {
 import { localIoError } from '../../core/errors.ts'
 import { interleave } from '../objects/interleave.ts'
 import type { Fetcher, FetchLane } from './fetcher.ts'
+import { parseStagedMark } from './mark.ts'
 import type { StagingOptions } from './options.ts'
 import { gapOf, isFault, type LaneOptions, type LaneWork, readStagedLane } from './read-lane.ts'
 import { Room } from './room.ts'
@@ -89,7 +90,9 @@ class StagedExtractor implements Extractor {
 
   async commit(positions: Positions, kept: Positions = {}): Promise<void> {
     if (!this.#mayRemove) return
-    for (const [name, { at }] of Object.entries(positions)) {
+    for (const [name, { at, mark }] of Object.entries(positions)) {
+      const cursor = parseStagedMark(mark)?.cursor
+      if (typeof cursor === 'string') await this.#fetcher.confirm?.(name, cursor)
       const lane = this.#lanes.get(name)
       this.#loaded.set(name, Math.max(Number(at), this.#loaded.get(name) ?? 0))
       if (lane === undefined) continue
