@@ -28,6 +28,8 @@ export class LaneIntake {
   readonly #options: PushOptions
   /** Key in hex → the request that has it now. */
   readonly #underWay = new Map<string, UnderWay>()
+  /** Only the holder of the source's lock may write: it has said so by open(), and ends it by close(). */
+  #held = false
   #journal: Journal | undefined
   #opening: Promise<void> | undefined
   #failedAtMs = Number.NEGATIVE_INFINITY
@@ -52,8 +54,13 @@ export class LaneIntake {
     return this.#journal?.bytes ?? 0
   }
 
-  /** @throws AdflowError STATE_DAMAGED, LOCAL_IO, DISK_FULL */
+  /** Only for the holder of the source's lock. @throws AdflowError STATE_DAMAGED, LOCAL_IO, DISK_FULL */
   async open(): Promise<void> {
+    this.#held = true
+    await this.#open()
+  }
+
+  async #open(): Promise<void> {
     this.#opening ??= this.#reopen().finally(() => {
       this.#opening = undefined
     })
@@ -85,6 +92,7 @@ export class LaneIntake {
   }
 
   async close(): Promise<void> {
+    this.#held = false
     await this.#opening?.catch(() => undefined) // told to whoever asked for it
     const journal = this.#journal
     this.#journal = undefined
@@ -119,8 +127,9 @@ export class LaneIntake {
 
   async #ready(): Promise<Journal> {
     if (this.#journal !== undefined && this.#journal.failure === undefined) return this.#journal
+    if (!this.#held) throw unavailable()
     try {
-      await this.open()
+      await this.#open()
     } catch {
       throw unavailable() // the log has why
     }
@@ -163,7 +172,7 @@ function unavailable(): Refusal {
   return later(
     503,
     'unavailable',
-    'the journal cannot be written: send this again, with the same Idempotency-Key',
+    'nothing can be stored now: send this again, with the same Idempotency-Key',
     RETRY_MS,
   )
 }

@@ -58,8 +58,11 @@ async function endAll(ends: readonly unknown[]): Promise<void> {
 
 async function giveUp<T>(pending: Pending<T>, drop: (item: T) => Promise<void>): Promise<void> {
   const last = await pending.next.catch(() => undefined) // whoever stopped the consumer has the reason
-  if (last?.result.done === false) await drop(last.result.value)
-  await pending.iterator.return?.()
+  try {
+    if (last?.result.done === false) await drop(last.result.value)
+  } finally {
+    await pending.iterator.return?.()
+  }
 }
 
 /** The first promise to settle; undefined when the signal comes first. Leaves no listener behind. */
