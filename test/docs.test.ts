@@ -85,7 +85,7 @@ describe('job files in the documents', () => {
       const file = join(folder, 'job.yaml')
       writeFileSync(file, text)
       const registry = await loadRegistry()
-      const env = { ADFLOW_MASK_KEY: 'a key for this test' }
+      const env = { ADFLOW_MASK_KEY: 'a key for this test', PUSH_TOKEN_WEB: 'a token of thirty-two characters' }
       const log = pino({ level: 'silent' })
       const { files } = await lintJobs([file], { registry, log, env, rate: 1000 })
       expect(files[0]).toMatchObject({ problems: [], warnings: [] })

@@ -7,7 +7,7 @@ import { defineExtractor } from '../core/define.ts'
 
 export default defineExtractor({
   summary: 'Events that others push over HTTP, each answered for only once it is on the disk.',
-  description: `Receiving and loading are apart. The gateway, \`adflow serve-push\` or \`adflow daemon --push\`, takes
+  description: `Receiving and loading are apart. The gateway, \`adflow serve-push\`, takes
 \`POST /push/JOB/SOURCE/LANE\` and appends what it accepts to a journal on disk; it answers 202 when that is synced. A run of the
 job reads the journal from the place of its checkpoint to what is there when it begins, whether a gateway runs or not. The
 gateway removes what a checkpoint has. Neither waits for the other, and either may be killed at any time.
@@ -15,7 +15,7 @@ gateway removes what a checkpoint has. Neither waits for the other, and either m
 Bytes are those of the client: integers and decimals never pass through a number of JavaScript. Line ends between the tokens of an event
 become spaces.
 
-Who pushes what, answers, idempotency keys, limits, and what a kill leaves: see [push.md](../../push.md).`,
+Who pushes what, answers, idempotency keys, limits, and what a kill leaves: see [push.md](../push.md).`,
   options: pushOptions,
   example: {
     tokens: [
