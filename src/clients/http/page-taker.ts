@@ -5,10 +5,10 @@ import { csvFields } from '../../records/csv.ts'
 import { jsonField } from '../../records/json-field.ts'
 import type { JsonPath } from '../../records/json-page.ts'
 import type { PageSink } from '../staging/fetcher.ts'
+import { KnownKeys } from '../staging/known-keys.ts'
 import type { SegmentFormat } from '../staging/segment.ts'
-import { KnownKeys } from './known-keys.ts'
+import { comparable, compareSince, type SinceKind } from '../staging/since.ts'
 import type { RecordSink } from './page-reader.ts'
-import { comparable, compareSince, type SinceKind } from './since.ts'
 
 export interface TakerOptions {
   readonly key: readonly JsonPath[]
