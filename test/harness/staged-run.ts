@@ -10,11 +10,22 @@ export interface StagedRun {
   readonly format: unknown
 }
 
-/** `stage`: a folder of the test. `from`: where the run before ended. */
+export interface StagedRunOptions {
+  readonly root: string
+  /** A folder of the test. */
+  readonly stage: string
+  /** Where the run before ended. */
+  readonly from?: Positions
+  /** After so many it is left, as by a run that is stopped. */
+  readonly chunks?: number
+  readonly chunkBytes?: number
+  readonly parallel?: number
+}
+
 export async function stagedRun<Options>(
   definition: ExtractorDefinition<Options>,
   options: object,
-  { root, stage, from = {} }: { readonly root: string; readonly stage: string; readonly from?: Positions },
+  { root, stage, from = {}, chunks, chunkBytes = 1 << 20, parallel = 1 }: StagedRunOptions,
 ): Promise<StagedRun> {
   const env = {
     ...{ id: 's', job: 'j', baseDir: root, chunkDir: root, log: pino({ level: 'silent' }) },
@@ -26,7 +37,8 @@ export async function stagedRun<Options>(
   const positions: Record<string, LanePosition> = { ...from }
   let format: unknown
   const signal = new AbortController().signal
-  const limits = { chunkBytes: 1 << 20, maxRecordBytes: 1 << 16, parallel: 1 }
+  const limits = { chunkBytes, maxRecordBytes: 1 << 16, parallel }
+  let taken = 0
   for await (const item of source.read({ from, planned: [], until: 'now', signal, ...limits })) {
     if ('gap' in item) {
       gaps.push(item)
@@ -38,6 +50,8 @@ export async function stagedRun<Options>(
     format = item.format
     await item.release()
     await source.commit?.(positions, before)
+    taken += 1
+    if (taken === chunks) break
   }
   await source.close()
   return { records, gaps, positions, format }

@@ -3,6 +3,7 @@ import { createReadStream, readFileSync } from 'node:fs'
 import { Agent as HttpAgent } from 'node:http'
 import { Agent as HttpsAgent } from 'node:https'
 import { resolve } from 'node:path'
+import type { Readable } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import type { ClickHouseClient, ClickHouseSettings } from '@clickhouse/client'
 import { AdflowError } from '../../core/errors.ts'
@@ -35,6 +36,30 @@ export function placeOf({ url }: Pick<ConnectionOptions, 'url'>): ClickHousePlac
   }
 }
 
+/** What differs between those who write and those who read. */
+export interface Role {
+  /** Of each statement; `seconds`: how long the server may work on it. */
+  settings(seconds: number): ClickHouseSettings
+  explain(error: unknown, doing: string): AdflowError
+}
+
+const WRITER: Role = {
+  settings: (seconds) => ({
+    // An answer that begins before the end could say OK and be followed by an error.
+    wait_end_of_query: 1,
+    max_execution_time: seconds,
+    output_format_json_quote_64bit_integers: 1,
+  }),
+  explain: explainClickHouse,
+}
+
+/** The body of an answer, as it comes. */
+export interface OpenAnswer {
+  readonly body: Readable
+  /** Names in lower case. */
+  readonly headers: Readonly<Record<string, unknown>>
+}
+
 /** For whoever cannot wait as long as a batch may. */
 export interface Limits {
   readonly answerMs: number
@@ -45,9 +70,10 @@ export class ClickHouse {
   readonly #options: ConnectionOptions
   readonly #baseDir: string
   readonly #limits: Limits | undefined
+  readonly #role: Role
   #client: Promise<ClickHouseClient> | undefined
 
-  constructor(options: ConnectionOptions, baseDir: string, limits?: Limits) {
+  constructor(options: ConnectionOptions, baseDir: string, limits?: Limits, role: Role = WRITER) {
     const { answerMs = Number.POSITIVE_INFINITY } = limits ?? {}
     this.#options = {
       ...options,
@@ -56,6 +82,7 @@ export class ClickHouse {
     }
     this.#baseDir = baseDir
     this.#limits = limits
+    this.#role = role
     if (options.password !== undefined) registerSecret(options.password)
     const { password } = parsed(options.url)
     if (password !== '') registerSecret(decodeURIComponent(password))
@@ -69,11 +96,17 @@ export class ClickHouse {
   }
 
   /** Rows as plain values; 64-bit integers as text. */
-  rows(doing: string, query: string, parameters: Parameters = {}): Promise<Record<string, unknown>[]> {
+  rows(
+    doing: string,
+    query: string,
+    parameters: Parameters = {},
+    settings: ClickHouseSettings = {},
+  ): Promise<Record<string, unknown>[]> {
     return this.#with(doing, async (client) => {
       const answer = await client.query({
         query,
         query_params: parameters,
+        clickhouse_settings: settings,
         format: 'JSONEachRow',
         ...this.#soon(),
       })
@@ -108,6 +141,29 @@ export class ClickHouse {
     })
   }
 
+  /** Streams what a SELECT gives, in the format that it names. The caller ends the stream; its errors are those of the net. */
+  open(
+    doing: string,
+    query: string,
+    {
+      settings,
+      compressed,
+      signal,
+    }: { readonly settings: ClickHouseSettings; readonly compressed: boolean; readonly signal: AbortSignal },
+  ): Promise<OpenAnswer> {
+    return this.#with(doing, async (client) => {
+      signal.throwIfAborted()
+      const { stream, response_headers } = await client.exec({
+        query,
+        abort_signal: signal,
+        decompress_response_stream: true,
+        clickhouse_settings: compressed ? { ...settings, enable_http_compression: 1 } : settings,
+        ...(compressed ? { http_headers: { 'accept-encoding': 'zstd' } } : {}),
+      })
+      return { body: stream, headers: response_headers }
+    })
+  }
+
   async close(): Promise<void> {
     const client = await this.#client?.catch(() => undefined) // it never opened
     await client?.close()
@@ -124,7 +180,7 @@ export class ClickHouse {
       this.#client ??= this.#connect()
       return await work(await this.#client)
     } catch (error) {
-      throw explainClickHouse(error, doing)
+      throw this.#role.explain(error, doing)
     }
   }
 
@@ -142,12 +198,7 @@ export class ClickHouse {
       keep_alive: { enabled: true, idle_socket_ttl: IDLE_MS, eagerly_destroy_stale_sockets: true },
       http_agent: protocol === 'https:' ? new HttpsAgent({ ...pool, ...this.#tls() }) : new HttpAgent(pool),
       log: { level: ClickHouseLogLevel.OFF },
-      clickhouse_settings: {
-        // An answer that begins before the end could say OK and be followed by an error.
-        wait_end_of_query: 1,
-        max_execution_time: Math.ceil(statement_timeout / 1000),
-        output_format_json_quote_64bit_integers: 1,
-      },
+      clickhouse_settings: this.#role.settings(Math.ceil(statement_timeout / 1000)),
     })
     try {
       await client

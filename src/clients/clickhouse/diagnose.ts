@@ -36,7 +36,7 @@ export function diagnoseClickHouse(options: ConnectionOptions, question: TableQu
   })
 }
 
-function version(at: Findings, text: string): Finding {
+export function version(at: Findings, text: string): Finding {
   const [major = 0, minor = 0] = text.split('.').map(Number)
   const old = major < OLDEST[0] || (major === OLDEST[0] && minor < OLDEST[1])
   return old
@@ -48,7 +48,7 @@ function version(at: Findings, text: string): Finding {
     : at.ok('version', `ClickHouse ${text}`)
 }
 
-function tls(at: Findings, url: string, host: string, nowMs: number): Finding {
+export function tls(at: Findings, url: string, host: string, nowMs: number): Finding {
   if (url.startsWith('https:')) return at.tls('TLS', undefined, nowMs)
   if (isThisMachine(host)) return at.ok('tls', 'not encrypted, on this machine')
   return at.warning('tls', 'not encrypted: data and password can be read on the way', 'use `https` in `url`')
@@ -98,7 +98,11 @@ async function disk(clickhouse: ClickHouse, at: Findings): Promise<Finding> {
   }
 }
 
-async function one(clickhouse: ClickHouse, doing: string, sql: string): Promise<Readonly<Record<string, unknown>>> {
+export async function one(
+  clickhouse: ClickHouse,
+  doing: string,
+  sql: string,
+): Promise<Readonly<Record<string, unknown>>> {
   const [row] = await clickhouse.rows(doing, sql)
   return row ?? {}
 }

@@ -8,6 +8,10 @@ interface Meaning {
   readonly hint: string
 }
 
+/** The server or the net is in a bad way: later it may go well. */
+export const PASSING =
+  /^(?:3|23|24|32|33|74|75|76|95|107|159|198|202|203|209|210|236|279|299|394|425|439|473|499|574|666|667|668|700|734|735|745|999|1000|1001|1002) /
+
 /** The first that fits counts. */
 const MEANINGS: readonly Meaning[] = [
   {
@@ -59,8 +63,7 @@ const MEANINGS: readonly Meaning[] = [
     hint: 'the column is not Nullable: give it a value in a step, or make the column Nullable',
   },
   {
-    pattern:
-      /^(?:3|23|24|32|33|74|75|76|95|107|159|198|202|203|209|210|236|279|299|394|425|439|473|499|574|666|667|668|700|734|735|745|999|1000|1001|1002) /,
+    pattern: PASSING,
     code: 'STORE_UNAVAILABLE',
     hint: 'what is there of the batch is found out by the next attempt',
   },
@@ -74,7 +77,7 @@ const MEANINGS: readonly Meaning[] = [
 
 const DOWN = 'check that the server runs and that its address is right'
 /** The server's text may end with a stack trace, or with the values of a row. */
-const LONGEST_TEXT = 600
+export const LONGEST_TEXT = 600
 
 /** @returns an AdflowError; one that comes in is passed on. `doing` reads "write a batch to ads.events". */
 export function explainClickHouse(error: unknown, doing: string): AdflowError {
@@ -87,7 +90,7 @@ export function explainClickHouse(error: unknown, doing: string): AdflowError {
   })
 }
 
-function asParts(error: unknown): { readonly code: string; readonly message: string } {
+export function asParts(error: unknown): { readonly code: string; readonly message: string } {
   if (!(error instanceof Error)) return { code: '', message: String(error) }
   const inner = error instanceof AggregateError ? (error.errors[0] as Error | undefined) : undefined
   const { code = '' } = (inner ?? error) as Error & { readonly code?: string }

@@ -88,11 +88,14 @@ async function library(): Promise<string> {
 }
 
 const NETWORK = '<networks><ip>127.0.0.1</ip></networks><profile>default</profile><quota>default</quota>'
-/** The writer may insert and read, and make nothing. */
-const USERS = `<clickhouse><profiles><default/></profiles><quotas><default/></quotas><users>
+/** The writer may insert and read, and make nothing. Of the frozen none may change a setting; answers to all three end after ten rows. */
+const USERS = `<clickhouse><profiles><default/><frozen><readonly>1</readonly><limit>10</limit></frozen>
+<short><readonly>1</readonly><max_result_rows>10</max_result_rows><result_overflow_mode>break</result_overflow_mode></short>
+<hasty><limit>10</limit><result_overflow_mode>break</result_overflow_mode><max_result_rows>10000000</max_result_rows></hasty></profiles><quotas><default/></quotas><users>
 <default><no_password/>${NETWORK}<access_management>1</access_management></default>
 <adflow><password>adflow</password>${NETWORK}</adflow>
 <writer><password>writer</password>${NETWORK}<grants><query>GRANT SELECT, INSERT ON *.*</query></grants></writer>
 <reader><password>reader</password>${NETWORK}<grants><query>GRANT SELECT ON *.*</query></grants></reader>
+${['frozen', 'short', 'hasty'].map((name) => `<${name}><password>${name}</password>${NETWORK.replace('default', name)}</${name}>`).join('\n')}
 </users></clickhouse>
 `
