@@ -1,6 +1,4 @@
 /** Topics as another client (kafkajs) sees them. */
-import { promisify } from 'node:util'
-import { zstdDecompress } from 'node:zlib'
 import { compressionsAlgorithms } from '@platformatic/kafka'
 import kafkajs, { type Kafka, type KafkaConfig, type KafkaMessage } from 'kafkajs'
 import { freshName } from './servers/fresh.ts'
@@ -18,15 +16,15 @@ const END = 'end-of-test'
 const { CompressionCodecs, CompressionTypes, logLevel } = kafkajs
 
 /** kafkajs has gzip alone. The broker, too, reads what it is given before it takes it. */
-const DECOMPRESS = {
-  [CompressionTypes.Snappy]: async (bytes: Buffer) => compressionsAlgorithms.snappy.decompressSync(bytes),
-  [CompressionTypes.LZ4]: async (bytes: Buffer) => compressionsAlgorithms.lz4.decompressSync(bytes),
-  [CompressionTypes.ZSTD]: promisify(zstdDecompress),
-}
-for (const [type, decompress] of Object.entries(DECOMPRESS))
+const { lz4, snappy, zstd } = compressionsAlgorithms
+for (const [type, algorithm] of [
+  [CompressionTypes.Snappy, snappy],
+  [CompressionTypes.LZ4, lz4],
+  [CompressionTypes.ZSTD, zstd],
+] as const)
   (CompressionCodecs as Record<string, unknown>)[type] = () => ({
-    compress: () => Promise.reject(new Error('nothing is written with this client')),
-    decompress,
+    compress: async ({ buffer }: { buffer: Buffer }) => algorithm.compressSync(buffer),
+    decompress: async (bytes: Buffer) => algorithm.decompressSync(bytes),
   })
 
 export function kafkaClient(brokers: string, config: Partial<KafkaConfig> = {}): Kafka {

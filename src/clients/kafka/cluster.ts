@@ -67,6 +67,15 @@ export class KafkaCluster {
     return found
   }
 
+  /** Of all topics that the user may see. */
+  async topicNames(): Promise<readonly string[]> {
+    const { metadataV12 } = await this.library()
+    // The list of nothing is none; no list is all.
+    const all = null as unknown as string[]
+    const { topics } = await metadataV12.api.async(await this.anyBroker(), all, false, false)
+    return topics.flatMap(({ name }) => name ?? [])
+  }
+
   /** A connection to whichever broker answers first of those that are named in the options. */
   async anyBroker(): Promise<Connection> {
     const failures: unknown[] = []

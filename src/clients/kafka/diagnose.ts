@@ -17,7 +17,7 @@ export interface TopicQuestion {
 type Asked = readonly [name: string, found: TopicFound | undefined]
 
 /** Numbers of the operations in Kafka's access rules. */
-const OPERATIONS = { READ: 3, WRITE: 4, DESCRIBE: 8, DESCRIBE_CONFIGS: 10 } as const
+export const OPERATIONS = { READ: 3, WRITE: 4, DESCRIBE: 8, DESCRIBE_CONFIGS: 10 } as const
 
 export function diagnoseKafka(options: ConnectionOptions, question: TopicQuestion, env: DiagnoseEnv): Diagnosis {
   const place = `${options.brokers}/${question.topic}`
@@ -48,7 +48,7 @@ export function diagnoseKafka(options: ConnectionOptions, question: TopicQuestio
   })
 }
 
-async function encryption(cluster: KafkaCluster, at: Findings, env: DiagnoseEnv): Promise<Finding> {
+export async function encryption(cluster: KafkaCluster, at: Findings, env: DiagnoseEnv): Promise<Finding> {
   const { socket } = await cluster.anyBroker()
   if (socket instanceof TLSSocket)
     return at.tls(socket.getProtocol() ?? 'TLS', Date.parse(socket.getPeerCertificate().valid_to), env.now())

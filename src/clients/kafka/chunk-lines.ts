@@ -1,0 +1,267 @@
+/** Writes the records of a partition into a chunk file, each a line, straight from the bytes of their batches. */
+import type { Chunk, ChunkFormat, RefusedRecord } from '../../core/contracts.ts'
+import type { ErrorCode } from '../../core/errors.ts'
+import { ChunkFile } from '../../records/chunk-file.ts'
+import { csvSplitter } from '../../records/csv.ts'
+import { lines } from '../../records/lines.ts'
+import { RAW_BYTES } from '../../records/raw-head.ts'
+import { RecordIndex } from '../../records/record-index.ts'
+import { NEWLINE, RETURN, type Splitter, trimLineEnd } from '../../records/splitter.ts'
+import { chunkPath } from '../objects/chunk-names.ts'
+import type { LogBatch } from './log-batches.ts'
+import { RecordCursor } from './record-cursor.ts'
+import { type Fields, FieldWriter, NotText } from './record-fields.ts'
+import { RecordPlaces, sourceOf } from './record-places.ts'
+
+export interface LineFormat {
+  readonly type: 'json' | 'csv'
+  readonly csv: { readonly delimiter: string; readonly quote: string; readonly header: readonly string[] }
+  readonly fields: Fields
+  readonly tombstones: 'record' | 'skip'
+}
+
+export interface LineOptions extends LineFormat {
+  readonly topic: string
+  readonly partition: number
+  readonly chunkDir: string
+  readonly maxRecordBytes: number
+}
+
+export type WrittenLines = Pick<
+  Chunk,
+  'file' | 'format' | 'records' | 'refused' | 'bytes' | 'digest' | 'locate' | 'raw' | 'stored' | 'spans'
+>
+
+/** Held before they are written. */
+const BUFFER_BYTES = 1 << 20
+const [BRACE, CLOSING, SPACE, TAB] = [0x7b, 0x7d, 0x20, 0x09]
+const NULL = Buffer.from('null')
+/** Of a line beside value and fields: `null`, braces, the line end. */
+const MORE_BYTES = 8
+
+interface ValueSpan {
+  readonly begin: number
+  readonly end: number
+}
+
+export class ChunkLines {
+  readonly #options: LineOptions
+  readonly #path: string
+  readonly #file: ChunkFile
+  readonly #places = new RecordPlaces()
+  readonly #refused: RefusedRecord[] = []
+  readonly #writer: FieldWriter | undefined
+  readonly #splitter: Splitter
+  readonly #isCsv: boolean
+  #out = Buffer.allocUnsafe(BUFFER_BYTES)
+  #end = 0
+  /** Bytes of the line in work that are not the value's. */
+  #added = 0
+  /** Of a tombstone. */
+  readonly #empty: string
+
+  constructor(options: LineOptions) {
+    this.#options = options
+    this.#isCsv = options.type === 'csv'
+    this.#splitter = this.#isCsv ? csvSplitter(options.csv) : lines
+    this.#path = chunkPath(options.chunkDir, this.#isCsv ? 'csv' : 'ndjson')
+    this.#file = new ChunkFile(this.#path)
+    this.#empty = options.csv.delimiter.repeat(options.csv.header.length - 1)
+    const hasFields = Object.keys(options.fields).length > 0
+    this.#writer = hasFields
+      ? new FieldWriter(options.fields, options, this.#isCsv ? options.csv : undefined)
+      : undefined
+  }
+
+  /** Those that were written, and those that were refused. */
+  get taken(): number {
+    return this.#places.count + this.#refused.length
+  }
+
+  /**
+   * The records of a batch with offsets in `[from, to)`, until the chunk has `targetBytes`. Returns the offset after the last one
+   * that was taken; undefined: the whole batch was.
+   */
+  async take(
+    batch: LogBatch,
+    records: Buffer,
+    { from, to, targetBytes }: { readonly from: bigint; readonly to: bigint; readonly targetBytes: number },
+  ): Promise<bigint | undefined> {
+    const cursor = new RecordCursor(records, batch.count)
+    const [first, stop] = [Number(from - batch.base), Number(to - batch.base)]
+    this.#places.begin(batch.base)
+    while (cursor.next()) {
+      if (cursor.offsetDelta < first) continue
+      if (cursor.offsetDelta >= stop) return to
+      this.#take(cursor, batch)
+      if (this.#end >= BUFFER_BYTES) await this.#flush()
+      if (this.#file.bytes + this.#end >= targetBytes) return batch.base + BigInt(cursor.offsetDelta) + 1n
+    }
+    return undefined
+  }
+
+  async finish(): Promise<WrittenLines> {
+    await this.#flush()
+    await this.#file.finish()
+    return this.#described()
+  }
+
+  async discard(): Promise<void> {
+    await this.#file.discard()
+  }
+
+  #take(record: RecordCursor, batch: LogBatch): void {
+    const { valueAt, valueBytes, bytes } = record
+    if (valueBytes < 0 && this.#options.tombstones === 'skip') return
+    const whole = valueAt + Math.max(0, valueBytes)
+    const end = this.#isCsv ? trimLineEnd(bytes, valueAt, whole) : whole
+    const begin = firstByte(bytes, valueAt, end)
+    const fault =
+      end - valueAt > this.#options.maxRecordBytes
+        ? this.#tooLarge()
+        : begin === end && valueBytes >= 0
+          ? 'the value is empty'
+          : this.#line(record, batch, { begin, end })
+    if (fault !== undefined) this.#refuse(record, batch, fault)
+  }
+
+  /** `begin`: the first byte of the value that is not blank. Returns why there is no such line. */
+  #line(record: RecordCursor, batch: LogBatch, value: ValueSpan): string | undefined {
+    this.#makeRoom(value.end - record.valueAt + (this.#writer?.bound(record) ?? 0) + this.#empty.length + MORE_BYTES)
+    const from = this.#end
+    this.#added = 0
+    let end: number
+    try {
+      end = this.#isCsv ? this.#csvLine(record, batch, value) : this.#jsonLine(record, batch, value)
+    } catch (error) {
+      if (error instanceof NotText) return error.message
+      throw error
+    }
+    this.#out[end] = NEWLINE
+    if (end - from > this.#options.maxRecordBytes) return this.#tooLarge()
+    if (!this.#isCsv) this.#oneLine(from, end)
+    else if (end === from) return 'the record has no value'
+    else if (this.#splitter.next(this.#out, from, end + 1) !== end + 1) return 'the value is not one line of CSV'
+    this.#end = end + 1
+    this.#places.add(record.offsetDelta, this.#added)
+    return undefined
+  }
+
+  /** The fields stand before those of the value. */
+  #csvLine(record: RecordCursor, batch: LogBatch, { end }: ValueSpan): number {
+    const at = this.#fields(record, batch, this.#end)
+    this.#added = at - this.#end
+    if (record.valueBytes >= 0) return at + record.bytes.copy(this.#out, at, record.valueAt, end)
+    // The last separator stands before the value; of a tombstone every column is empty.
+    return at + this.#out.write(this.#empty, at, 'latin1')
+  }
+
+  /** The fields stand behind the brace that opens the value. */
+  #jsonLine(record: RecordCursor, batch: LogBatch, { begin, end }: ValueSpan): number {
+    const { bytes, valueAt, valueBytes } = record
+    const out = this.#out
+    let at = this.#end
+    if (this.#writer === undefined || (valueBytes >= 0 && bytes[begin] !== BRACE))
+      return at + (valueBytes < 0 ? NULL.copy(out, at) : bytes.copy(out, at, valueAt, end))
+    at += bytes.copy(out, at, valueAt, begin)
+    out[at++] = BRACE
+    const inside = at
+    at = this.#fields(record, batch, at)
+    // No comma before the end of an object that has nothing else.
+    if (valueBytes < 0 || bytes[firstByte(bytes, begin + 1, end)] === CLOSING) at -= 1
+    this.#added = at - inside
+    if (valueBytes >= 0) return at + bytes.copy(out, at, begin + 1, end)
+    out[at] = CLOSING
+    return at + 1
+  }
+
+  #fields(record: RecordCursor, { base, firstMs, appendedMs }: LogBatch, at: number): number {
+    if (this.#writer === undefined) return at
+    const timestampMs = appendedMs ?? firstMs + record.timestampDelta
+    return this.#writer.write(this.#out, at, record, { base, timestampMs })
+  }
+
+  /** Line ends inside JSON are white space: none stands inside a text. */
+  #oneLine(from: number, end: number): void {
+    for (let at = this.#out.indexOf(NEWLINE, from); at < end; at = this.#out.indexOf(NEWLINE, at + 1)) this.#blank(at)
+    // One before the end would be taken for a part of it.
+    if (this.#out[end - 1] === RETURN) this.#blank(end - 1)
+  }
+
+  #blank(at: number): void {
+    this.#places.replace(this.#file.bytes + at, this.#out[at] as number)
+    this.#out[at] = SPACE
+  }
+
+  #tooLarge(): string {
+    return `a record is larger than ${this.#options.maxRecordBytes} bytes`
+  }
+
+  #refuse({ bytes, offsetDelta, valueAt, valueBytes }: RecordCursor, batch: LogBatch, why: string): void {
+    const { topic, partition } = this.#options
+    const offset = batch.base + BigInt(offsetDelta)
+    const reason: ErrorCode = why === this.#tooLarge() ? 'RECORD_TOO_LARGE' : 'RECORD_MALFORMED'
+    const message = `${why} (offset ${offset} of ${topic}/${partition})`
+    const raw = Buffer.from(bytes.subarray(valueAt, valueAt + Math.min(Math.max(0, valueBytes), RAW_BYTES)))
+    this.#refused.push({ reason, message, raw, ...sourceOf(offset) })
+  }
+
+  #makeRoom(bytes: number): void {
+    if (this.#end + bytes <= this.#out.length) return
+    const larger = Buffer.allocUnsafe(Math.max(this.#out.length * 2, this.#end + bytes))
+    this.#out.copy(larger, 0, 0, this.#end)
+    this.#out = larger
+  }
+
+  async #flush(): Promise<void> {
+    await this.#file.append(this.#out, 0, this.#end)
+    this.#end = 0
+  }
+
+  #described(): WrittenLines {
+    const places = this.#places
+    let index: Promise<RecordIndex> | undefined
+    const records = () => {
+      index ??= RecordIndex.build(this.#path, this.#splitter, places.count)
+      return index
+    }
+    const isJson = !this.#isCsv
+    return {
+      file: this.#path,
+      format: this.#format(),
+      records: places.count,
+      refused: this.#refused,
+      bytes: this.#file.bytes,
+      digest: this.#file.digest,
+      locate: async (ordinals) => ordinals.map((ordinal) => places.source(ordinal)),
+      stored: async (ordinals) => (await records()).bytes(ordinals),
+      raw: async (ordinals) => {
+        const known = await records()
+        const found = await known.bytes(ordinals)
+        return ordinals.map((ordinal, position) =>
+          places.original(ordinal, found[position] as Buffer, known.span(ordinal).start, isJson),
+        )
+      },
+      spans: async (ordinals) => {
+        const known = await records()
+        return ordinals.map((ordinal) => known.span(ordinal))
+      },
+    }
+  }
+
+  #format(): ChunkFormat {
+    if (!this.#isCsv) return { type: 'ndjson' }
+    const { delimiter, quote, header } = this.#options.csv
+    return { type: 'csv', delimiter, quote, header: [...(this.#writer?.names ?? []), ...header] }
+  }
+}
+
+/** The first byte that is not white space; `to`: there is none. */
+function firstByte(bytes: Buffer, from: number, to: number): number {
+  let at = from
+  for (; at < to; at += 1) {
+    const byte = bytes[at] as number
+    if (byte > SPACE || (byte !== SPACE && byte !== TAB && byte !== NEWLINE && byte !== RETURN)) return at
+  }
+  return to
+}

@@ -1,0 +1,309 @@
+/** Topics of Kafka: partitions are lanes, positions are offsets; record batches are decoded straight into chunks. */
+import { setTimeout as delay } from 'node:timers/promises'
+import { z } from 'zod'
+import { addressesOf, KafkaCluster } from '../clients/kafka/cluster.ts'
+import { diagnoseKafkaSource } from '../clients/kafka/diagnose-source.ts'
+import { connectionShape } from '../clients/kafka/options.ts'
+import { type LaneOptions, type PartitionTask, readPartition } from '../clients/kafka/partition-lane.ts'
+import { fieldsOption } from '../clients/kafka/record-fields.ts'
+import { type Edge, findPartitions, type TopicChoice } from '../clients/kafka/source-topics.ts'
+import { interleave } from '../clients/objects/interleave.ts'
+import type {
+  Chunk,
+  Dataset,
+  Extractor,
+  ExtractorEnv,
+  Gap,
+  LaneSurvey,
+  Positions,
+  ReadContext,
+} from '../core/contracts.ts'
+import { defineExtractor } from '../core/define.ts'
+import { AdflowError, type ErrorCode } from '../core/errors.ts'
+import { byteSize, duration } from '../core/job/units.ts'
+
+const topic = z.string().regex(/^(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}$/, 'letters, digits, `.`, `_` and `-`')
+const oneByte = z.string().regex(/^[^\r\n\0\u0080-\uffff]$/, 'expected one ASCII character, no line end')
+const time = z
+  .string()
+  .regex(
+    /^\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d{1,3})?)?(?:Z|[+-]\d\d:\d\d))?$/,
+    'expected `2026-03-01T00:00:00Z`',
+  )
+  .refine((text) => !Number.isNaN(Date.parse(text)), 'expected a time')
+const offsets = z.record(
+  z.string().regex(/^[A-Za-z0-9._-]+\/\d+$/, 'expected `topic/partition`'),
+  z.union([z.int().nonnegative(), z.string().regex(/^(?:0|[1-9]\d*)$/, 'expected an offset')]),
+)
+
+const csv = z
+  .strictObject({
+    delimiter: oneByte.default(',').describe('Character between fields.'),
+    quote: z
+      .union([oneByte, z.literal('')])
+      .default('"')
+      .describe('Character around fields that hold delimiters or line ends; doubled inside. Empty: no quoting.'),
+    header: z
+      .array(z.string().min(1))
+      .min(1)
+      .default(['column0'])
+      .describe('Names of the columns: no record is a header.'),
+  })
+  .describe('How CSV is written.')
+
+const options = z
+  .strictObject({
+    ...connectionShape,
+    topics: z
+      .union([topic, z.array(topic).min(1)])
+      .optional()
+      .describe('Topic, or a list of them.'),
+    pattern: z
+      .string()
+      .min(1)
+      .refine(isPattern, 'expected a regular expression')
+      .optional()
+      .describe(
+        'Regular expression that the whole name of a topic must match, in the place of `topics`. Topics that come later are read from their start.',
+      ),
+    start: z
+      .union([z.enum(['earliest', 'latest']), time, offsets])
+      .default('earliest')
+      .describe(
+        'Where a partition begins that was never read: `earliest`, `latest`, a time (the first record at that time or later), or offsets by lane: `{ events/0: 1500 }`; lanes that are not named begin at their earliest record.',
+      ),
+    end: z
+      .union([z.literal('latest'), time, offsets])
+      .default('latest')
+      .describe(
+        'Where a run stops: `latest` is the end of what is committed when it begins. Or a time (the first record at that time or later is not read any more), or offsets by lane.',
+      ),
+    isolation: z
+      .enum(['read_committed', 'read_uncommitted'])
+      .default('read_committed')
+      .describe('`read_committed`: nothing of a transaction that was aborted, nor of one that is still open.'),
+    format: z
+      .enum(['json', 'csv'])
+      .default('json')
+      .describe('Format of the values: one JSON object each, on one line or several, or one line of CSV each.'),
+    csv: csv.prefault({}),
+    fields: fieldsOption.default({}),
+    tombstones: z
+      .enum(['record', 'skip'])
+      .default('record')
+      .describe(
+        'What a record without value is. `record`: one whose columns are all NULL, but for what `fields` says of it. `skip`: nothing; it is not counted.',
+      ),
+    on_lost: z
+      .enum(['fail', 'continue'])
+      .default('fail')
+      .describe(
+        'When records are gone before they were read. `fail`: the lane stands until its position is set by hand. `continue`: the lost range is booked as a gap, the run ends with 65, and the lane goes on behind it.',
+      ),
+    fetch_bytes: byteSize
+      .prefault('4MiB')
+      .describe(
+        'Bytes that are asked for at once, of one partition; two such parts are in memory for each lane that is read.',
+      ),
+    max_batch: byteSize
+      .prefault('128MiB')
+      .describe('Most decompressed bytes of one record batch; beyond it there is a gap.'),
+    patience: duration
+      .prefault('30s')
+      .describe('How long a broker that is down, or a partition without leader, is waited for; then there is a gap.'),
+    poll: duration.prefault('500ms').describe('How often a job that runs for ever looks for new records.'),
+  })
+  .superRefine(({ topics, pattern, format, csv: { quote }, fields }, context) => {
+    const refuse = (path: string[], message: string) => context.addIssue({ code: 'custom', path, message })
+    if ((topics === undefined) === (pattern === undefined)) refuse(['topics'], 'say either `topics` or `pattern`')
+    if (format === 'csv' && quote === '' && Object.keys(fields).length > 0)
+      refuse(['csv', 'quote'], '`fields` need quotes: keys and headers may hold anything')
+  })
+
+type Options = z.infer<typeof options>
+
+export default defineExtractor({
+  summary: 'Topics of Kafka: from where the last run ended up to now, each record once.',
+  description: `Each partition is a lane, \`<topic>/<partition>\`; positions are offsets. A range of offsets gives the same bytes however often
+it is read, so nothing is staged: record batches are decompressed and decoded straight into chunks. The consumer groups of the cluster play no part: positions
+are those of the checkpoint.
+
+**What is read.** What is committed when the run begins, or up to \`end\`. Markers of transactions, and records of transactions
+that were aborted, are passed over. A transaction that is still open ends the run there; the next one goes on. Partitions that are added are lanes from their first record on.
+
+**Values.** One record is one row. JSON over several lines is put on one; its bytes in quarantine are the original ones.
+An empty value is quarantined: it is no JSON. A record without value (a tombstone) is a row of NULLs: with \`fields: { deleted: tombstone }\`
+it can be told, and with a required column it is quarantined. Key, headers, timestamp, partition and offset become columns by \`fields\`;
+offsets are whole 64-bit numbers. Where a value has a field of the same name the record is quarantined: a key stands twice. A key or header that is not UTF-8, too, unless it is asked for as base64.
+
+**What is gone.** A position before the first record of a partition is a loss, never a silent skip: a gap with the exact range of
+offsets, and exit 65. \`on_lost: continue\` goes on behind it. A topic that was deleted and made anew is known by its id, and its offsets are not
+taken for those of the old one. A range that was planned before a crash must hold the same records when it is cut again: where compaction has
+removed some meanwhile it is a gap (SOURCE_CHANGED). Of a compacted topic a run gets what is there when it reads: of each key the newest record for certain, older ones perhaps.
+
+**Where it is quarantined.** \`line\` of a quarantined record is its offset.`,
+  options,
+  example: {
+    brokers: 'kafka-1:9092,kafka-2:9092',
+    topics: 'ads.events',
+    fields: { event_offset: 'offset', event_key: 'key', sent_at: 'timestamp' },
+  },
+  diagnose: (chosen, env) => diagnoseKafkaSource(chosen, choiceOf(chosen), env),
+  create: (chosen, env) => new KafkaExtractor(chosen, env),
+})
+
+/** Told as bytes by a survey: brokers tell offsets, not sizes. */
+const ASSUMED_RECORD_BYTES = 256
+
+class KafkaExtractor implements Extractor {
+  readonly replayable = true
+  readonly #options: Options
+  readonly #env: ExtractorEnv
+  readonly #choice: TopicChoice
+  readonly #cluster: KafkaCluster
+  readonly #place: string
+  readonly #toldGaps = new Set<string>()
+
+  constructor(chosen: Options, env: ExtractorEnv) {
+    this.#options = chosen
+    this.#env = env
+    this.#choice = choiceOf(chosen)
+    this.#cluster = new KafkaCluster(chosen, env.baseDir)
+    const [first] = addressesOf(chosen)
+    this.#place = `kafka://${first?.host}:${first?.port}`
+  }
+
+  dataset(): Dataset {
+    const { topics, pattern } = this.#choice
+    return { namespace: this.#place, name: pattern === undefined ? topics.join(',') : pattern.source }
+  }
+
+  async *read(context: ReadContext): AsyncGenerator<Chunk | Gap> {
+    const positions = { ...context.from }
+    let planned = context.planned
+    while (!context.signal.aborted) {
+      for await (const item of this.#pass({ ...context, from: positions, planned })) {
+        if ('gap' in item && !this.#isNews(item, context)) continue
+        if (!('gap' in item))
+          positions[item.range.lane] = {
+            at: item.range.to,
+            ...(item.mark === undefined ? {} : { mark: item.mark }),
+          }
+        yield item
+      }
+      if (context.until !== 'forever') return
+      planned = []
+      await delay(this.#options.poll, undefined, { signal: context.signal }).catch(() => undefined) // aborted: the loop ends
+    }
+  }
+
+  async survey(from: Positions): Promise<readonly LaneSurvey[]> {
+    const patience = { patienceMs: this.#options.patience, signal: new AbortController().signal }
+    const { tasks, gaps } = await findPartitions(
+      this.#cluster,
+      this.#choice,
+      { from, planned: [] },
+      this.#place,
+      patience,
+    )
+    const [gap] = gaps
+    if (tasks.length === 0 && gap !== undefined) throw new AdflowError(gap.code as ErrorCode, gap.message)
+    return tasks.map((task) => surveyed(task, this.#place))
+  }
+
+  async close(): Promise<void> {
+    await this.#cluster.close()
+  }
+
+  /** Up to what is there now, once. */
+  async *#pass(context: ReadContext): AsyncGenerator<Chunk | Gap> {
+    const { signal, until, parallel } = context
+    const patience = { patienceMs: this.#options.patience, signal }
+    const { tasks, gaps } = await findPartitions(this.#cluster, this.#choice, context, this.#place, patience)
+    yield* gaps
+    const lane = this.#laneOptions(context)
+    const sources = tasks
+      .map((task) => boundedBy(task, until))
+      .filter((task) => hasWork(task))
+      .map((task) => () => readPartition(this.#cluster, task, lane))
+    yield* interleave(sources, parallel, signal, async (item) => {
+      if (!('gap' in item)) await item.release()
+    })
+  }
+
+  #laneOptions({ chunkBytes, maxRecordBytes, signal }: ReadContext): LaneOptions {
+    const { isolation, format, fields, tombstones, on_lost, fetch_bytes, max_batch, patience } = this.#options
+    return {
+      ...{ place: this.#place, chunkDir: this.#env.chunkDir, chunkBytes, maxRecordBytes, signal },
+      ...{ isolation, type: format, csv: this.#options.csv, fields, tombstones, onLost: on_lost },
+      ...{ fetchBytes: fetch_bytes, maxBatchBytes: max_batch, patienceMs: patience },
+    }
+  }
+
+  /** A job that runs for ever looks again and again: each gap is told once, until it changes. */
+  #isNews({ gap, code, message }: Gap, context: ReadContext): boolean {
+    const key = JSON.stringify([gap.lane, gap.from, code, message])
+    if (context.until === 'forever' && this.#toldGaps.has(key)) return false
+    this.#toldGaps.add(key)
+    return true
+  }
+}
+
+function choiceOf({ topics, pattern, isolation, start, end }: Options): TopicChoice {
+  return {
+    topics: topics === undefined ? [] : [...new Set([topics].flat())],
+    pattern: pattern === undefined ? undefined : new RegExp(`^(?:${pattern})$`),
+    isolation,
+    start: start === 'earliest' || start === 'latest' ? start : edgeOf(start),
+    end: end === 'latest' ? end : edgeOf(end),
+  }
+}
+
+function edgeOf(stated: string | z.infer<typeof offsets>): Exclude<Edge<never>, string> {
+  if (typeof stated === 'string') return { timeMs: Date.parse(stated) }
+  return { offsets: new Map(Object.entries(stated).map(([lane, offset]) => [lane, BigInt(offset)])) }
+}
+
+/** Positions say where to stop; lanes that they do not name are read as far as is planned. */
+function boundedBy(task: PartitionTask, until: ReadContext['until']): PartitionTask {
+  if (typeof until === 'string') return task
+  return { ...task, stop: BigInt(until[task.lane]?.at ?? 0) }
+}
+
+function hasWork({ position, planned, stop, begin, start, end }: PartitionTask): boolean {
+  const at = BigInt(position?.at ?? 0)
+  if (planned.length > 0 || at > end) return true
+  return at < stop && (at > 0n || begin <= stop || begin < start)
+}
+
+function surveyed({ lane, position, begin, start, end, stop }: PartitionTask, place: string): LaneSurvey {
+  const at = BigInt(position?.at ?? 0)
+  const from = at === 0n ? begin : at
+  const left = stop > from ? Number(stop - from) : 0
+  const lost = from < start && left > 0
+  const state = lost
+    ? 'truncated'
+    : at > end
+      ? 'replaced'
+      : left === 0 && at > 0n
+        ? 'done'
+        : at === 0n
+          ? 'new'
+          : 'continue'
+  return {
+    lane,
+    origin: `${place}/${lane}`,
+    at: String(at),
+    end: String(stop),
+    bytesLeft: left * ASSUMED_RECORD_BYTES,
+    state,
+  }
+}
+
+function isPattern(text: string): boolean {
+  try {
+    return new RegExp(text) instanceof RegExp
+  } catch {
+    return false
+  }
+}
