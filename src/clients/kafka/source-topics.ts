@@ -32,7 +32,7 @@ export interface KnownLanes {
 const INTERNAL = /^(?:__|_adflow_batches\.)/
 const MISSING = 'UNKNOWN_TOPIC_OR_PARTITION'
 
-export function laneOf(topic: string, partition: number): string {
+function laneOf(topic: string, partition: number): string {
   return `${topic}/${partition}`
 }
 

@@ -1,0 +1,79 @@
+/**
+ * The same rows out of each source: a job of adflow against the plain client of the source, which reads them and does nothing with
+ * them. Whole processes, rate over rate: 0.7 means that adflow reads, types, counts, writes and books 0.7 rows in the time in which
+ * the client gets one. The job's store is the cheapest there is, a Parquet file.
+ *
+ * bench/sources/<source>.ts says how the source gets the rows, and what its plain clients are.
+ */
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { cpus, tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { generateSample } from '../src/sample/generate.ts'
+import { type Contender, inTurn, type Measured, median, ratio } from './measure.ts'
+import type { BenchOptions } from './run.ts'
+import type { BenchSource } from './sources/source.ts'
+import { COLUMNS } from './stores/store.ts'
+
+export const defaultRows = 1_000_000
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)))
+const folder = join(tmpdir(), 'adflow-bench-extractors')
+const sources = readdirSync(join(root, 'bench', 'sources'))
+  .map((name) => name.replace('.ts', ''))
+  .filter((name) => name !== 'source')
+  .sort()
+
+export async function bench({ rows, runs, only }: BenchOptions): Promise<void> {
+  rmSync(folder, { recursive: true, force: true })
+  mkdirSync(folder, { recursive: true })
+  await generateSample({ dir: folder, rows, seed: 1, format: 'ndjson', files: 1, defects: 'none' })
+  for (const name of sources) {
+    if (only !== undefined && only !== name) continue
+    const { source } = (await import(`./sources/${name}.ts`)) as { source: BenchSource }
+    const own = join(folder, name)
+    mkdirSync(own)
+    const running = await source.start({ path: join(folder, 'events-0001.ndjson'), rows, folder: own })
+    try {
+      const { clients, extract } = running
+      const contenders = [job(own, extract), ...clients.map((client) => ({ ...client, prepare: () => undefined }))]
+      told(name, rows, await inTurn(contenders, runs))
+    } finally {
+      await running.end()
+    }
+  }
+  rmSync(folder, { recursive: true, force: true })
+}
+
+function job(own: string, extract: Readonly<Record<string, unknown>>): Contender {
+  const [text, states, out] = [join(own, 'job.yaml'), join(own, 'states'), join(own, 'out')]
+  writeFileSync(
+    text,
+    `version: 1
+name: bench_extractors
+extract: { events: ${JSON.stringify(extract)} }
+contract: { columns: ${JSON.stringify(COLUMNS)} }
+load: { out: { type: files, format: parquet, path: ${JSON.stringify(out)} } }
+resources: { memory_limit: 512MB, threads: ${cpus().length} }
+`,
+  )
+  return {
+    name: 'adflow',
+    argv: [process.execPath, join(root, 'bin', 'run.js'), 'run', text, '--state-dir', states, '--quiet'],
+    prepare: () => {
+      for (const path of [states, out]) rmSync(path, { recursive: true, force: true })
+    },
+  }
+}
+
+function told(name: string, rows: number, measured: ReadonlyMap<string, Measured[]>): void {
+  const [[, own = []] = [], ...clients] = measured
+  for (const [client, theirs] of clients)
+    process.stdout.write(`ratio extractors.${name} ${ratio(theirs, own).toFixed(2)} vs ${client}\n`)
+  for (const [contender, all] of measured) {
+    const seconds = median(all.map((one) => one.seconds))
+    process.stdout.write(`rate  extractors.${name} ${Math.round(rows / seconds / 1000)} thousand rows/s ${contender}\n`)
+  }
+  const peak = Math.max(...own.map(({ peakBytes }) => peakBytes))
+  process.stdout.write(`peak  extractors.${name} ${(peak / 2 ** 20).toFixed(0)} MiB\n`)
+}
