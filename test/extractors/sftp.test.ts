@@ -1,0 +1,53 @@
+/** What an SFTP server that cannot be trusted may say. */
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import sftp from '../../src/extractors/sftp.ts'
+import { temporaryFolder } from '../harness/cli.ts'
+import { readOnce } from '../harness/file-source.ts'
+import { hostileSftp } from '../harness/hostile-sftp.ts'
+
+const ROW = Buffer.from('{"id":1}\n')
+
+let folder: ReturnType<typeof temporaryFolder>
+beforeEach(() => {
+  folder = temporaryFolder('sftp-source')
+})
+afterEach(() => folder.remove())
+
+describe('a server that sends names which lead elsewhere', () => {
+  it('is asked for none of them: each is a gap, and the good files are read', async () => {
+    const names = [
+      '../../x.ndjson',
+      '/etc/x.ndjson',
+      'a/../../x.ndjson',
+      'nul\0.ndjson',
+      'line\nend.ndjson',
+      '..x/../y',
+    ]
+    const bad = Object.fromEntries(names.map((name) => [name, { bytes: ROW }]))
+    await using server = await hostileSftp({ ...bad, 'good.ndjson': { bytes: ROW }, '..good.ndjson': { bytes: ROW } })
+    const found = await readOnce(sftp, { ...server.place, files: ['**/*.ndjson', '**/..*'] }, folder.path)
+    expect(found.lanes).toEqual({ 'good.ndjson': ROW.toString(), '..good.ndjson': ROW.toString() })
+    expect(server.opened.toSorted()).toEqual(['/drop/..good.ndjson', '/drop/good.ndjson'])
+    expect(found.gaps.map(({ code }) => code)).toEqual(names.map(() => 'SOURCE_UNSUPPORTED'))
+    for (const name of names)
+      expect(found.gaps.filter(({ message }) => message.includes(JSON.stringify(name)))).toHaveLength(1)
+  })
+})
+
+describe('one bad file of a server', () => {
+  it.each([
+    ['may not be read', { bytes: ROW, denied: true }, 'SOURCE_DENIED'],
+    ['is shorter than the server says', { bytes: ROW, size: 3_000_000 }, 'SOURCE_CHANGED'],
+    ['ends before its first byte', { bytes: Buffer.alloc(0), size: 100 }, 'SOURCE_CHANGED'],
+  ])('that %s is a gap and costs no other', async (_, bad, code) => {
+    await using server = await hostileSftp({
+      'a.ndjson': { bytes: ROW },
+      'bad.ndjson': bad,
+      'c.ndjson': { bytes: ROW },
+    })
+    const found = await readOnce(sftp, { ...server.place, unterminated: 'read' }, folder.path)
+    expect(found.gaps).toMatchObject([{ gap: { lane: 'bad.ndjson' }, code }])
+    expect(found.lanes).toMatchObject({ 'a.ndjson': ROW.toString(), 'c.ndjson': ROW.toString() })
+    expect(found.lanes['bad.ndjson'] ?? ROW.toString()).toBe(ROW.toString())
+  })
+})
