@@ -9,7 +9,7 @@ export function parseListen(text: string): { readonly host: string; readonly por
   const [, bracketed, plain = '', digits = ''] = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]*)):(\d{1,5})$/.exec(text) ?? []
   const port = Number(digits)
   if (digits === '' || port > 65_535)
-    throw new AdflowError('USAGE', `--listen ${text}: expected an address and a port, such as 127.0.0.1:9464`)
+    throw new AdflowError('USAGE', `\`${text}\`: expected an address and a port, such as 127.0.0.1:9464`)
   return { host: bracketed ?? (plain === '' ? '0.0.0.0' : plain), port }
 }
 

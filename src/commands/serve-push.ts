@@ -5,7 +5,7 @@ import { catchSignals } from '../cli/signals.ts'
 import { AdflowError } from '../core/errors.ts'
 import { parseBytes } from '../core/job/units.ts'
 import { systemdNotifier } from '../daemon/notify.ts'
-import { Gateway } from '../gateway/gateway.ts'
+import { Gateway, PUSH_LIMITS } from '../gateway/gateway.ts'
 import { readPushSources } from '../gateway/job-sources.ts'
 import { resolveStateDir } from '../runtime/state-dir.ts'
 
@@ -41,7 +41,7 @@ that was answered for.`
     }),
     connections: Flags.integer({
       min: 1,
-      default: 1024,
+      default: PUSH_LIMITS.connections,
       helpValue: 'N',
       description: 'Most connections at a time.',
     }),

@@ -5,6 +5,7 @@ import type { Logger } from 'pino'
 import { appendDurably } from '../core/durable.ts'
 import { AdflowError, localIoError } from '../core/errors.ts'
 import type { Registry } from '../core/registry.ts'
+import type { GatewayOptions } from '../gateway/gateway.ts'
 import type { LintReport } from '../runtime/lint.ts'
 import { ChildRunner } from './child-run.ts'
 import type { Clock } from './clock.ts'
@@ -13,6 +14,7 @@ import type { DaemonFace } from './face.ts'
 import { JobFolder } from './job-folder.ts'
 import { Journal, readBook } from './journal.ts'
 import type { Notifier } from './notify.ts'
+import { Receiver } from './receiver.ts'
 import { Scheduler } from './scheduler.ts'
 import { startServer } from './server.ts'
 
@@ -40,6 +42,8 @@ export interface DaemonOptions {
   readonly notifier: Notifier
   readonly version: string
   readonly command: string
+  /** undefined: pushes are not taken. */
+  readonly push?: Pick<GatewayOptions, 'host' | 'port' | 'memoryBytes' | 'connections'>
   /** Where it answers, once it does. */
   readonly listening?: (url: string) => void
 }
@@ -62,17 +66,19 @@ class Daemon {
   readonly #folder: JobFolder
   readonly #startedAt = new Date().toISOString()
   #role: ReturnType<DaemonFace['role']> = 'starting'
+  readonly #receiver: Receiver | undefined
   #scheduler: Scheduler | undefined
   #journal: Journal | undefined
   #progress: number
   #told = Number.NEGATIVE_INFINITY
 
   constructor(options: DaemonOptions) {
-    const { folder, registry, log, lint, clock } = options
+    const { folder, registry, log, lint, clock, push, stateDir, command } = options
     this.#options = options
     this.#root = daemonFolder(options.stateDir)
     this.#epochs = join(this.#root, 'epochs')
     this.#folder = new JobFolder({ folder, copies: join(this.#root, 'jobs'), registry, log, lint })
+    this.#receiver = push === undefined ? undefined : new Receiver({ ...push, stateDir, log, command })
     this.#progress = clock.steady()
   }
 
@@ -166,11 +172,14 @@ class Daemon {
       }
       this.#role = 'draining'
       this.#options.notifier.send('STOPPING=1')
-      await scheduler.drain(DRAIN_MS, round)
+      looking.abort()
+      const received = watch.then(() => this.#receiver?.close())
+      await Promise.all([scheduler.drain(DRAIN_MS, round), received])
     } finally {
       drain.removeEventListener('abort', wake)
       looking.abort()
       await watch
+      await this.#receiver?.close()
     }
   }
 
@@ -187,6 +196,7 @@ class Daemon {
     for (let settled = false; !signal.aborted; settled = true) {
       try {
         if (await this.#folder.look(settled)) this.#scheduler?.wake()
+        await this.#receiver?.follow([...this.#folder.jobs.values()].map(({ job }) => job))
       } catch (error) {
         this.#options.log.error(
           { err: error },

@@ -6,6 +6,8 @@ export interface UnitOptions {
   /** The command line up to `daemon`: absolute path of Node and of bin/run.js. */
   readonly program: readonly string[]
   readonly listen: string
+  /** undefined: the daemon takes no pushes. */
+  readonly push?: string
   /** undefined: a user that exists only while the unit runs. */
   readonly user?: string
   /** File with the token, read by systemd and shown to the daemon alone. */
@@ -16,12 +18,13 @@ export interface UnitOptions {
   readonly allow: readonly string[]
 }
 
-export function systemdUnit({ folder, program, listen, user, token, write, allow }: UnitOptions): string {
+export function systemdUnit({ folder, program, listen, push, user, token, write, allow }: UnitOptions): string {
   const command = [
     ...program,
     'daemon',
     folder,
     `--listen=${listen}`,
+    ...(push === undefined ? [] : [`--push=${push}`]),
     '--log-format=json',
     ...(token === undefined ? [] : ['--token-file=%d/adflow-token']),
   ]

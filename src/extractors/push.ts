@@ -7,7 +7,7 @@ import { defineExtractor } from '../core/define.ts'
 
 export default defineExtractor({
   summary: 'Events that others push over HTTP, each answered for only once it is on the disk.',
-  description: `Receiving and loading are apart. The gateway, \`adflow serve-push\`, takes
+  description: `Receiving and loading are apart. The gateway, \`adflow serve-push\` or \`adflow daemon --push\`, takes
 \`POST /push/JOB/SOURCE/LANE\` and appends what it accepts to a journal on disk; it answers 202 when that is synced. A run of the
 job reads the journal from the place of its checkpoint to what is there when it begins, whether a gateway runs or not. The
 gateway removes what a checkpoint has. Neither waits for the other, and either may be killed at any time.

@@ -1,9 +1,9 @@
 /** Reads the body of a request, decompressed, and never holds more than its limits say. */
 import type { IncomingMessage } from 'node:http'
 import { promisify } from 'node:util'
-import { gunzip, zstdDecompress } from 'node:zlib'
+import { constants, gunzip, zstdDecompress } from 'node:zlib'
 import { later, Refusal } from './answer.ts'
-import type { Budget } from './limits.ts'
+import type { Budget, Hold } from './limits.ts'
 import type { BodyKind } from './records.ts'
 
 /** A body is held as it came, split, and in the journal's frame. */
@@ -33,7 +33,15 @@ const ENCODINGS: Readonly<Record<string, BodyForm['encoding']>> = {
   'x-gzip': 'gzip',
   zstd: 'zstd',
 }
-const INFLATE = { gzip: promisify(gunzip), zstd: promisify(zstdDecompress) } as const
+/** RFC 9659: what is sent over HTTP needs no larger window. */
+const ZSTD_WINDOW_LOG = 23
+const unzip = promisify(gunzip)
+const unzstd = promisify(zstdDecompress)
+const INFLATE = {
+  gzip: (bytes: Buffer, most: number) => unzip(bytes, { maxOutputLength: most }),
+  zstd: (bytes: Buffer, most: number) =>
+    unzstd(bytes, { maxOutputLength: most, params: { [constants.ZSTD_d_windowLogMax]: ZSTD_WINDOW_LOG } }),
+} as const
 
 /** By the headers alone. @throws Refusal 415, 413 */
 export function bodyForm(request: IncomingMessage, maxBytes: number): BodyForm {
@@ -64,20 +72,20 @@ export async function withBody<T>(
   proceed: (() => void) | undefined,
   use: (body: Buffer, sentBytes: number) => Promise<T>,
 ): Promise<T> {
-  const declared = request.headers['content-length']
-  const reserved = (declared === undefined ? maxBytes : Number(declared)) + (encoding === 'identity' ? 0 : maxBytes)
-  const held = reserved * COPIES
-  if (!memory.take(held)) throw later(429, 'busy', 'too many bytes are under way: send this again', 1000)
+  const hold = memory.hold()
   try {
+    const declared = request.headers['content-length']
+    if (declared !== undefined) grow(hold, Number(declared))
     proceed?.()
-    const sent = await read(request, maxBytes)
-    return await use(encoding === 'identity' ? sent : await inflate(sent, encoding, maxBytes), sent.length)
+    const sent = await read(request, maxBytes, declared === undefined ? hold : undefined)
+    return await use(encoding === 'identity' ? sent : await inflate(sent, encoding, maxBytes, hold), sent.length)
   } finally {
-    memory.give(held)
+    hold.release()
   }
 }
 
-async function read(request: IncomingMessage, maxBytes: number): Promise<Buffer> {
+/** `hold`: of a body whose size is not known before it is there. */
+async function read(request: IncomingMessage, maxBytes: number, hold: Hold | undefined): Promise<Buffer> {
   const pieces: Buffer[] = []
   let bytes = 0
   try {
@@ -85,6 +93,7 @@ async function read(request: IncomingMessage, maxBytes: number): Promise<Buffer>
     for await (const piece of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
       bytes += piece.length
       if (bytes > maxBytes) throw tooLarge(maxBytes)
+      if (hold !== undefined) grow(hold, piece.length)
       pieces.push(piece)
     }
   } catch (error) {
@@ -94,13 +103,26 @@ async function read(request: IncomingMessage, maxBytes: number): Promise<Buffer>
   return Buffer.concat(pieces)
 }
 
-async function inflate(bytes: Buffer, encoding: 'gzip' | 'zstd', maxBytes: number): Promise<Buffer> {
-  try {
-    return await INFLATE[encoding](bytes, { maxOutputLength: maxBytes })
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE') throw tooLarge(maxBytes)
-    throw new Refusal(400, 'malformed', `the body is no whole ${encoding}: nothing was taken`)
+/** Most bodies are not much smaller compressed than this says: what it takes is not held for those that are. */
+const USUAL_RATIO = 20
+const LEAST_BYTES = 64 << 10
+
+async function inflate(bytes: Buffer, encoding: 'gzip' | 'zstd', maxBytes: number, hold: Hold): Promise<Buffer> {
+  const usual = Math.min(maxBytes, Math.max(LEAST_BYTES, bytes.length * USUAL_RATIO))
+  for (const most of new Set([usual, maxBytes])) {
+    grow(hold, most)
+    try {
+      return await INFLATE[encoding](bytes, most)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ERR_BUFFER_TOO_LARGE')
+        throw new Refusal(400, 'malformed', `the body is no whole ${encoding}: nothing was taken`)
+    }
   }
+  throw tooLarge(maxBytes)
+}
+
+function grow(hold: Hold, bytes: number): void {
+  if (!hold.grow(bytes * COPIES)) throw later(429, 'busy', 'too many bytes are under way: send this again', 1000)
 }
 
 function tooLarge(maxBytes: number): Refusal {

@@ -14,6 +14,9 @@ const TIDY_MS = 1000
 /** From the first signal to the end: what is under way is answered. */
 const DRAIN_MS = 24_000
 
+/** Where nothing else is said. */
+export const PUSH_LIMITS = { memoryBytes: 256 << 20, connections: 1024 } as const
+
 export interface GatewayOptions {
   readonly host: string
   readonly port: number
@@ -36,7 +39,7 @@ export class Gateway {
   )
   #timer: NodeJS.Timeout | undefined
   #round: Promise<void> = Promise.resolve()
-  #draining = false
+  #closing: Promise<void> | undefined
 
   private constructor(options: GatewayOptions) {
     this.#options = options
@@ -83,8 +86,12 @@ export class Gateway {
   }
 
   /** Resolves when all that is under way is answered, or after 24 s. */
-  async close(): Promise<void> {
-    this.#draining = true
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
     clearInterval(this.#timer)
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()))
     this.#server.closeIdleConnections()
@@ -93,6 +100,10 @@ export class Gateway {
     clearTimeout(late)
     await this.#round
     for (const source of this.#sources.values()) await source.close()
+  }
+
+  get #draining(): boolean {
+    return this.#closing !== undefined
   }
 
   #answer(request: IncomingMessage, response: ServerResponse, proceed?: () => void): void {
@@ -131,7 +142,9 @@ export class Gateway {
       lanes: Object.fromEntries([...source.lanes].map(([lane, { bytes }]) => [lane, { pending_bytes: bytes }])),
     }))
     const good = !this.#draining && sources.every(({ ready }) => ready)
-    return { status: good ? 200 : 503, body: { status: good ? 'ok' : 'not ok', draining: this.#draining, sources } }
+    const body = { status: good ? 'ok' : 'not ok', draining: this.#draining }
+    // Names of jobs are nobody's business elsewhere.
+    return { status: good ? 200 : 503, body: isLoopback(this.#options.host) ? { ...body, sources } : body }
   }
 
   /** Opens what is not open, and removes what has been loaded. */

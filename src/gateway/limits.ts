@@ -9,16 +9,28 @@ export class Budget {
     this.#maxBytes = maxBytes
   }
 
-  /** false: there is no room, and nothing was taken. */
-  take(bytes: number): boolean {
-    if (this.#used + bytes > this.#maxBytes) return false
-    this.#used += bytes
-    return true
+  hold(): Hold {
+    let held = 0
+    return {
+      grow: (bytes) => {
+        if (this.#used + bytes > this.#maxBytes) return false
+        this.#used += bytes
+        held += bytes
+        return true
+      },
+      release: () => {
+        this.#used -= held
+        held = 0
+      },
+    }
   }
+}
 
-  give(bytes: number): void {
-    this.#used -= bytes
-  }
+/** What one request holds of it. */
+export interface Hold {
+  /** false: there is no room, and nothing was taken. */
+  grow(bytes: number): boolean
+  release(): void
 }
 
 /**

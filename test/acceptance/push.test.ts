@@ -3,15 +3,16 @@ import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { temporaryFolder } from '../harness/cli.ts'
+import { DaemonSite, until } from '../harness/daemons.ts'
 import { blocksOf } from '../harness/documents.ts'
 import { duckdbRows } from '../harness/engine.ts'
-import { GatewayProcess, pushLoad } from '../harness/push-gateway.ts'
+import { freePort, GatewayProcess, pushLoad } from '../harness/push-gateway.ts'
 import { SmallJob } from '../harness/small-job.ts'
 
 const LONG = process.env['ADFLOW_TEST_LONG'] === '1'
 const LOAD = LONG
   ? { clients: 16, eventsPerRequest: 500, eventsPerSecond: 50_000, seconds: 60, kills: 5, killEveryMs: 10_000 }
-  : { clients: 4, eventsPerRequest: 100, eventsPerSecond: 10_000, seconds: 0, kills: 3, killEveryMs: 500 }
+  : { clients: 4, eventsPerRequest: 100, eventsPerSecond: 10_000, seconds: 0, kills: 2, killEveryMs: 500 }
 
 const JOB = `version: 1
 name: rows
@@ -21,7 +22,7 @@ contract:
   columns: { id: { type: bigint, required: true }, micros: "decimal(38,18)" }
 load:
   warehouse: { type: duckdb, path: warehouse.duckdb, table: rows }
-resources: { chunk: 4MB }
+resources: { chunk: ${LONG ? '32MB' : '1MB'} }
 `
 
 let folder: ReturnType<typeof temporaryFolder>
@@ -90,6 +91,42 @@ describe('events that are pushed', () => {
           `${kills} kills of the gateway, ${killedRuns} of runs, ${retries} retries, p99 ${p99?.toFixed(0)} ms`,
       )
     }
+  })
+
+  it('to a daemon are loaded once, also where another takes over from one that is killed', async () => {
+    await using site = new DaemonSite()
+    site.put('jobs/rows.yaml', `${JOB}schedule: { cron: "*/2 * * * * *" }\n`)
+    const port = await freePort()
+    let leader = site.start([`--push=127.0.0.1:${port}`])
+    await until('the first leads', () => leader.leads)
+    const standby = site.start([`--push=127.0.0.1:${port}`])
+    await until('the second stands by', () => standby.says(/^stands by/) !== undefined)
+    const pushing = pushLoad({
+      ...{ clients: 4, eventsPerRequest: 50, eventsPerSecond: 2000 },
+      url: `http://127.0.0.1:${port}/push/rows/input`,
+      event: (id) => `{"id":${id},"micros":${microsOf(id)}}`,
+      over: (seconds) => leader === standby && seconds > 1 && site.runs('rows').length > 2,
+    })
+    await until('a run ends', () => site.runs('rows').length > 0)
+    leader.kill('SIGKILL')
+    await until(
+      'the other leads and takes pushes',
+      () => standby.leads && standby.says(/^takes pushes at/) !== undefined,
+    )
+    await leader.ended
+    leader = standby
+    const { acknowledged, retries } = await pushing
+    expect(retries).toBeGreaterThan(0)
+    const held = async () =>
+      (
+        await duckdbRows('SELECT count(*)::INTEGER AS rows, count(DISTINCT id)::INTEGER AS ids FROM w.rows', [
+          `ATTACH '${join(site.folder, 'jobs', 'warehouse.duckdb')}' AS w (READ_ONLY)`,
+        ]).catch(() => [{ rows: 0, ids: 0 }])
+      )[0] // a run has it open
+    await until('all are loaded', async () => (await held())?.['rows'] === acknowledged)
+    expect(await held()).toEqual({ rows: acknowledged, ids: acknowledged })
+    leader.kill('SIGTERM')
+    expect(await leader.ended).toBe(0)
   })
 
   it('as docs/push.md shows are loaded, and the gateway ends when it is told to', async () => {

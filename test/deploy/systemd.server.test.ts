@@ -26,6 +26,8 @@ describe('the unit that is printed', () => {
         '2001:db8::/32',
         '--token',
         '/etc/adflow/token',
+        '--push',
+        '10.0.0.1:9465',
         '--user',
         'nobody',
         '--write',

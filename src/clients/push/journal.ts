@@ -50,6 +50,8 @@ interface Item {
   readonly frame: Buffer
 }
 
+/** The job writes in the folder too: what it is at is not swept away under it. */
+const LONGEST_WRITE_MS = 600_000
 /** More is written in several calls, so that it need not stand in memory twice. */
 const SLAB_BYTES = 4 << 20
 
@@ -84,7 +86,7 @@ export class Journal {
     } catch (error) {
       throw localIoError(error, `make ${folder}`)
     }
-    await sweepTemporaries(folder)
+    await sweepTemporaries(folder, LONGEST_WRITE_MS)
     const journal = new Journal(folder, options)
     await journal.#recover()
     return journal

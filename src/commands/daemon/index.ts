@@ -11,6 +11,7 @@ import { SYSTEM_CLOCK } from '../../daemon/clock.ts'
 import { daemonFolder, runDaemon } from '../../daemon/daemon.ts'
 import { systemdNotifier } from '../../daemon/notify.ts'
 import { ensureToken, requireToken } from '../../daemon/token.ts'
+import { PUSH_LIMITS } from '../../gateway/gateway.ts'
 import { resolveStateDir } from '../../runtime/state-dir.ts'
 
 export default class Daemon extends BaseCommand {
@@ -35,6 +36,11 @@ job goes on as it was. The first SIGINT or SIGTERM stops what is under way withi
       description: 'Where probes, metrics and the API answer; port 0 takes a free one.',
     }),
     ...tokenFlag,
+    push: Flags.string({
+      env: 'ADFLOW_DAEMON_PUSH',
+      helpValue: 'HOST:PORT',
+      description: 'Take pushes there for the sources of type push of the jobs, while this daemon leads.',
+    }),
     parallel: Flags.integer({
       min: 1,
       max: 256,
@@ -82,6 +88,7 @@ job goes on as it was. The first SIGINT or SIGTERM stops what is under way withi
       notifier: systemdNotifier(process.env, log),
       version: this.config.version,
       command: this.commandLine,
+      ...(flags.push === undefined ? {} : { push: { ...PUSH_LIMITS, ...parseListen(flags.push) } }),
       listening: (url) => log.info({ url }, `answers at ${url}`),
     })
   }

@@ -24,6 +24,10 @@ machine alone. --write and --allow open what they need.`
       helpValue: 'HOST:PORT',
       description: 'Where the daemon answers.',
     }),
+    push: Flags.string({
+      helpValue: 'HOST:PORT',
+      description: 'Where the daemon takes pushes; --allow names who may come from elsewhere.',
+    }),
     user: Flags.string({
       helpValue: 'NAME',
       description: 'User to run as. Default: one that exists only while the unit runs.',
@@ -44,7 +48,8 @@ machine alone. --write and --allow open what they need.`
   async run(): Promise<{ readonly unit: string }> {
     const { args, flags } = await this.parse(SystemdPrint)
     parseListen(flags.listen)
-    const { user, token, write = [], allow = [] } = flags
+    if (flags.push !== undefined) parseListen(flags.push)
+    const { user, push, token, write = [], allow = [] } = flags
     const wrong = [user ?? '', ...allow].find((each) => /[^\w.:/@-]/.test(each))
     if (wrong !== undefined) throw new AdflowError('USAGE', `\`${wrong}\` cannot stand in a unit`)
     const unit = systemdUnit({
@@ -53,6 +58,7 @@ machine alone. --write and --allow open what they need.`
       listen: flags.listen,
       write: write.map((each) => resolve(each)),
       allow,
+      ...(push === undefined ? {} : { push }),
       ...(user === undefined ? {} : { user }),
       ...(token === undefined ? {} : { token: resolve(token) }),
     })
