@@ -61,7 +61,7 @@ export interface StepState {
   /** Statements that mark the batch, run in one transaction before output and drops are evaluated; the step's input stands
    *  in the temp table `inputTable` (SQL name). `$seq` is the batch's number here, in the output and in the drops (see
    *  engine/sequence.ts): unlike that of any other batch, without order, and the same with the same rows whenever the batch is
-   *  repeated, so that it finds its own marks. Batches pass one after the other. */
+   *  repeated, so that it finds its own marks; `$lane`, in these statements only, is text that tells its lane. Batches pass one after the other. */
   mark(inputTable: string): readonly string[]
   /** Estimated bytes of state per row, for lint. */
   readonly bytesPerRow: number

@@ -1,10 +1,16 @@
-/** `$seq` in the SQL of a step with state: the number of the batch (see StepState in core/contracts.ts). */
+/** `$seq` and `$lane` in the SQL of a step with state: number and lane of the batch (see StepState in core/step-contract.ts). */
+import { literal } from './sql-text.ts'
 
 export const SEQUENCE = '$seq'
+export const LANE = '$lane'
 
 /** Quoted text, quoted names and comments are matched first, so that a `$seq` inside them stays what it is. */
-const TOKENS = /'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|\/\*[\s\S]*?\*\/|\$seq\b/g
+const TOKENS = /'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|\/\*[\s\S]*?\*\/|\$(?:seq|lane)\b/g
 
-export function bindSequence(sql: string, sequence: number | bigint): string {
-  return sql.replace(TOKENS, (token) => (token === SEQUENCE ? String(sequence) : token))
+/** `lane`: name of source and lane; only statements that mark a batch may have it. */
+export function bindSequence(sql: string, sequence: number | bigint, lane?: string): string {
+  return sql.replace(TOKENS, (token) => {
+    if (token === SEQUENCE) return String(sequence)
+    return token === LANE && lane !== undefined ? literal(lane) : token
+  })
 }

@@ -251,6 +251,7 @@ export class Batches {
       session,
       pipeline: this.#evolution.pipeline,
       token,
+      source: source.config.id,
       clock: plan.clock,
       chunkDir: this.#options.state.chunks,
       expectDamage: this.#damaged.has(source.config.id),

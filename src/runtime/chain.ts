@@ -43,6 +43,8 @@ export interface ChainOptions {
   readonly pipeline: Pipeline
   /** Number of the batch for marks (see core/token.ts). */
   readonly number: bigint
+  /** Name of source and lane, for marks. */
+  readonly lane: string
   readonly guarded: boolean
   /** How many loaders read each output. */
   readonly consumers: ReadonlyMap<string, number>
@@ -64,8 +66,8 @@ export async function runChain(options: ChainOptions): Promise<ChainResult> {
   return options.guarded ? new GuardedChain(options).run() : runStreamed(options)
 }
 
-async function runStreamed({ session, pipeline, number, consumers }: ChainOptions): Promise<ChainResult> {
-  const at = numbered(number)
+async function runStreamed({ session, pipeline, number, lane, consumers }: ChainOptions): Promise<ChainResult> {
+  const at = numbered(number, lane)
   const drops: Drop[] = []
   for (const stage of pipeline.stages) {
     if (stage.inputTable !== undefined) await table(session, stage.inputTable, at(stage.input.sql))
@@ -96,8 +98,8 @@ class GuardedChain {
   }
 
   async run(): Promise<ChainResult> {
-    const { session, pipeline, number } = this.#options
-    const at = numbered(number)
+    const { session, pipeline, number, lane } = this.#options
+    const at = numbered(number, lane)
     const outputs = new Map<string, { relation: string; columns: readonly Column[] }>()
     let current: Relation = pipeline.base
     let rows = await this.#input(0, at(current.sql))
@@ -205,6 +207,6 @@ async function table(session: Session, name: string, select: string): Promise<vo
   await session.run(`CREATE OR REPLACE TEMP TABLE ${ident(name)} AS ${select}`)
 }
 
-function numbered(number: bigint): (sql: string) => string {
-  return (sql) => bindSequence(sql, number)
+function numbered(number: bigint, lane: string): (sql: string) => string {
+  return (sql) => bindSequence(sql, number, lane)
 }

@@ -118,7 +118,7 @@ class TestRun {
     // The same bytes may come in two tests: a batch of one must not be a repetition in the other.
     const range = { ...chunk.range, lane: `${this.#test.name} ${this.#batches}` }
     const token = tokenOf({ job: this.#options.job.name, source, range, epoch: '0' })
-    const refined = await this.#bench.refine(chunk, { token, clock })
+    const refined = await this.#bench.refine(chunk, { token, source, clock })
     this.#refused.push(...refined.quarantine.map((record) => ({ ...record, source })))
     for (const { output } of this.#test.expect)
       await this.#keep(output, (await this.#arrivingAt(output, refined, token)).sql)

@@ -97,7 +97,7 @@ class LoadStage {
     const { range, digest, origin } = chunk
     const parts = { job: job.name, source, range, epoch: '0' }
     const token = tokenOf(this.#output === MAIN ? parts : { ...parts, output: this.#output })
-    const refined = await this.#bench.refine(chunk, { token, clock, stores: this.#stores })
+    const refined = await this.#bench.refine(chunk, { token, source, clock, stores: this.#stores })
     if (strict) refuseUnreadable(chunk, refined)
     await rejects?.add({ token, source, range, clock, origin }, refined.quarantine)
     addCounts(this.#summary, refined.counts)

@@ -20,6 +20,8 @@ export interface RefineOptions {
   readonly session: Session
   readonly pipeline: Pipeline
   readonly token: string
+  /** Id of the source. */
+  readonly source: string
   /** ISO 8601 UTC: now() of the batch. */
   readonly clock: string
   readonly chunkDir: string
@@ -135,6 +137,7 @@ async function refineOnce(chunk: Chunk, options: RefineOptions): Promise<Refined
     session,
     pipeline,
     number: tokenNumber(options.token),
+    lane: JSON.stringify([options.source, chunk.range.lane]),
     guarded: options.guarded,
     consumers: options.consumers,
   })

@@ -94,7 +94,7 @@ async function rowStage(
     for await (const { chunk, source } of chunksOf(bench, options)) {
       const clock = new Date().toISOString()
       const token = tokenOf({ job: job.name, source, range: chunk.range, epoch: '0' })
-      const refined = await bench.refine(chunk, { token, clock })
+      const refined = await bench.refine(chunk, { token, source, clock })
       judge(chunk, refined)
       await rejects?.add({ token, source, range: chunk.range, clock, origin: chunk.origin }, refined.quarantine)
       addCounts(summary, refined.counts)

@@ -35,6 +35,7 @@ export interface BenchOptions {
 /** How one chunk is worked on. */
 export interface BenchBatch {
   readonly token: string
+  readonly source: string
   /** ISO 8601 UTC: now() of the batch. */
   readonly clock: string
   readonly stores?: readonly Store[]
@@ -88,12 +89,13 @@ export class Workbench {
   }
 
   /** One chunk after the other. */
-  async refine(chunk: Chunk, { token, clock, stores = [], guarded = false }: BenchBatch): Promise<Refined> {
+  async refine(chunk: Chunk, { token, source, clock, stores = [], guarded = false }: BenchBatch): Promise<Refined> {
     await this.#evolution.takeUp(chunk, this.session, stores)
     const refined = await refine(chunk, {
       session: this.session,
       pipeline: this.pipeline,
       token,
+      source,
       clock,
       chunkDir: this.state.chunks,
       expectDamage: this.#damaged,

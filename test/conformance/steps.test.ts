@@ -8,6 +8,7 @@ import map from '../../src/transforms/map.ts'
 import mask from '../../src/transforms/mask.ts'
 import rename from '../../src/transforms/rename.ts'
 import sql from '../../src/transforms/sql.ts'
+import window from '../../src/transforms/window.ts'
 import { stepSuite } from './suites/step.ts'
 
 stepSuite('aggregate', aggregate)
@@ -20,3 +21,4 @@ stepSuite('map', map)
 stepSuite('mask', mask)
 stepSuite('rename', rename)
 stepSuite('sql', sql)
+stepSuite('window', window)

@@ -119,6 +119,7 @@ export class StepBench {
     step: CompiledStep,
     input: Input,
     number = 1,
+    lane = 'lane',
   ): Promise<{ output: string; drops?: string; failed: StepRun['failed'] }> {
     const failed: { row: number; field: string }[] = []
     for (const { field, sql, over } of step.expressions) {
@@ -131,14 +132,14 @@ export class StepBench {
     }
     const marks = step.state?.mark(ident(input.table)) ?? []
     await this.session.transaction(async () => {
-      for (const statement of marks) await this.session.run(bindSequence(statement, number))
+      for (const statement of marks) await this.session.run(bindSequence(statement, number, lane))
     })
     const drops = step.drops === undefined ? {} : { drops: bindSequence(step.drops.sql, number) }
     return { output: bindSequence(step.output.sql, number), ...drops, failed }
   }
 
-  async run(step: CompiledStep, input: Input, number = 1): Promise<StepRun> {
-    const { output, drops, failed } = await this.prepare(step, input, number)
+  async run(step: CompiledStep, input: Input, number = 1, lane = 'lane'): Promise<StepRun> {
+    const { output, drops, failed } = await this.prepare(step, input, number, lane)
     const ordered = `SELECT * FROM (${output}) ORDER BY ${ROW}`
     return {
       rows: await this.rows(withoutRow({ sql: ordered, columns: step.output.columns })),

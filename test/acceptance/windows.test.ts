@@ -1,0 +1,115 @@
+/** A job with windows, killed at random instants: the rows of its windows are those of one SQL statement over the whole input. */
+import { randomInt } from 'node:crypto'
+import { appendFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, it } from 'vitest'
+import type { RunSummary } from '../../src/runtime/summary.ts'
+import { temporaryFolder } from '../harness/cli.ts'
+import { duckdbRows } from '../harness/engine.ts'
+import { SmallJob } from '../harness/small-job.ts'
+
+const LONG = process.env['ADFLOW_TEST_LONG'] === '1'
+const SEEDS = LONG ? 20 : 1
+const KILLS = LONG ? 10 : 3
+const EVENTS = LONG ? 200_000 : 40_000
+const LANES = 3
+const LATENESS_MS = 20_000
+const START = Date.UTC(2026, 0, 5, 12)
+
+const JOB = `version: 1
+name: rows
+extract:
+  input: { type: files, path: "data/*", settle: 0s }
+contract:
+  columns:
+    id: { type: bigint, required: true }
+    campaign: varchar
+    t: { type: timestamp, required: true }
+    cost: decimal(18,6)
+transform:
+  - dedupe: { key: [id] }
+  - window:
+      id: minutes
+      time: t
+      every: 1m
+      lateness: 20s
+      settle: 5s
+      by: [campaign]
+      select: { n: "count(*)", ids: "count(distinct id)", spend: "sum(cost)" }
+load:
+  warehouse: { type: duckdb, input: minutes, path: warehouse.duckdb, table: rows }
+  archive: { type: files, input: minutes, format: ndjson, path: archive }
+resources: { chunk: ${LONG ? '200kB' : '100kB'}, threads: 1 }
+`
+
+it.each(Array.from({ length: SEEDS }, () => randomInt(1_000_000_000)))(
+  `killed ${KILLS} times over ${EVENTS} events in disorder (seed %i)`,
+  async (seed) => {
+    const folder = temporaryFolder('windows')
+    const job = new SmallJob(folder.path, JOB)
+    const draw = generator(seed)
+    const wanted = join(folder.path, 'wanted.ndjson')
+    const lanes: { arrives: number; line: string }[][] = Array.from({ length: LANES }, () => [])
+    const all: string[] = []
+    for (let id = 0; id < EVENTS; id += 1) {
+      const t = START + id * 20
+      const line = `{"id":${id},"campaign":"c${draw() % 5}","t":"${new Date(t).toISOString().slice(0, -1)}","cost":"${draw() % 1000}.25"}`
+      all.push(line)
+      const lane = lanes[draw() % LANES] ?? []
+      lane.push({ arrives: t + (draw() % LATENESS_MS), line })
+      if (draw() % 50 === 0) lane.push({ arrives: t + (draw() % LATENESS_MS), line })
+    }
+    writeFileSync(wanted, `${all.join('\n')}\n`)
+    lanes.forEach((lane, index) => {
+      const lines = lane.sort((a, b) => a.arrives - b.arrives).map(({ line }) => line)
+      job.put(`data/${index}.ndjson`, `${lines.join('\n')}\n`)
+    })
+
+    const begun = Date.now()
+    let killed = 0
+    for (let kill = 0; kill < KILLS; kill += 1) {
+      const before = job.closedBatches()
+      const result = await job.run([], {
+        started: job.onceClosed(before + (draw() % 4), (child) => child.kill('SIGKILL')),
+      })
+      if (result.signal === 'SIGKILL') killed += 1
+    }
+    expect(killed).toBeGreaterThan(0)
+    expect((await job.run()).json<RunSummary>()).toMatchObject({ exit: 0, unaccounted: 0 })
+    // An event at the end of time closes what is open, in each lane; not before the lanes have had the time to settle.
+    await new Promise((resolve) => setTimeout(resolve, Math.max(0, begun + 10_000 - Date.now())))
+    for (let lane = 0; lane < LANES; lane += 1)
+      appendFileSync(
+        join(folder.path, `data/${lane}.ndjson`),
+        `{"id":${-1 - lane},"campaign":"end","t":"2026-06-01T00:00:00","cost":"0"}\n`,
+      )
+    const summary = (await job.run()).json<RunSummary>()
+    expect(summary).toMatchObject({ exit: 0, unaccounted: 0 })
+
+    const columns = "strftime(window_start, '%H:%M') AS w, campaign, n, ids, spend::VARCHAR AS spend"
+    const expected = await duckdbRows(
+      `SELECT ${columns} FROM (SELECT time_bucket(INTERVAL 1 MINUTE, t) AS window_start, campaign, count(*) AS n, count(DISTINCT id) AS ids, sum(cost) AS spend FROM read_json('${wanted}', columns = {id: 'BIGINT', campaign: 'VARCHAR', t: 'TIMESTAMP', cost: 'DECIMAL(18,6)'}) GROUP BY ALL) ORDER BY ALL`,
+    )
+    expect(
+      await job.warehouse(`SELECT ${columns} FROM w.rows WHERE NOT correction AND campaign <> 'end' ORDER BY ALL`),
+    ).toEqual(expected)
+    expect(
+      await duckdbRows(
+        `SELECT ${columns} FROM read_json('${folder.path}/archive/**/*.ndjson', columns = {window_start: 'TIMESTAMP', campaign: 'VARCHAR', n: 'BIGINT', ids: 'BIGINT', spend: 'DECIMAL(38,6)', correction: 'BOOLEAN'}) WHERE NOT correction AND campaign <> 'end' ORDER BY ALL`,
+      ),
+    ).toEqual(expected)
+    expect(await job.warehouse('SELECT * FROM w.rows WHERE correction')).toEqual([])
+    folder.remove()
+  },
+)
+
+/** Numbers that are the same for a seed (mulberry32). */
+function generator(seed: number): () => number {
+  let state = seed
+  return () => {
+    state = (state + 0x6d2b79f5) | 0
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
+    return (mixed ^ (mixed >>> 14)) >>> 0
+  }
+}

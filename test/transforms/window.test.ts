@@ -1,0 +1,204 @@
+import { randomInt } from 'node:crypto'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { literal } from '../../src/engine/sql-text.ts'
+import window from '../../src/transforms/window.ts'
+import { type Row, StepBench } from '../harness/step.ts'
+
+const LONG = process.env['ADFLOW_TEST_LONG'] === '1'
+const SEEDS = LONG ? 20 : 2
+const EVENTS = LONG ? 10_000 : 1_500
+const COLUMNS = { id: 'BIGINT', campaign: 'VARCHAR', t: 'TIMESTAMP', cost: 'DECIMAL(18, 6)', user: 'BIGINT' }
+const LATENESS_S = 30
+const SELECT = { n: 'count(*)', spend: 'sum(cost)', users: 'count(DISTINCT "user")', most: 'max(cost)' }
+
+let bench: StepBench
+beforeEach(async () => {
+  bench = await StepBench.open()
+  await clock('2030-01-01 00:00:00')
+})
+afterEach(() => bench.close())
+
+/** now() as the runtime sets it for each batch. */
+const clock = (time: string) => bench.session.run(`CREATE OR REPLACE TEMP MACRO now() AS ${literal(time)}::TIMESTAMPTZ`)
+
+async function pass(options: object, number: number, rows: readonly Row[], lane = 'lane') {
+  const input = await bench.input(COLUMNS, rows)
+  const step = await bench.compile(window, options, input, 'w')
+  return (await bench.run(step, input, number, lane)).rows
+}
+
+const event = (second: number, more: Row = {}): Row => ({
+  id: 1,
+  campaign: 'a',
+  t: new Date(Date.UTC(2026, 0, 5, 12, 0, 0) + second * 1000).toISOString().replace('T', ' ').replace('Z', ''),
+  cost: '1',
+  user: 1,
+  ...more,
+})
+const counts = (rows: readonly Row[]) =>
+  rows.map(({ window_start, n, correction }) => [String(window_start).slice(14, 19), n, correction])
+
+const minute = { time: 't', every: '1m', lateness: '10s', settle: '0s', select: { n: 'count(*)' } }
+
+describe('a window', () => {
+  test('is given once, when the watermark has passed its end, with the rows of all batches', async () => {
+    expect(counts(await pass(minute, 1, [event(0), event(59)]))).toEqual([])
+    expect(counts(await pass(minute, 2, [event(69), event(5)]))).toEqual([])
+    expect(counts(await pass(minute, 3, [event(70)]))).toEqual([['00:00', 3, false]])
+    expect(counts(await pass(minute, 4, [event(71)]))).toEqual([])
+    expect(counts(await pass(minute, 5, [event(400)]))).toEqual([['01:00', 3, false]])
+  })
+
+  test('waits for the lane that is furthest behind, unless nothing has come of it for long', async () => {
+    await clock('2026-01-05 12:10:00')
+    await pass(minute, 1, [event(0)], 'a')
+    expect(counts(await pass(minute, 2, [event(100)], 'b'))).toEqual([])
+    expect(counts(await pass(minute, 3, [event(50)], 'a'))).toEqual([])
+    expect(counts(await pass(minute, 4, [event(80)], 'a'))).toEqual([['00:00', 2, false]])
+    await clock('2026-01-05 12:12:00')
+    expect(counts(await pass(minute, 5, [event(200)], 'b'))).toEqual([['01:00', 2, false]])
+  })
+
+  test('gives what comes too late, and what has no time, in rows of their own', async () => {
+    await pass(minute, 1, [event(0)])
+    await pass(minute, 2, [event(200)])
+    expect(counts(await pass(minute, 3, [event(1), event(2), event(201), event(0, { t: null })]))).toEqual([
+      ['00:00', 2, true],
+      ['', 1, true],
+    ])
+    expect(counts(await pass(minute, 4, [event(400)]))).toEqual([['03:00', 2, false]])
+  })
+
+  test('waits at the very beginning until the lanes have been heard of', async () => {
+    const settling = { ...minute, settle: '10s' }
+    expect(counts(await pass(settling, 1, [event(0), event(100)], 'a'))).toEqual([])
+    await clock('2030-01-01 00:00:09')
+    expect(counts(await pass(settling, 2, [event(0), event(90)], 'b'))).toEqual([])
+    await clock('2030-01-01 00:00:10')
+    expect(counts(await pass(settling, 3, [event(101)], 'a'))).toEqual([['00:00', 2, false]])
+  })
+
+  test('is not closed by an event from the future beyond the clock of its batch', async () => {
+    await clock('2026-01-05 12:00:30')
+    expect(counts(await pass(minute, 1, [event(0), event(86_400)]))).toEqual([])
+    await clock('2026-01-05 12:01:20')
+    expect(counts(await pass(minute, 2, [event(3), event(75)]))).toEqual([['00:00', 2, false]])
+  })
+
+  test('comes again as it was with a batch that is repeated, after others too', async () => {
+    await pass(minute, 1, [event(0), event(30)])
+    const closing = [event(100), event(3)]
+    const first = await pass(minute, 2, closing)
+    await pass(minute, 3, [event(300)])
+    expect(counts(first)).toEqual([['00:00', 3, false]])
+    expect(await pass(minute, 2, closing)).toEqual(first)
+    expect(await pass(minute, 1, [event(0), event(30)])).toEqual([])
+    expect(counts(await pass(minute, 4, [event(301)]))).toEqual([])
+  })
+
+  test('of one row overlaps others where it hops', async () => {
+    const hop = { ...minute, size: '3m' }
+    await pass(hop, 1, [event(0)])
+    expect(counts(await pass(hop, 2, [event(130)]))).toEqual([
+      ['58:00', 1, false],
+      ['59:00', 1, false],
+    ])
+    expect(counts(await pass(hop, 3, [event(61), event(250)]))).toEqual([
+      ['00:00', 3, false],
+      ['01:00', 2, false],
+      ['59:00', 1, true],
+    ])
+  })
+
+  test('of a session ends when nothing has come for the gap', async () => {
+    const session = {
+      time: 't',
+      gap: '30s',
+      lateness: '10s',
+      settle: '0s',
+      by: ['campaign'],
+      select: { n: 'count(*)' },
+    }
+    await pass(session, 1, [event(0), event(20), event(0, { campaign: null })])
+    expect(counts(await pass(session, 2, [event(50), event(15)]))).toEqual([['00:00', 1, false]])
+    expect(counts(await pass(session, 3, [event(89), event(0)]))).toEqual([['00:00', 1, true]])
+    expect(counts(await pass(session, 4, [event(91)]))).toEqual([['00:00', 4, false]])
+  })
+})
+
+describe.each(Array.from({ length: SEEDS }, () => randomInt(1_000_000_000)))('events in disorder (seed %i)', (seed) => {
+  const reference: Readonly<Record<string, string>> = {
+    tumbling: `SELECT time_bucket(INTERVAL 1 MINUTE, t) AS w, * FROM events`,
+    hopping: `SELECT unnest([time_bucket(INTERVAL 1 MINUTE, t) - to_minutes(i) FOR i IN range(5)]) AS w, * FROM events`,
+    session: `SELECT min(t) OVER (PARTITION BY campaign, s) AS w, * FROM (SELECT *, sum(b) OVER (PARTITION BY campaign ORDER BY t, id ROWS UNBOUNDED PRECEDING) AS s FROM (SELECT *, coalesce(t - lag(t) OVER (PARTITION BY campaign ORDER BY t, id) > INTERVAL 20 SECOND, true)::INT AS b FROM events))`,
+  }
+  const options: Readonly<Record<string, object>> = {
+    tumbling: { every: '1m' },
+    hopping: { every: '1m', size: '5m' },
+    session: { gap: '20s' },
+  }
+
+  test.each(['tumbling', 'hopping', 'session'])(
+    '%s windows are those of one SQL statement, repeated batches or not',
+    async (kind) => {
+      const lanes = 3
+      await bench.session.run(
+        `CREATE OR REPLACE TEMP TABLE events AS SELECT i AS id, CASE WHEN hash(i, ${seed}, 1) % 20 > 0 THEN 'c' || (hash(i, ${seed}, 2) % 7) END AS campaign, TIMESTAMP '2026-01-05 12:00:00' + to_milliseconds((i * 400 + hash(i, ${seed}, 3) % 400)::BIGINT) AS t, (hash(i, ${seed}, 4) % 1000000)::DECIMAL(18, 6) AS cost, (hash(i, ${seed}, 5) % 50)::BIGINT AS user, (hash(i, ${seed}, 6) % ${lanes})::INT AS lane FROM range(${EVENTS}) r(i)`,
+      )
+      // Each lane in an order that is wrong by less than the lateness, cut into batches; lanes go on at about the same time.
+      await bench.session.run(
+        `CREATE OR REPLACE TEMP TABLE arriving AS SELECT *, (row_number() OVER (ORDER BY t + to_milliseconds((hash(id, ${seed}, 7) % ${LATENESS_S * 1000 - 1})::BIGINT)) - 1) // 97 AS batch FROM events`,
+      )
+      const chosen = { time: 't', lateness: `${LATENESS_S}s`, by: ['campaign'], select: SELECT, ...options[kind] }
+      const batches = Number(await bench.session.value('SELECT max(batch) FROM arriving'))
+      const rows: Row[] = []
+      await clock('2030-01-01 00:00:00')
+      const take = async (number: number, batch: number, lane: number) => {
+        const input = await bench.inputOf(
+          COLUMNS,
+          `SELECT row_number() OVER (ORDER BY hash(id, ${seed}, 8)) - 1 AS __row, ${Object.keys(COLUMNS).map((name) => `"${name}"`)} FROM arriving WHERE batch = ${batch} AND lane = ${lane}`,
+        )
+        const step = await bench.compile(window, chosen, input, kind)
+        return (await bench.run(step, input, number, `lane ${lane}`)).rows
+      }
+      for (let batch = 0; batch <= batches; batch += 1)
+        for (let lane = 0; lane < lanes; lane += 1) {
+          const number = batch * lanes + lane
+          const found = await take(number, batch, lane)
+          // As after a kill: the batch, or the one before, comes again.
+          if ((number + seed) % 11 === 0) expect(await take(number, batch, lane)).toEqual(found)
+          rows.push(...found)
+          if (number === lanes) await clock('2030-01-01 00:00:11') // by now each lane has been heard of
+        }
+      for (let lane = 0; lane < lanes; lane += 1) {
+        const input = await bench.input(COLUMNS, [{ t: '2028-01-01 00:00:00' }])
+        const step = await bench.compile(window, chosen, input, kind)
+        rows.push(...(await bench.run(step, input, 1_000_000 + lane, `lane ${lane}`)).rows)
+      }
+      expect(rows.filter(({ correction }) => correction)).toEqual([])
+      const wanted = await bench.rows(
+        `SELECT w::VARCHAR AS w, campaign, ${Object.entries(SELECT).map(([name, sql]) => `${sql} AS ${name}`)} FROM (${reference[kind]}) GROUP BY 1, 2`,
+      )
+      const text = (row: Row) => JSON.stringify(row)
+      const given = rows.map(({ window_start, campaign, n, spend, users, most }) => ({
+        w: window_start,
+        campaign,
+        n,
+        spend,
+        users,
+        most,
+      }))
+      expect(given.map(text).sort()).toEqual(wanted.map(text).sort())
+    },
+  )
+})
+
+test('state does not grow with what has passed', async () => {
+  const input = await bench.input(COLUMNS)
+  const step = await bench.compile(window, minute, input, 'w')
+  const tables = step.state?.tables ?? []
+  const names = tables.map((ddl) => /EXISTS (\S+) /.exec(ddl)?.[1])
+  for (let number = 0; number < 250; number += 1) await pass(minute, number, [event(number * 30)], `lane ${number % 2}`)
+  const sizes = await Promise.all(names.map((name) => bench.count(`SELECT * FROM ${name}`)))
+  expect(Math.max(...sizes)).toBeLessThan(120)
+})
