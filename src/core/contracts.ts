@@ -210,6 +210,8 @@ export interface EncodeOptions {
   /** Full target path, inside a folder of EngineAccess. */
   readonly file: string
   readonly compression?: string
+  /** The file is read once and goes: written in less time, though larger. */
+  readonly quick?: boolean
   /** SELECT over `batch` to write instead of all columns; `{batch}` stands for the relation. */
   readonly select?: string
 }

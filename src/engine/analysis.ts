@@ -25,8 +25,7 @@ const MULTIPLYING = new Set(['unnest', 'unlist', 'generate_subscripts'])
 
 export async function createAnalysis(session: Session): Promise<Analysis> {
   await session.run(`CREATE OR REPLACE TEMP MACRO ${CLOCK}() AS TIMESTAMPTZ '2000-01-01 00:00:00+00'`)
-  functions ??= await readFunctions(session)
-  return new EngineAnalysis(session, functions.aggregates, functions.unrepeatable)
+  return new EngineAnalysis(session)
 }
 
 interface Functions {
@@ -36,6 +35,12 @@ interface Functions {
 
 /** The same in every session: extensions are not loaded, and a job makes no functions. */
 let functions: Functions | undefined
+
+/** Asked for with the first expression: a job without any need not wait for the list. */
+async function functionsOf(session: Session): Promise<Functions> {
+  functions ??= await readFunctions(session)
+  return functions
+}
 
 async function readFunctions(session: Session): Promise<Functions> {
   const rows = await session.rows(
@@ -56,18 +61,15 @@ async function readFunctions(session: Session): Promise<Functions> {
 
 class EngineAnalysis implements Analysis {
   readonly #session: Session
-  readonly #aggregates: ReadonlySet<string>
-  readonly #unrepeatable: ReadonlySet<string>
 
-  constructor(session: Session, aggregates: ReadonlySet<string>, unrepeatable: ReadonlySet<string>) {
+  constructor(session: Session) {
     this.#session = session
-    this.#aggregates = aggregates
-    this.#unrepeatable = unrepeatable
   }
 
   async row(expression: Expression, input: Relation): Promise<Typed> {
     const mentions = await this.#mentionsOf(expression)
-    const aggregate = mentions.functions.find((name) => this.#aggregates.has(name))
+    const { aggregates } = await functionsOf(this.#session)
+    const aggregate = mentions.functions.find((name) => aggregates.has(name))
     if (aggregate !== undefined)
       throw invalid(expression, `${aggregate}() is an aggregate: it cannot stand in an expression over one row`, {
         hint: 'use an `aggregate` step, or a batch rule',
@@ -81,7 +83,8 @@ class EngineAnalysis implements Analysis {
 
   async aggregate(expression: Expression, input: Relation): Promise<Typed> {
     const mentions = await this.#mentionsOf(expression)
-    if (!mentions.functions.some((name) => this.#aggregates.has(name)) && mentions.columns.length > 0)
+    const { aggregates } = await functionsOf(this.#session)
+    if (!mentions.functions.some((name) => aggregates.has(name)) && mentions.columns.length > 0)
       throw invalid(expression, 'no aggregate function: say what to do with many rows, such as sum(…) or max(…)', {})
     if (mentions.windows > 0)
       throw invalid(expression, 'a window function (… OVER …) cannot stand in an aggregate expression', {
@@ -94,7 +97,8 @@ class EngineAnalysis implements Analysis {
     const ast = await this.#parse(statement.sql, statement)
     if (ast.length !== 1) throw invalid(statement, 'exactly one SELECT is expected', {})
     const mentions = collect(ast)
-    this.#refuse(statement, mentions)
+    const { aggregates, unrepeatable } = await functionsOf(this.#session)
+    refuse(statement, mentions, unrepeatable)
     const known = new Set(['input', ...cteNames(ast)])
     const foreign = mentions.tables.find((table) => !known.has(table.toLowerCase()))
     if (foreign !== undefined)
@@ -106,7 +110,7 @@ class EngineAnalysis implements Analysis {
       input,
       `SELECT * FROM (${overInput(visible(input), statement.sql)})`,
     )
-    const followed = selectLineage(ast[0]?.['node'] as Node, input.columns, this.#aggregates)
+    const followed = selectLineage(ast[0]?.['node'] as Node, input.columns, aggregates)
     if (followed !== undefined && followed.length === described.length)
       return { columns: described.map(({ name, type }, index) => ({ name, type, ...outOf(followed[index]) })) }
     // A statement that cannot be followed: everything that it names may be in every column, and `*` brings what has the name.
@@ -150,25 +154,13 @@ class EngineAnalysis implements Analysis {
     const mentions = collect(items)
     if (mentions.subqueries > 0)
       throw invalid(expression, 'a sub-query cannot stand here', { hint: 'use a `lookup` or a `sql` step' })
-    this.#refuse(expression, mentions)
+    refuse(expression, mentions, (await functionsOf(this.#session)).unrepeatable)
     if (mentions.stars > 0) throw invalid(expression, 'one value is expected here, not many columns', {})
     const multiplying = mentions.functions.find((name) => MULTIPLYING.has(name))
     if (multiplying !== undefined)
       throw invalid(expression, `${multiplying}() makes many rows of one`, { hint: 'use a `sql` step' })
     if (mentions.columns.some((names) => names.at(-1) === ROW)) throw invalid(expression, `${ROW} is internal`, {})
     return { ...mentions, plain: items[0]?.class === 'COLUMN_REF' && items[0].column_names?.length === 1 }
-  }
-
-  #refuse(expression: Expression, mentions: Mentions): void {
-    const forbidden = mentions.functions.find((name) => FORBIDDEN.has(name))
-    if (forbidden !== undefined) throw invalid(expression, `${forbidden}() is not allowed in a job file`, {})
-    const volatile =
-      mentions.functions.find((name) => this.#unrepeatable.has(name)) ??
-      mentions.columns.map(([name]) => name?.toLowerCase() ?? '').find((name) => CLOCK_KEYWORDS.has(name))
-    if (volatile !== undefined)
-      throw invalid(expression, `${volatile} gives another result each time: a retried batch would differ`, {
-        hint: 'now() is the clock of the batch and repeats; for keys use a hash of the columns',
-      })
   }
 
   async #parse(sql: string, expression: Expression): Promise<Node[]> {
@@ -186,6 +178,18 @@ class EngineAnalysis implements Analysis {
       throw refused(expression, binderMessage(error, input), error)
     }
   }
+}
+
+function refuse(expression: Expression, mentions: Mentions, unrepeatable: ReadonlySet<string>): void {
+  const forbidden = mentions.functions.find((name) => FORBIDDEN.has(name))
+  if (forbidden !== undefined) throw invalid(expression, `${forbidden}() is not allowed in a job file`, {})
+  const volatile =
+    mentions.functions.find((name) => unrepeatable.has(name)) ??
+    mentions.columns.map(([name]) => name?.toLowerCase() ?? '').find((name) => CLOCK_KEYWORDS.has(name))
+  if (volatile !== undefined)
+    throw invalid(expression, `${volatile} gives another result each time: a retried batch would differ`, {
+      hint: 'now() is the clock of the batch and repeats; for keys use a hash of the columns',
+    })
 }
 
 function invalid(expression: Expression, message: string, options: { hint?: string; cause?: unknown }): AdflowError {

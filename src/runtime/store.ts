@@ -3,6 +3,7 @@
  * later batch of the run waits in the spool, in order, and the others are not held up.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
+import pLimit, { type LimitFunction } from 'p-limit'
 import pRetry from 'p-retry'
 import type { BatchInfo, Column, LoadBatch, Loader, Receipt } from '../core/contracts.ts'
 import { AdflowError } from '../core/errors.ts'
@@ -43,6 +44,10 @@ export interface StoreOptions {
   readonly paid: (loader: string, batch: OwedBatch, receipt: Receipt) => Promise<void>
 }
 
+/** Threads that the engine can use on one chunk. More batches at once would only share them, and be ready at the same late time:
+ *  one after the other, each is on its way to the store while the next one is encoded. */
+const CHUNK_THREADS = 2
+
 export class Store {
   readonly id: string
   readonly input: string
@@ -54,6 +59,7 @@ export class Store {
   down: AdflowError | undefined
   loaded = 0
   readonly turns = new Turnstile()
+  readonly #encoding: LimitFunction | undefined
   readonly #job: Job
   readonly #signal: AbortSignal
   readonly #timeoutMs: number | undefined
@@ -69,6 +75,7 @@ export class Store {
     this.optional = config.optional
     this.loader = loader
     this.spool = spool
+    this.#encoding = loader.streams === 'chunks' ? pLimit(Math.ceil(job.resources.threads / CHUNK_THREADS)) : undefined
     this.#job = job
     this.#signal = signal
     this.#timeoutMs = timeoutMs
@@ -282,7 +289,8 @@ export class Store {
       engine: session,
       encode: async (format, options) => {
         const counting = counted?.()
-        const rows = await encode(session, relation, format, options)
+        const encoded = () => encode(session, relation, format, options)
+        const rows = await (this.#encoding?.(encoded) ?? encoded())
         if ((await counting) === false) throw notWhole()
         const missing = (expected?.() ?? rows) - rows
         if (missing !== 0) throw new AdflowError('ENGINE_FAILED', `${missing} rows of the batch did not pass`)

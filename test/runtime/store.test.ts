@@ -61,6 +61,7 @@ function storeOf(
     loader,
     spool,
     job: {
+      resources: { threads: 2 },
       retry: { attempts: 1, initialMs: 1, maxMs: 1 },
       spool: { maxBytes, whenFull: 'block' },
     } as Job,
@@ -106,6 +107,30 @@ describe('paying what is owed', () => {
     await store.pay(session)
     expect(store.down).toMatchObject({ code: 'STORE_UNAVAILABLE' })
     expect(spool.owed.map(({ token }) => token)).toEqual(['2', '3'])
+  })
+})
+
+describe('a store into which batches are still sent when they are encoded', () => {
+  it('has them encoded one after the other, each while the one before is sent', async () => {
+    const [first, second] = [session, await engine.connect()]
+    const steps: string[] = []
+    const secondEncoded = Promise.withResolvers<void>()
+    class StreamingLoader extends MemoryLoader {
+      readonly streams = 'chunks'
+      override async write(batch: LoadBatch) {
+        await batch.encode('csv', { file: join(folder, `${batch.token}.csv`) })
+        steps.push(`encoded ${batch.token}`)
+        if (batch.token === '1') await secondEncoded.promise
+        else secondEncoded.resolve()
+        return super.write(batch)
+      }
+    }
+    const store = storeOf(new StreamingLoader())
+    const slow = { ...delivery('1'), relation: '(SELECT sum(sin(range)) AS n FROM range(3000000))' }
+    const [one, two] = await Promise.all([store.attempt(slow, first), store.attempt(delivery('2'), second)])
+    second.close()
+    expect([one, two]).toMatchObject([{ status: 'loaded' }, { status: 'loaded' }])
+    expect(steps).toEqual(['encoded 1', 'encoded 2'])
   })
 })
 

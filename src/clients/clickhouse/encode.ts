@@ -33,7 +33,7 @@ export async function encodeBatch(
   const items = columns.map(({ name, sql }) => `${sql} AS ${ident(name)}`).join(', ')
   const select = `SELECT ${items} FROM ${key === undefined ? '{batch}' : lastOf(key)} AS batch`
   try {
-    const written = await batch.encode('parquet', { file, select, compression: 'lz4_raw' })
+    const written = await batch.encode('parquet', { file, select, compression: 'lz4_raw', quick: true })
     const content = await contentOf(batch, file)
     return { file, rows: key === undefined ? written : await countOf(batch), written, content, columns }
   } catch (error) {
