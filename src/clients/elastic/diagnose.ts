@@ -26,7 +26,7 @@ export interface IndexQuestion {
 /** The oldest major versions that their makers still maintain. */
 const OLDEST = { opensearch: 2, elasticsearch: 8 } as const
 
-interface Root {
+export interface Root {
   readonly version: { readonly number: string; readonly distribution?: string }
 }
 
@@ -59,14 +59,19 @@ export function diagnoseElastic(options: ConnectionOptions, question: IndexQuest
   })
 }
 
-function version(at: Findings, { version: { number, distribution } }: Root): Finding {
+export function version(at: Findings, { version: { number, distribution } }: Root): Finding {
   const kind = distribution === 'opensearch' ? 'opensearch' : 'elasticsearch'
   const text = `${kind === 'opensearch' ? 'OpenSearch' : 'Elasticsearch'} ${number}`
   if (Number.parseInt(number, 10) >= OLDEST[kind]) return at.ok('version', text)
   return at.warning('version', `${text}, which is no longer maintained`, `upgrade to ${OLDEST[kind]} or newer`)
 }
 
-async function tls(at: Findings, url: URL, options: ConnectionOptions, env: DiagnoseEnv): Promise<Finding> {
+export async function tls(
+  at: Findings,
+  url: URL,
+  options: Pick<ConnectionOptions, 'tls'>,
+  env: DiagnoseEnv,
+): Promise<Finding> {
   if (url.protocol === 'https:') {
     const { protocol, validToMs } = await handshake(url, options, env)
     return at.tls(protocol, validToMs, env.now())
@@ -82,7 +87,7 @@ async function tls(at: Findings, url: URL, options: ConnectionOptions, env: Diag
 /** Once more, for the certificate: by now it is known to be trusted. */
 function handshake(
   { hostname, port }: URL,
-  { tls: { ca } }: ConnectionOptions,
+  { tls: { ca } }: Pick<ConnectionOptions, 'tls'>,
   { baseDir, answerMs }: DiagnoseEnv,
 ): Promise<{ protocol: string; validToMs: number | undefined }> {
   const { promise, resolve: done } = Promise.withResolvers<{ protocol: string; validToMs: number | undefined }>()

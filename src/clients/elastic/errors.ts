@@ -99,7 +99,7 @@ export function noAnswer(error: unknown, doing: string): AdflowError {
   })
 }
 
-function partsOf(error: unknown): { code: string; message: string } {
+export function partsOf(error: unknown): { code: string; message: string } {
   if (!(error instanceof Error)) return { code: '', message: String(error) }
   const inner = error instanceof AggregateError ? (error.errors[0] as Error | undefined) : undefined
   const { code = '' } = error as NodeJS.ErrnoException

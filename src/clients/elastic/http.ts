@@ -7,6 +7,8 @@ import { resolve } from 'node:path'
 import type { Agent } from 'undici'
 import { AdflowError } from '../../core/errors.ts'
 import { registerSecret } from '../../core/job/secrets.ts'
+import type { ByteSource } from '../../records/window.ts'
+import { type BodyLimits, plainBody } from '../http/response-body.ts'
 import { complaintError, complaintOf, noAnswer } from './errors.ts'
 import type { ConnectionOptions } from './options.ts'
 
@@ -15,7 +17,7 @@ export interface ElasticRequest {
   /** Parts of the path, each encoded by itself. */
   readonly path: readonly string[]
   readonly query?: Readonly<Record<string, string>>
-  /** Sent as JSON; bytes are sent as lines of JSON. */
+  /** Sent as JSON; bytes are sent as lines of JSON. A text of open() is JSON already. */
   readonly body?: unknown
   readonly signal?: AbortSignal
   /** Statuses beside 2xx that are answers, not errors. */
@@ -30,13 +32,13 @@ export interface ElasticAnswer {
 }
 
 export class Elastic {
-  readonly #options: ConnectionOptions
+  readonly #options: Omit<ConnectionOptions, 'requests'>
   readonly #baseDir: string
   readonly #base: URL
   readonly #headers: Readonly<Record<string, string>>
   #agent: Promise<Agent> | undefined
 
-  constructor(options: ConnectionOptions, baseDir: string) {
+  constructor(options: Omit<ConnectionOptions, 'requests'>, baseDir: string) {
     this.#options = options
     this.#baseDir = baseDir
     this.#base = parsed(options.url)
@@ -89,6 +91,34 @@ export class Elastic {
       ...(signal === undefined ? {} : { signal }),
     })
     return { status: response.statusCode, text: await response.body.text() }
+  }
+
+  /** One exchange whose answer is read as it stands, compressed on the way. @throws AdflowError SOURCE_BOMB, and what the net says */
+  async open(
+    { method, path, query, body, signal }: Omit<ElasticRequest, 'expect' | 'doing'>,
+    limits: BodyLimits,
+  ): Promise<{ readonly status: number; readonly body: ByteSource }> {
+    signal?.throwIfAborted()
+    this.#agent ??= this.#connect()
+    const dispatcher = await this.#agent
+    const { request } = await import('undici')
+    const place = `${path.map(encodeURIComponent).join('/')}${query === undefined ? '' : `?${new URLSearchParams(query)}`}`
+    const response = await request(`${this.#base.href}${place}`, {
+      method,
+      dispatcher,
+      headers: {
+        ...this.#headers,
+        'accept-encoding': 'gzip',
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+      },
+      ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+      ...(signal === undefined ? {} : { signal }),
+    })
+    const encoding = [response.headers['content-encoding'] ?? ''].flat().join(', ')
+    return {
+      status: response.statusCode,
+      body: await plainBody(response.body, encoding, `${this.#base.href}${path.join('/')}`, limits),
+    }
   }
 
   async close(): Promise<void> {
@@ -145,7 +175,10 @@ function parsed(url: string): URL {
 }
 
 /** Takes the credentials out of the URL: a URL is shown in errors. */
-function authorization({ api_key, user, password }: ConnectionOptions, url: URL): Record<string, string> {
+function authorization(
+  { api_key, user, password }: Pick<ConnectionOptions, 'api_key' | 'user' | 'password'>,
+  url: URL,
+): Record<string, string> {
   const name = user ?? decodeURIComponent(url.username)
   const secret = password ?? decodeURIComponent(url.password)
   url.username = ''
