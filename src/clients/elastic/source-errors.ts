@@ -86,11 +86,27 @@ export function brokenOff(error: unknown, doing: string): AdflowError {
   })
 }
 
-/** Where shards failed, one of them says why. */
+/** Where shards failed, one of them says why; where a query was not understood, what caused that. */
 function deepest(complaint: Complaint, body: string): Complaint {
+  if (/pars/.test(complaint.type)) {
+    const cause = rootOf(errorOf(body))
+    return cause === complaint.reason
+      ? complaint
+      : { ...complaint, reason: `${complaint.reason}: ${cause}`.slice(0, 500) }
+  }
   if (!/search_phase_execution|all shards failed/.test(`${complaint.type} ${complaint.reason}`)) return complaint
   const { root_cause: [cause] = [] } = (errorOf(body) ?? {}) as { root_cause?: readonly object[] }
   return cause === undefined ? complaint : complaintOf(complaint.status, cause)
+}
+
+interface Caused {
+  readonly reason?: string
+  readonly caused_by?: Caused
+}
+
+function rootOf(error: unknown): string {
+  const { reason = '', caused_by } = (error ?? {}) as Caused
+  return caused_by === undefined ? reason : rootOf(caused_by)
 }
 
 function errorOf(body: string): unknown {
