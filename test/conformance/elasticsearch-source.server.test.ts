@@ -4,7 +4,7 @@ import { serverSuite } from '../harness/servers/suite.ts'
 import { SOURCE_ROWS, sourceFaults } from './suites/source-faults.ts'
 
 await serverSuite('the source OpenSearch', ['opensearch'], () => {
-  sourceFaults('elasticsearch', async () => {
+  const start = async () => {
     const server = await startPrivate('opensearch')
     const { url } = server.endpoint
     await call(url, 'PUT', 'rows', {
@@ -35,5 +35,6 @@ await serverSuite('the source OpenSearch', ['opensearch'], () => {
       restart: () => server.restart(),
       end: () => server.end(),
     }
-  })
+  }
+  sourceFaults('elasticsearch', start, { startsSlowly: true })
 })

@@ -61,7 +61,12 @@ function sumOf(decimals: readonly string[]): string {
   return `${sum.slice(0, -18)}.${sum.slice(-18)}`
 }
 
-export function sourceFaults(name: string, start: () => Promise<FaultySource>): void {
+/** `startsSlowly`: a server that needs many seconds to be there again is restarted once less in CI. */
+export function sourceFaults(
+  name: string,
+  start: () => Promise<FaultySource>,
+  { startsSlowly = false }: { readonly startsSlowly?: boolean } = {},
+): void {
   describe(`${name}, when something dies`, () => {
     let source: FaultySource
     let folder: ReturnType<typeof temporaryFolder>
@@ -131,13 +136,14 @@ export function sourceFaults(name: string, start: () => Promise<FaultySource>): 
       await expectWhole()
     })
 
-    test('the server, in the middle of a run, and it is back before the run gives up', async () => {
-      let back: Promise<void> | undefined
+    const back = 'the server, in the middle of a run, and it is back before the run gives up'
+    test.skipIf(startsSlowly && !LONG)(back, async () => {
+      let restarted: Promise<void> | undefined
       const started = job.onceClosed(0, () => {
-        back = source.kill9().then(() => source.restart())
+        restarted = source.kill9().then(() => source.restart())
       })
       await summary({ started })
-      await back
+      await restarted
       expect((await summary()).exit).toBe(0)
       await expectWhole()
     })
