@@ -1,8 +1,11 @@
 /** Topics as another client (kafkajs) fills them. */
+import { setTimeout as sleep } from 'node:timers/promises'
 import kafkajs, { type Admin, type Kafka, type Message } from 'kafkajs'
 import { kafkaClient } from './kafka-reader.ts'
 
 export const { CompressionTypes } = kafkajs
+
+const pause = () => sleep(20)
 
 export class KafkaWriter {
   readonly #kafka: Kafka
@@ -16,6 +19,29 @@ export class KafkaWriter {
     await this.admin((own) =>
       own.createTopics({ topics: [{ topic, numPartitions: partitions, configEntries }], waitForLeaders: true }),
     )
+  }
+
+  /** The first records go, as by retention: what is before these offsets. */
+  async deleteBefore(topic: string, offsets: Readonly<Record<number, number>>): Promise<void> {
+    const partitions = Object.entries(offsets).map(([partition, offset]) => ({
+      partition: Number(partition),
+      offset: String(offset),
+    }))
+    await this.admin(async (own) => {
+      // Only so it knows who leads them.
+      await own.fetchTopicOffsets(topic)
+      await own.deleteTopicRecords({ topic, partitions })
+    })
+  }
+
+  /** Made anew under the same name. */
+  async recreate(topic: string): Promise<void> {
+    await this.admin(async (own) => {
+      await own.deleteTopics({ topics: [topic] })
+      // The brokers forget the one and learn of the other in their own time.
+      while (!(await own.createTopics({ topics: [{ topic, numPartitions: 1 }] }).catch(() => false))) await pause()
+      while (!(await own.fetchTopicMetadata({ topics: [topic] }).catch(() => undefined))) await pause()
+    })
   }
 
   async admin<T>(work: (own: Admin) => Promise<T>): Promise<T> {

@@ -117,7 +117,8 @@ class PartitionReader {
     const found = parseSourceMark(range.mark)
     const mark = found?.from === range.from && found.to === range.to ? found : undefined
     this.at = from
-    const begin = BigInt(mark?.begin ?? (from === 0n ? configured : from))
+    // Without its mark nobody knows what the first range left out.
+    const begin = mark === undefined && from === 0n ? configured : BigInt(mark?.begin ?? from)
     if (begin < start && begin < to) throw recordsLost(lane, begin, start < to ? start : to)
     if (to > this.#task.end) throw endMoved(lane, to, this.#task.end)
     const cut = await this.#cut(begin < to ? begin : to, to, true)

@@ -1,5 +1,6 @@
 import kafkajs from 'kafkajs'
 import { afterAll, beforeAll, expect, it } from 'vitest'
+import source from '../../../src/extractors/kafka.ts'
 import kafka from '../../../src/loaders/kafka.ts'
 import { diagnosed, statuses } from '../../harness/diagnosis.ts'
 import { kafkaClient } from '../../harness/kafka-reader.ts'
@@ -15,6 +16,7 @@ const LATER = { timeout: 15_000 }
 
 await serverSuite('the diagnosis of Kafka', ['kafka'], ({ kafka: { brokers } }) => {
   const asked = (options: Options) => diagnosed(kafka, { brokers, ...options })
+  const askedToRead = (options: Options) => diagnosed(source, { brokers, ...options })
   const admin = async <T>(work: (own: kafkajs.Admin) => Promise<T>, at = brokers): Promise<T> => {
     const own = kafkaClient(at).admin()
     await own.connect()
@@ -68,6 +70,20 @@ await serverSuite('the diagnosis of Kafka', ['kafka'], ({ kafka: { brokers } }) 
     ])
   })
 
+  it('finds what a source can read, and says what it cannot', async () => {
+    const topic = freshName('events')
+    expect((await askedToRead({ topics: topic })).find(({ check }) => check === 'target')).toMatchObject({
+      ...{ status: 'failed', code: 'SOURCE_MISSING', found: expect.stringContaining(topic) },
+    })
+    await create(topic, 'delete')
+    await expect
+      .poll(async () => statuses(await askedToRead({ topics: topic })), LATER)
+      .toEqual({ reachable: 'ok', tls: 'ok', target: 'ok', permission: 'ok' })
+    expect(await askedToRead({ topics: 'events', brokers: '127.0.0.1:1' })).toMatchObject([
+      { check: 'reachable', status: 'failed', code: 'SOURCE_UNREADABLE', place: '127.0.0.1:1/events' },
+    ])
+  })
+
   const files = makeFolder('kafka-diagnosis')
   let own: Awaited<ReturnType<typeof startPrivate<'kafka'>>>
   let ca: string
@@ -112,6 +128,11 @@ await serverSuite('the diagnosis of Kafka', ['kafka'], ({ kafka: { brokers } }) 
     })
     const findings = await asked(secured('right'))
     expect(statuses(findings)).toMatchObject({ reachable: 'ok', disk: 'unknown' })
+    const reading = ({ topic, ...rest }: Options) => ({ ...rest, topics: topic })
+    expect(statuses(await askedToRead(reading(secured('wrong'))))).toEqual({ reachable: 'failed SOURCE_DENIED' })
+    expect(statuses(await askedToRead(reading(secured('right'))))).toMatchObject({
+      ...{ reachable: 'ok', target: 'ok', permission: 'failed SOURCE_DENIED' },
+    })
     expect(JSON.stringify(findings)).not.toContain('right"')
   })
 })
