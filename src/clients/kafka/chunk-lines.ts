@@ -39,11 +39,6 @@ const NULL = Buffer.from('null')
 /** Of a line beside value and fields: `null`, braces, the line end. */
 const MORE_BYTES = 8
 
-interface ValueSpan {
-  readonly begin: number
-  readonly end: number
-}
-
 export class ChunkLines {
   readonly #options: LineOptions
   readonly #path: string
@@ -121,34 +116,34 @@ export class ChunkLines {
         ? this.#tooLarge()
         : begin === end && valueBytes >= 0
           ? 'the value is empty'
-          : this.#line(record, batch, { begin, end })
+          : this.#line(record, batch, begin, end)
     if (fault !== undefined) this.#refuse(record, batch, fault)
   }
 
   /** `begin`: the first byte of the value that is not blank. Returns why there is no such line. */
-  #line(record: RecordCursor, batch: LogBatch, value: ValueSpan): string | undefined {
-    this.#makeRoom(value.end - record.valueAt + (this.#writer?.bound(record) ?? 0) + this.#empty.length + MORE_BYTES)
+  #line(record: RecordCursor, batch: LogBatch, begin: number, end: number): string | undefined {
+    this.#makeRoom(end - record.valueAt + (this.#writer?.bound(record) ?? 0) + this.#empty.length + MORE_BYTES)
     const from = this.#end
     this.#added = 0
-    let end: number
+    let at: number
     try {
-      end = this.#isCsv ? this.#csvLine(record, batch, value) : this.#jsonLine(record, batch, value)
+      at = this.#isCsv ? this.#csvLine(record, batch, end) : this.#jsonLine(record, batch, begin, end)
     } catch (error) {
       if (error instanceof NotText) return error.message
       throw error
     }
-    this.#out[end] = NEWLINE
-    if (end - from > this.#options.maxRecordBytes) return this.#tooLarge()
-    if (!this.#isCsv) this.#oneLine(from, end)
-    else if (end === from) return 'the record has no value'
-    else if (this.#splitter.next(this.#out, from, end + 1) !== end + 1) return 'the value is not one line of CSV'
-    this.#end = end + 1
+    this.#out[at] = NEWLINE
+    if (at - from > this.#options.maxRecordBytes) return this.#tooLarge()
+    if (!this.#isCsv) this.#oneLine(from, at)
+    else if (at === from) return 'the record has no value'
+    else if (this.#splitter.next(this.#out, from, at + 1) !== at + 1) return 'the value is not one line of CSV'
+    this.#end = at + 1
     this.#places.add(record.offsetDelta, this.#added)
     return undefined
   }
 
   /** The fields stand before those of the value. */
-  #csvLine(record: RecordCursor, batch: LogBatch, { end }: ValueSpan): number {
+  #csvLine(record: RecordCursor, batch: LogBatch, end: number): number {
     const at = this.#fields(record, batch, this.#end)
     this.#added = at - this.#end
     if (record.valueBytes >= 0) return at + record.bytes.copy(this.#out, at, record.valueAt, end)
@@ -157,7 +152,7 @@ export class ChunkLines {
   }
 
   /** The fields stand behind the brace that opens the value. */
-  #jsonLine(record: RecordCursor, batch: LogBatch, { begin, end }: ValueSpan): number {
+  #jsonLine(record: RecordCursor, batch: LogBatch, begin: number, end: number): number {
     const { bytes, valueAt, valueBytes } = record
     const out = this.#out
     let at = this.#end
