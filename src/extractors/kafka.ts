@@ -111,7 +111,7 @@ const options = z
     patience: duration
       .prefault('30s')
       .describe('How long a broker that is down, or a partition without leader, is waited for; then there is a gap.'),
-    poll: duration.prefault('500ms').describe('How often a job that runs for ever looks for new records.'),
+    poll: duration.prefault('100ms').describe('How often a job that runs for ever looks for new records.'),
   })
   .superRefine(({ topics, pattern, format, csv: { quote }, fields }, context) => {
     const refuse = (path: string[], message: string) => context.addIssue({ code: 'custom', path, message })
