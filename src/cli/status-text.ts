@@ -51,8 +51,9 @@ export function statusText(status: JobStatus): string {
   for (const gap of status.gaps)
     parts.push(
       '',
-      `open gap: ${gap['source']} ${gap['lane']} from ${gap['range_from']}: ${gap['code']}: ${gap['message']}`,
+      `open gap: ${gap['source']} ${gap['lane']} from ${gap['range_from']}: ${gap['code']}: ${gap['message']} (since ${gap['since']})`,
     )
+  if (status.gaps.length > 0) parts.push('', 'the next run, or `adflow gaps --collect`, asks for what is missing')
   if (status.runs.length > 0)
     parts.push('', grid(status.runs, ['started_at', 'status', 'exit', 'code', 'batches', 'read']))
   return parts.join('\n')

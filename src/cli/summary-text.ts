@@ -33,6 +33,7 @@ export function summaryText(summary: RunSummary): string {
       ],
       Object.entries(summary.stores).map(([id, store]) => [id, store.loaded, store.repeated, store.owed]),
     ),
+    ...(Object.keys(summary.sources).length > 1 ? ['', sourcesTable(summary)] : []),
     ...(Object.keys(summary.consumers).length === 0 ? [] : ['', consumersTable(summary.consumers)]),
     '',
     summary.unaccounted === 0
@@ -48,6 +49,16 @@ export function summaryText(summary: RunSummary): string {
       lines.push(`owed: ${integer(store.owed)} rows to ${id}: ${store.reason ?? 'the store was down'}`)
   lines.push(...owedLines(summary.consumers))
   return lines.join('\n')
+}
+
+function sourcesTable({ sources }: RunSummary): string {
+  const names = ['source', 'state', 'records', 'size', 'seconds', 'gaps']
+  return table(
+    names.map((name, index) => ({ name, align: index < 2 ? ('left' as const) : ('right' as const) })),
+    Object.entries(sources).map(([id, { state, records, bytes, seconds, gaps }]) => [
+      ...[id, state, records, sizeText(bytes), seconds.toFixed(1), gaps],
+    ]),
+  )
 }
 
 function mark(summary: RunSummary): string {

@@ -1,14 +1,12 @@
 import { readFile } from 'node:fs/promises'
 import { Args, Flags } from '@oclif/core'
-import { BaseCommand, errorText } from '../cli/base-command.ts'
+import { BaseCommand } from '../cli/base-command.ts'
 import { parseModified } from '../cli/modified.ts'
-import { runProgress } from '../cli/progress.ts'
-import { catchSignals } from '../cli/signals.ts'
-import { AdflowError, EXIT } from '../core/errors.ts'
+import { roundFlags, roundLimits } from '../cli/round-flags.ts'
+import { runForPeople } from '../cli/run-job.ts'
+import { AdflowError } from '../core/errors.ts'
 import type { Job } from '../core/job/job.ts'
 import { readJobText } from '../core/job/load.ts'
-import { distribution } from '../distribute/distributor.ts'
-import { runJob } from '../runtime/run.ts'
 import { parseTicket } from '../runtime/slot.ts'
 import type { RunSummary } from '../runtime/summary.ts'
 
@@ -17,7 +15,10 @@ export default class Run extends BaseCommand {
   static override description =
     `Reads every source from where the last run stopped to its present end. A run that was killed is
 simply run again: nothing is lost and nothing is loaded twice. The first SIGINT or SIGTERM stops reading, finishes what is under
-way and saves the checkpoint; the second ends at once (exit 75).`
+way and saves the checkpoint; the second ends at once (exit 75).
+
+Sources are read at the same time. One that fails, or gives nothing for its time-out, is a gap: the others are loaded, and the
+next run, or \`adflow gaps --collect\`, goes on where it stopped.`
   static override examples = [
     { description: 'Run a job file', command: '<%= config.bin %> <%= command.id %> jobs/quickstart.yaml' },
     {
@@ -51,6 +52,7 @@ way and saves the checkpoint; the second ends at once (exit 75).`
       helpValue: 'WHEN',
       description: 'Where the run ends, whatever the job file says: `now`, or `forever` (with a signal).',
     })(),
+    ...roundFlags,
     'dry-run': Flags.boolean({ description: 'Print the plan and read nothing.' }),
     strict: Flags.boolean({ description: 'Exit 10 when records were quarantined or a rule warned.' }),
     slot: Flags.string({ hidden: true, description: 'What the daemon says about a scheduled time.' }),
@@ -73,39 +75,30 @@ way and saves the checkpoint; the second ends at once (exit 75).`
         ...(flags['state-dir'] === undefined ? [] : ['--state-dir', flags['state-dir']]),
         ...(this.jsonEnabled() ? ['--json'] : []),
       ])
-    const progress = await runProgress(!flags.quiet && !this.jsonEnabled())
-    const signals = catchSignals((error) => void this.catch(error))
-    const summary = await runJob({
-      job,
-      registry: await this.registry(),
-      stateDir: this.stateDir(flags['state-dir'], job),
-      log: this.logger(flags),
-      command: this.commandLine,
-      version: this.config.version,
-      drain: signals.drain,
-      observer: progress,
-      distribution: distribution(),
-      ...(flags.only === undefined ? {} : { only: flags.only }),
-      ...(flags.until === undefined ? {} : { until: flags.until }),
-      ...(flags.slot === undefined ? {} : { slot: parseTicket(flags.slot) }),
-      ...parseModified(flags.from, flags.to),
-    }).finally(() => {
-      progress.stop()
-      signals.release()
-    })
-    if (summary.exit === EXIT.done && flags.strict && (summary.quarantined > 0 || summary.warnings.length > 0))
-      summary.exit = EXIT.warnings
-    // A signal is how a run ends that goes on for ever.
-    const forever = (flags.until ?? (job.stream.forever ? 'forever' : 'now')) === 'forever'
-    if (signals.exit !== undefined && summary.exit === EXIT.done && !forever) summary.exit = signals.exit
-    process.exitCode = summary.exit
-    if (!flags.quiet && !this.jsonEnabled()) this.log((await import('../cli/summary-text.ts')).summaryText(summary))
-    if (summary.error !== undefined && !this.jsonEnabled()) {
-      const { code, message, hint } = summary.error
-      process.stderr.write(`${errorText(new AdflowError(code, message, hint === undefined ? {} : { hint }))}\n`)
-    }
-    return summary
+    return runForPeople(
+      {
+        job,
+        registry: await this.registry(),
+        stateDir: this.stateDir(flags['state-dir'], job),
+        log: this.logger(flags),
+        command: this.commandLine,
+        version: this.config.version,
+        ...(flags.only === undefined ? {} : { only: flags.only }),
+        ...(flags.until === undefined ? {} : { until: flags.until }),
+        ...(flags.slot === undefined ? {} : { slot: parseTicket(flags.slot) }),
+        ...parseModified(flags.from, flags.to),
+        ...roundLimits(flags),
+      },
+      {
+        quiet: flags.quiet,
+        json: this.jsonEnabled(),
+        strict: flags.strict,
+        log: (text) => this.log(text),
+        fail: (error) => void this.catch(error),
+      },
+    )
   }
+
   /** Paths in the text are relative to the file, which somebody may be editing at this moment. */
   private async accepted(file: string | undefined, text: string): Promise<Job> {
     if (file === undefined) throw new AdflowError('USAGE', '--text needs the job file that it is of')

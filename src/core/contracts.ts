@@ -122,6 +122,25 @@ export interface ReadContext {
   /** Lanes that may be read at the same time. */
   readonly parallel: number
   readonly signal: AbortSignal
+  /** What the run wants to hear of the source beside its chunks. Absent where nobody does. */
+  readonly watch?: SourceWatch
+}
+
+/** How long a run waits for one source, and what it is told. */
+export interface SourceWatch {
+  /** Longest time in which the source may give nothing, in milliseconds; infinite where there is no limit. */
+  readonly silenceMs: number
+  /** Aborted when the source is given up, with an AdflowError SOURCE_TIMEOUT as its reason: nothing more is asked of it, and what
+   *  was fetched of it is read on. */
+  readonly givenUp: AbortSignal
+  /** The source has given so many bytes: it is not silent. */
+  moved(bytes: number): void
+  /** For work that the source is not to blame for: waiting for the disk or the engine. */
+  hold<T>(work: () => Promise<T>): Promise<T>
+  /** Called when the last chunk of the lane was taken: the source has no more of it now, so that older gaps of it are repaid. */
+  ended(lane: string): void
+  /** So many bytes are staged of the source, and not loaded. */
+  staged(bytes: number): void
 }
 
 export interface Extractor {
@@ -316,7 +335,23 @@ export interface ComponentEnv {
   readonly log: Logger
 }
 
+/** Limits of a source for the requests to one host. */
+export interface HostLimits {
+  /** Under way at the same time. */
+  readonly concurrency: number
+  /** That begin in a second; undefined: any number. */
+  readonly perSecond: number | undefined
+}
+
+/** Requests of all sources of a run to one host, under the strictest limits that any of them has for it. */
+export interface HostGate {
+  /** Rejects with the signal's reason where it is aborted while the request waits. */
+  pass<T>(host: string, limits: HostLimits, signal: AbortSignal, request: () => Promise<T>): Promise<T>
+}
+
 export interface ExtractorEnv extends ComponentEnv {
+  /** Shared by the sources of a run. Absent: the source is alone. */
+  readonly hosts?: HostGate
   /** Folder for chunk files; engine-readable, emptied at start. */
   readonly chunkDir: string
   /** Folder for fetched bytes that must outlive a run; engine-readable, made by whoever needs it, emptied by nobody else. */
@@ -341,6 +376,9 @@ export interface Definition<Kind extends string, Options> {
 }
 
 export interface ExtractorDefinition<Options = unknown> extends Definition<'extractor', Options>, Diagnosable<Options> {
+  /** Longest time in which a source of this kind gives nothing, where the job does not say `give_up_after`; milliseconds. Default: a
+   *  minute for a source that cannot be read again, no limit for any other. */
+  readonly silenceMs?: number
   /** Folders outside chunkDir that chunks point into (files read in place). The engine resolves symbolic links before it
    *  checks a path, so these are real paths. Called before the session is locked. */
   access?(options: Options, env: ComponentEnv): EngineAccess

@@ -98,6 +98,11 @@ export const ERROR_CODES = {
   ),
   SOURCE_MISSING: spec(EXIT.unavailable, 'A source has nothing at the configured place.', true),
   SOURCE_UNREADABLE: spec(EXIT.unavailable, 'A source exists but cannot be opened or read.', true),
+  SOURCE_TIMEOUT: spec(
+    EXIT.unavailable,
+    'A source gave nothing for as long as its `give_up_after`, or was not at its end after its `time_limit`. What it gave before is loaded; the next run goes on there.',
+    true,
+  ),
   SOURCE_DENIED: spec(
     EXIT.denied,
     'A source refuses the credentials of the job or a privilege, or shows a certificate that is not trusted.',

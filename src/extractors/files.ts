@@ -54,6 +54,7 @@ never closed, a JSON value that is cut off are quarantined with their bytes and 
       place: new LocalPlace(selectionOf(chosen, env.baseDir)),
       dataset: { namespace: 'file', name: names.join(',') },
       folders: baseFolders(patterns, env.baseDir),
+      patterns,
     })
   },
 })

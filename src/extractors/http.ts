@@ -112,7 +112,13 @@ const options = z
       .positive()
       .default(10_000)
       .describe('More pages in one pass are an error: most likely they have no end.'),
-    requests_per_second: z.number().positive().optional().describe('Requests that begin in a second, to one host.'),
+    requests_per_second: z
+      .number()
+      .positive()
+      .optional()
+      .describe(
+        'Requests that begin in a second, to one host. The strictest limit of all sources of a job that ask the host holds.',
+      ),
     concurrency: z
       .int()
       .positive()
@@ -173,6 +179,7 @@ says the rest, other lanes and sources go on, and the next run begins there. An 
 **Addresses.** Private ones are reached with \`allow_private\` only. Redirects are followed; credentials go to the host of \`url\` only, and
 another host is never a private one. The next page must be on the same host.`,
   options,
+  silenceMs: 30_000,
   example: {
     url: 'https://partner.example/v2/report',
     auth: { type: 'bearer', token: '${PARTNER_TOKEN:-token}' },
@@ -184,7 +191,7 @@ another host is never a private one. The next page must be on the same host.`,
   diagnose: (chosen, env) => diagnoseHttpSource(Object.values(urlsOf(chosen)), clientOptions(chosen), env),
   create: (chosen, env) => {
     const { paginate, incremental, key } = chosen
-    const fetcher = new HttpFetcher(new SourceClient(clientOptions(chosen)), {
+    const fetcher = new HttpFetcher(new SourceClient({ ...clientOptions(chosen), hosts: env.hosts }), {
       urls: urlsOf(chosen),
       method: chosen.method,
       headers: chosen.headers,

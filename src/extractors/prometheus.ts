@@ -9,7 +9,7 @@ import { diagnosePrometheus } from '../clients/prometheus/diagnose-source.ts'
 import { PrometheusFetcher } from '../clients/prometheus/prometheus-fetcher.ts'
 import { stagingOptions } from '../clients/staging/options.ts'
 import { stagedExtractor } from '../clients/staging/staged-extractor.ts'
-import type { ComponentEnv } from '../core/contracts.ts'
+import type { ComponentEnv, HostGate } from '../core/contracts.ts'
 import { defineExtractor } from '../core/define.ts'
 import { byteSize, duration } from '../core/job/units.ts'
 
@@ -113,6 +113,7 @@ otherwise. Remarks of PromQL on the query itself go to the log.
 **Gaps.** Wrong credentials, a query that does not parse, HTML instead of data, a page with a line that is no sample, a time-out: the
 points before are loaded, a gap says the rest, and the next run begins there.`,
   options,
+  silenceMs: 10_000,
   example: {
     url: { eu: 'https://prometheus.eu.example', us: 'https://prometheus.us.example' },
     queries: { spend: 'sum by (campaign) (rate(ad_spend_total[5m]))' },
@@ -126,7 +127,7 @@ points before are loaded, a gap says the rest, and the next run begins there.`,
   },
   create: (chosen, env) => {
     const { mode, queries, step, lag, start, partial } = chosen
-    const fetcher = new PrometheusFetcher(apiOf(chosen, env), {
+    const fetcher = new PrometheusFetcher(apiOf(chosen, env, env.hosts), {
       ...{ servers: serversOf(chosen), mode, queries, stepMs: step, lagMs: lag, partial, maxPoints: chosen.max_points },
       start: typeof start === 'number' ? { agoMs: start } : { atMs: Date.parse(start) },
       warn: (place, text) => env.log.warn({ source: env.id, place }, text),
@@ -140,7 +141,7 @@ function serversOf({ url }: Options): Readonly<Record<string, string>> {
   return typeof url === 'string' ? { [new URL(url).host]: url } : url
 }
 
-function apiOf(chosen: Options, env: ComponentEnv): PrometheusApi {
+function apiOf(chosen: Options, env: ComponentEnv, hosts?: HostGate): PrometheusApi {
   const { timeout, retry } = chosen
   const client = new SourceClient({
     auth: chosen.auth,
@@ -152,6 +153,7 @@ function apiOf(chosen: Options, env: ComponentEnv): PrometheusApi {
     body: { maxRatio: 1000, maxBytes: chosen.max_page },
     concurrency: chosen.concurrency,
     perSecond: chosen.requests_per_second,
+    hosts,
     ...{ attempts: retry.attempts, initialMs: retry.initial, maxMs: retry.max, patienceMs: retry.patience },
   })
   return new PrometheusApi(client, { params: chosen.params, headers: chosen.headers, timeoutMs: timeout })

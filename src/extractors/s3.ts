@@ -78,6 +78,7 @@ One object's failure is a gap and costs no other object. Where the server does n
       place: new BucketFiles(placeOf(chosen), env.baseDir),
       dataset: { namespace: `s3://${chosen.bucket}`, name: chosen.prefix ?? '/' },
       folders: [],
+      patterns: list(chosen.files),
     }),
 })
 

@@ -83,6 +83,7 @@ One file's failure is a gap and costs no other file. Where the server does not a
       place: new FolderFiles(placeOf(chosen), env.baseDir),
       dataset: { namespace: `sftp://${host}:${port}`, name: chosen.path },
       folders: [],
+      patterns: list(chosen.files),
     })
   },
 })

@@ -122,6 +122,14 @@ export interface GapBooked {
   readonly message: string
 }
 
+/** A gap is repaid: what was missing from there on was collected, or the source has nothing more there. */
+export interface GapClosed {
+  readonly type: 'gap_closed'
+  readonly source: string
+  readonly lane: string
+  readonly from: Position
+}
+
 export interface CheckpointFellBack {
   readonly type: 'checkpoint_fallback'
   readonly slot: string
@@ -273,6 +281,7 @@ export type LedgerEvent =
   | BatchClosed
   | StorePaid
   | GapBooked
+  | GapClosed
   | CheckpointFellBack
   | LedgerCutOff
   | StateChanged

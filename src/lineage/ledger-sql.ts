@@ -144,13 +144,25 @@ LEFT JOIN (SELECT run, count(*) AS batches, sum(counts."read") AS "read" FROM (F
   QUALIFY row_number() OVER (PARTITION BY run, token ORDER BY seq DESC) = 1) GROUP BY run) b ON b.run = s.run
 ORDER BY s.seq`
 
-/** One row per place where a source could not be read. It is open until a later batch covers it. */
+/** One row per place where a source could not be read: the last time. It is open until it is closed, or a later batch covers it. `since` is when
+ *  it was booked first, `times` how often. */
 const GAPS = `
-SELECT g.source, g.lane, g.range_from, g.range_to, g.code, g.message, g.run, g.time AS booked_at,
-  NOT EXISTS (SELECT 1 FROM ledger c WHERE c.type = 'batch_closed' AND c.seq > g.seq AND c.source = g.source
-    AND c.lane = g.lane AND c.range_from <= g.range_from AND c.range_to > g.range_from) AS open
-FROM ledger g WHERE g.type = 'gap'
-QUALIFY row_number() OVER (PARTITION BY g.source, g.lane, g.range_from ORDER BY g.seq DESC) = 1
+WITH told AS (
+  SELECT *, count(*) FILTER (WHERE type = 'gap_closed') OVER (PARTITION BY source, lane, range_from
+    ORDER BY seq ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS episode
+  FROM ledger WHERE type IN ('gap', 'gap_closed')
+), places AS (
+  SELECT source, lane, range_from, episode, max(seq) FILTER (WHERE type = 'gap') AS seq,
+    min(time) FILTER (WHERE type = 'gap') AS since, count(*) FILTER (WHERE type = 'gap') AS times,
+    max(time) FILTER (WHERE type = 'gap_closed') AS closed_at
+  FROM told GROUP BY source, lane, range_from, episode HAVING count(*) FILTER (WHERE type = 'gap') > 0
+  QUALIFY row_number() OVER (PARTITION BY source, lane, range_from ORDER BY episode DESC) = 1
+)
+SELECT g.source, g.lane, g.range_from, g.range_to, g.code, g.message, g.run, g.time AS booked_at, p.since, p.times,
+  p.closed_at, p.closed_at IS NULL AND NOT EXISTS (SELECT 1 FROM ledger c
+    WHERE c.type IN ('batch_closed', 'batch_restored') AND c.seq > g.seq AND c.source = g.source AND c.lane = g.lane
+    AND c.range_from <= g.range_from AND c.range_to > g.range_from) AS open
+FROM places p JOIN ledger g ON g.seq = p.seq
 ORDER BY g.seq`
 
 /** read = loaded + owed + quarantined + filtered + deduplicated + unaccounted, per source, lane and store. `balance` is what is

@@ -8,8 +8,9 @@ import type { Session } from '../engine/session.ts'
 import type { Ledger } from '../lineage/ledger.ts'
 import type { PlannedBatch } from './checkpoint-slot.ts'
 import type { Saver } from './group-saver.ts'
+import type { OpenGaps } from './open-gaps.ts'
 import type { Outbox } from './outbox.ts'
-import type { PastRanges, RunObserver } from './run.ts'
+import type { PastRanges, RoundLimits, RunObserver } from './run.ts'
 import type { StateDir } from './state-dir.ts'
 import type { BatchState, State } from './states.ts'
 import type { Store } from './store.ts'
@@ -22,6 +23,7 @@ export interface BatchesOptions {
   readonly state: StateDir
   readonly ledger: Ledger
   readonly saver: Saver
+  readonly gaps: OpenGaps
   readonly stores: readonly Store[]
   readonly workshop: Workshop
   /** Where the job distributes something. */
@@ -35,6 +37,7 @@ export interface BatchesOptions {
   readonly past?: PastRanges
   /** The sources are read until the run is told to stop. */
   readonly forever: boolean
+  readonly round?: RoundLimits
   readonly drain?: AbortSignal
   readonly observer?: RunObserver
   warn(text: string): void

@@ -82,13 +82,11 @@ export class Batches {
         // Nobody waits for it yet when it fails: the process would end at once.
         this.#process(this.#plan(source, chunk, session)).catch((error: unknown) => this.fail(error)),
       forget: ({ config }) => this.#forgetBrokenPlans(config.id),
+      settle: ({ config }) => this.#settle(config.id),
+      fail: (error) => this.fail(error),
     })
     options.drain?.addEventListener('abort', () => this.#stop.abort(), { once: true })
     if (options.drain?.aborted === true) this.#stop.abort()
-  }
-
-  survey(): Promise<void> {
-    return this.#reading.survey()
   }
 
   /** Every source to its end, or until the run is told to stop. Rejects with the first failure, after what was under way. */
@@ -102,6 +100,11 @@ export class Batches {
   fail(error: unknown): void {
     this.#failure ??= error
     this.#stop.abort()
+  }
+
+  /** After a failure nobody knows how far the source got. */
+  async #settle(source: string): Promise<void> {
+    if (this.#failure === undefined) await this.#options.gaps.settle(source)
   }
 
   /** Fixes the edges of the batch. A range that was planned before a crash keeps its sequence and its clock. */

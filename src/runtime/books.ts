@@ -26,7 +26,6 @@ export class Books {
   readonly #trackers: ReadonlyMap<string, Tracker>
   readonly #budgets: Budgets
   readonly #pipeline: () => Pipeline
-  readonly #gaps = new Set<string>()
 
   constructor(options: BooksOptions) {
     this.#options = options
@@ -86,13 +85,14 @@ export class Books {
         ...draft.extra,
         ...this.#budgets.memory(),
         baseline: this.#nextBaseline(refined.rows),
+        ...this.#options.gaps.memory(),
         // `adflow audit verify` sees by it that the end of the ledger is gone.
         ledger: headText(ledger.head),
       }
     })
     // Not saver.state: other batches may have moved it since, and that is not durable yet.
     await source.extractor.commit?.(durable, saver.fallback.sources[id] ?? {})
-    addBatch(summary, { counts: refined.counts, rows: refined.rows, bytes: chunk.bytes, stores })
+    addBatch(summary, { source: id, counts: refined.counts, rows: refined.rows, bytes: chunk.bytes, stores })
     observer?.batchClosed?.(summary)
   }
 
@@ -173,15 +173,15 @@ export class Books {
     ])
   }
 
-  /** Once in a run: a source that is read again has the same gaps again. */
-  async gap(config: JobExtractor, { gap, code, message }: Gap): Promise<void> {
-    const key = JSON.stringify([config.id, gap.lane, gap.from, code])
-    if (this.#gaps.has(key)) return
-    this.#gaps.add(key)
-    const { ledger, summary, log } = this.#options
-    const booked = { source: config.id, ...gap, code, message: redact(message) }
-    await ledger.append([{ type: 'gap', ...booked }])
-    summary.gaps.push({ ...booked, optional: config.optional })
+  /** Once, until it is closed: a source that is read again has the same gaps again. */
+  async gap(config: JobExtractor, found: Gap): Promise<void> {
+    const { gaps, summary, log } = this.#options
+    const { gap, code } = found
+    const message = redact(found.message)
+    if (!(await gaps.book(config.id, found, message))) return
+    summary.gaps.push({ source: config.id, ...gap, code, message, optional: config.optional })
+    const source = summary.sources[config.id]
+    if (source !== undefined) source.gaps += 1
     log.warn({ source: config.id, lane: gap.lane, code }, message)
   }
 }

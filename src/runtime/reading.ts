@@ -1,12 +1,16 @@
 /**
- * Reads the sources of a run: each item becomes a gap in the books or a batch. A run ends with its sources, or goes on for
- * ever; then a source of which a lane turned out to be damaged is read anew after a pause, from where it was acknowledged.
+ * The round: every source of a run is read at the same time, in the order of their priority, each item becoming a gap in the books or a
+ * batch. No source waits for another that is slow, broken or dead. A run ends with its sources, or goes on for ever.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Chunk, Gap, ReadContext } from '../core/contracts.ts'
+import pLimit, { type LimitFunction } from 'p-limit'
+import type { Chunk, Gap, ReadContext, SourceWatch } from '../core/contracts.ts'
+import { AdflowError, EXIT } from '../core/errors.ts'
 import type { Session } from '../engine/session.ts'
 import { type BatchesOptions, placeOf, type Source } from './batch.ts'
 import type { BrokenLanes } from './broken-lanes.ts'
+import { SourceClock } from './source-clock.ts'
+import { newSource, type SourceSummary } from './summary.ts'
 import { isWhole, type WholeChunks } from './whole-chunks.ts'
 
 /** Longest pause before a damaged lane of a run that goes on for ever is looked at again. */
@@ -26,116 +30,235 @@ export interface ReadingOptions extends BatchesOptions {
   readonly process: (source: Source, chunk: Chunk, session: Session) => Promise<void>
   /** Nothing of the source is under way: what its damaged lanes have left behind goes. */
   readonly forget: (source: Source) => Promise<void>
+  /** What is under way of the source is through: gaps that it has repaid are closed. */
+  readonly settle: (source: Source) => Promise<void>
+  readonly fail: (error: unknown) => void
 }
 
 export class Reading {
   readonly #options: ReadingOptions
-  readonly #underWay = new Set<Promise<void>>()
-  /** By id of the source: ends the reading that goes on. */
-  readonly #interrupts = new Map<string, AbortController>()
+  readonly #tasks: ReadonlyMap<string, SourceTask>
 
   constructor(options: ReadingOptions) {
     this.#options = options
+    const { workshop, forever, round, job, summary } = options
+    const places = pLimit(forever ? Number.POSITIVE_INFINITY : (round?.parallel ?? job.resources.sources))
+    for (const { config } of workshop.extractors) summary.sources[config.id] = newSource()
+    this.#tasks = new Map(
+      workshop.extractors.map((source) => [source.config.id, new SourceTask(source, options, places)]),
+    )
   }
 
-  /** Says what there is to read. */
-  async survey(): Promise<void> {
-    const { workshop, observer } = this.#options
-    if (observer?.surveyed === undefined) return
-    let bytesLeft = 0
-    let lanes = 0
-    for (const { config, extractor } of workshop.extractors)
-      for (const lane of await extractor.survey(this.#positions(config.id))) {
-        bytesLeft += lane.bytesLeft
-        lanes += lane.bytesLeft > 0 ? 1 : 0
-      }
-    observer.surveyed({ bytesLeft, lanes })
-  }
-
-  /** Every source to its end, in the order of their priority; all at the same time where the run goes on for ever. Resolved: nothing
-   *  is under way. */
+  /** Every source to its end, as far as it goes. Resolved: nothing is under way. Does not reject: see `fail`. */
   async all(): Promise<void> {
-    const { workshop, forever, stop } = this.#options
-    if (forever) await Promise.all(workshop.extractors.map((source) => this.#forever(source)))
-    else
-      for (const source of workshop.extractors) {
-        if (stop.aborted) break
-        await this.#read(source)
-      }
-    await Promise.all(this.#underWay)
+    const { observer, summary } = this.#options
+    observer?.began?.(summary)
+    await Promise.all([...this.#tasks.values()].map((task) => task.run()))
   }
 
   /** A lane of the source is damaged: a run that goes on for ever begins it anew. */
-  interrupt(source: Source): void {
-    this.#interrupts.get(source.config.id)?.abort()
+  interrupt({ config }: Source): void {
+    this.#tasks.get(config.id)?.interrupt()
+  }
+}
+
+class SourceTask {
+  readonly #source: Source
+  readonly #options: ReadingOptions
+  readonly #places: LimitFunction
+  readonly #state: SourceSummary
+  readonly #underWay = new Set<Promise<void>>()
+  #interrupt = new AbortController()
+
+  constructor(source: Source, options: ReadingOptions, places: LimitFunction) {
+    this.#source = source
+    this.#options = options
+    this.#places = places
+    this.#state = options.summary.sources[source.config.id] ?? newSource()
   }
 
-  async #forever(source: Source): Promise<void> {
+  interrupt(): void {
+    if (this.#options.forever) this.#interrupt.abort()
+  }
+
+  async run(): Promise<void> {
+    const { settle, fail, stop, forever } = this.#options
+    let begunMs = performance.now()
+    try {
+      await this.#places(async () => {
+        begunMs = performance.now()
+        if (stop.aborted) return
+        this.#state.state = 'fetching'
+        await (forever ? this.#forever() : this.#read())
+      })
+      if (this.#underWay.size > 0) this.#state.state = 'loading'
+      await Promise.all(this.#underWay)
+      if (!stop.aborted) await settle(this.#source)
+    } catch (error) {
+      fail(error)
+    } finally {
+      await Promise.all(this.#underWay)
+      this.#state.state = this.#state.gaps > 0 ? 'gap' : stop.aborted ? 'stopped' : 'done'
+      this.#state.seconds = (performance.now() - begunMs) / 1000
+    }
+  }
+
+  async #forever(): Promise<void> {
     const { stop, forget, job, summary } = this.#options
     let pauseMs = job.retry.initialMs
     while (!stop.aborted) {
       const before = summary.batches
-      await this.#read(source)
+      await this.#read()
       await Promise.all(this.#underWay)
       if (stop.aborted) return
-      await forget(source)
+      await forget(this.#source)
       pauseMs = summary.batches > before ? job.retry.initialMs : Math.min(pauseMs * 2, LONGEST_PAUSE_MS)
       await sleep(pauseMs, undefined, { signal: stop }).catch(() => undefined) // aborted: the loop ends
     }
   }
 
-  async #read(source: Source): Promise<void> {
+  async #read(): Promise<void> {
     const { whole, stop } = this.#options
-    do await this.#once(source)
-    while ((await whole.mustReadAgain(source.config.id, this.#underWay)) && !stop.aborted)
+    const { id } = this.#source.config
+    do await this.#once()
+    while (!stop.aborted && (await whole.mustReadAgain(id, this.#underWay)))
   }
 
-  async #once(source: Source): Promise<void> {
-    const { workshop, broken, stop, entered, gap, process, whole } = this.#options
-    entered(source)
-    for await (const item of source.extractor.read(this.#context(source))) {
-      if ('gap' in item) {
-        await gap(source, item)
-        continue
-      }
-      const session = await workshop.sessions.acquire()
-      const isBroken = broken.get(placeOf(source, item)) !== undefined
-      if (isBroken || stop.aborted) {
-        workshop.sessions.release(session)
-        await item.release()
-        if (isBroken) continue
-        return
-      }
-      if (isWhole(item)) whole.begin(source.config.id)
-      const task = process(source, item, session).finally(() => this.#underWay.delete(task))
-      this.#underWay.add(task)
+  async #once(): Promise<void> {
+    const { stop, entered, warn } = this.#options
+    const clock = this.#clock()
+    this.#interrupt = new AbortController()
+    try {
+      entered(this.#source)
+      await this.#survey()
+      await this.#take(clock, AbortSignal.any([stop, this.#interrupt.signal]))
+      if (clock.ended.aborted) await this.#givenUp(clock)
+    } catch (error) {
+      // Of a source that was told to end only a fault of this machine says more than that.
+      const own = error instanceof AdflowError && error.exit === EXIT.localIo
+      if (clock.ended.aborted && !own) await this.#givenUp(clock)
+      else if (clock.abandoned) warn((error as Error).message)
+      else throw error
+    } finally {
+      clock.close()
     }
   }
 
-  #context({ config }: Source): ReadContext {
+  /** A source that is asked for ever is silent most of the time; each of its lanes still has its time-out. */
+  #clock(): SourceClock {
+    const { round, forever } = this.#options
+    const { config, extractor, silenceMs } = this.#source
+    const limits = [round?.limitMs, config.timeLimitMs].filter((ms) => ms !== undefined)
+    return new SourceClock({
+      source: config.id,
+      silenceMs: forever ? Number.POSITIVE_INFINITY : silenceMs,
+      limitMs: forever || limits.length === 0 ? undefined : Math.min(...limits),
+      replayable: extractor.replayable,
+      stalled: (yes) => {
+        if (!forever) this.#places.concurrency += yes ? 1 : -1
+      },
+    })
+  }
+
+  async #take(clock: SourceClock, stop: AbortSignal): Promise<void> {
+    const context = this.#context(clock, AbortSignal.any([stop, clock.ended]))
+    const iterator = this.#source.extractor.read(context)[Symbol.asyncIterator]()
+    const drop = (late: IteratorResult<Chunk | Gap>) => {
+      if (late.done !== true && !('gap' in late.value)) late.value.release().catch(() => undefined) // the folder is emptied at the next start
+    }
+    for (;;) {
+      const next = await clock.next(() => iterator.next(), stop, drop)
+      if (next.done === true) return
+      try {
+        if ('gap' in next.value) await this.#options.gap(this.#source, next.value)
+        else if (!(await this.#begin(next.value))) return void (await iterator.return?.())
+      } catch (error) {
+        await iterator.return?.()
+        throw error
+      }
+    }
+  }
+
+  /** false: nothing more is read. */
+  async #begin(chunk: Chunk): Promise<boolean> {
+    const { workshop, broken, stop, process, whole } = this.#options
+    const { id, priority } = this.#source.config
+    const session = await workshop.sessions.acquire(priority)
+    const isBroken = broken.get(placeOf(this.#source, chunk)) !== undefined
+    if (isBroken || stop.aborted) {
+      workshop.sessions.release(session)
+      await chunk.release()
+      return isBroken
+    }
+    if (isWhole(chunk)) whole.begin(id)
+    const through = process(this.#source, chunk, session).finally(() => this.#underWay.delete(through))
+    this.#underWay.add(through)
+    return true
+  }
+
+  #context(clock: SourceClock, signal: AbortSignal): ReadContext {
     const { job, saver, modified, past, forever, takesWhole, whole } = this.#options
+    const { id } = this.#source.config
     const { chunkBytes, maxRecordBytes, parallel } = job.resources
     return {
-      from: this.#positions(config.id),
-      planned: saver.state.planned.filter((batch) => batch.source === config.id),
+      from: this.#positions,
+      planned: saver.state.planned.filter((batch) => batch.source === id),
       until: past !== undefined ? {} : forever ? 'forever' : 'now',
       chunkBytes,
-      ...(takesWhole ? { wholeBytes: () => whole.largest(config.id) } : {}),
+      ...(takesWhole ? { wholeBytes: () => whole.largest(id) } : {}),
       ...(forever ? { flushMs: job.stream.flushMs } : {}),
       maxRecordBytes,
       parallel,
-      signal: forever ? this.#interruptible(config.id) : this.#options.stop,
+      signal,
+      watch: this.#watch(clock),
       ...(modified === undefined ? {} : { modified }),
     }
   }
 
-  #interruptible(source: string): AbortSignal {
-    const interrupt = new AbortController()
-    this.#interrupts.set(source, interrupt)
-    return AbortSignal.any([this.#options.stop, interrupt.signal])
+  #watch(clock: SourceClock): SourceWatch {
+    return {
+      silenceMs: this.#source.silenceMs,
+      givenUp: clock.givenUp,
+      hold: (work) => clock.hold(work),
+      moved: (bytes) => {
+        clock.moved()
+        this.#state.fetched += bytes
+      },
+      staged: (bytes) => {
+        this.#state.staged = bytes
+      },
+      ended: (lane) => this.#ended(lane),
+    }
   }
 
-  #positions(source: string) {
-    return this.#options.saver.state.sources[source] ?? {}
+  #ended(lane: string): void {
+    const { gaps, forever, settle, fail } = this.#options
+    gaps.ended(this.#source.config.id, lane)
+    if (forever && gaps.owes(this.#source.config.id))
+      Promise.all(this.#underWay)
+        .then(() => settle(this.#source))
+        .catch(fail)
+  }
+
+  async #givenUp({ givenUp }: SourceClock): Promise<void> {
+    const { namespace, name } = this.#source.extractor.dataset()
+    const { code, message, hint } =
+      givenUp.reason instanceof AdflowError ? givenUp.reason : new AdflowError('UNEXPECTED', String(givenUp.reason))
+    const text = hint === undefined ? message : `${message}; ${hint}`
+    const gap = { gap: { lane: '*', from: '0' }, origin: `${namespace}/${name}`, code, message: text }
+    await this.#options.gap(this.#source, gap)
+  }
+
+  /** For progress only, and where the answer needs no time-out: what cannot be known is not shown. */
+  async #survey(): Promise<void> {
+    const { observer, modified } = this.#options
+    const { extractor, silenceMs } = this.#source
+    if (observer?.survey !== true || Number.isFinite(silenceMs) || this.#state.size !== undefined) return
+    const lanes = await extractor.survey(this.#positions, modified).catch(() => [])
+    this.#state.size = lanes.reduce((sum, { bytesLeft }) => sum + bytesLeft, 0)
+  }
+
+  get #positions() {
+    return this.#options.saver.state.sources[this.#source.config.id] ?? {}
   }
 }

@@ -17,6 +17,7 @@ import { addConsumers, type Distribution } from './distribution.ts'
 import { GroupSaver } from './group-saver.ts'
 import { lockJob } from './lock.ts'
 import { pastSaver } from './memory-saver.ts'
+import { OpenGaps, openGapsOf } from './open-gaps.ts'
 import { Outbox } from './outbox.ts'
 import { Pins } from './pins.ts'
 import { resume } from './resume.ts'
@@ -44,6 +45,7 @@ export interface RunOptions {
   readonly modified?: { readonly from?: number; readonly to?: number }
   /** Aborted by the first signal: nothing new is read, what is under way is finished. */
   readonly drain?: AbortSignal
+  readonly round?: RoundLimits
   readonly observer?: RunObserver
   /** Read these ranges instead of going on from the checkpoint, which stays as it is. */
   readonly past?: PastRanges
@@ -62,8 +64,19 @@ export interface PastRanges {
   readonly planned: readonly PlannedBatch[]
 }
 
+/** What a run says about its sources beside the job. */
+export interface RoundLimits {
+  /** Sources that are read at the same time. */
+  readonly parallel?: number
+  /** Longest that each source is read, in milliseconds. */
+  readonly limitMs?: number
+}
+
 export interface RunObserver {
-  surveyed?(total: { readonly bytesLeft: number; readonly lanes: number }): void
+  /** true: sources are asked how much they have, where that needs no time-out. */
+  readonly survey?: boolean
+  /** Reading begins. The summary is kept up to date. */
+  began?(summary: RunSummary): void
   batchClosed?(summary: RunSummary): void
 }
 
@@ -114,6 +127,7 @@ async function inLedger(
 ): Promise<RunSummary> {
   const { job, log } = options
   const started = new Date()
+  const first = ledger.head.seq === 0
   const summary = emptySummary(
     run,
     job.name,
@@ -162,7 +176,7 @@ async function inLedger(
       await ledger.append([{ type: 'ledger_cut', segment, byte, bytes }])
     }
     try {
-      await work(options, { state, checkpoints, ledger, run, summary, workshop, warn })
+      await work(options, { state, checkpoints, ledger, first, run, summary, workshop, warn })
     } catch (error) {
       failed(summary, error)
       log.error({ err: error }, redact(error instanceof Error ? error.message : String(error)))
@@ -188,6 +202,8 @@ interface RunParts {
   readonly state: StateDir
   readonly checkpoints: Checkpoints
   readonly ledger: Ledger
+  /** Nothing has happened to the job before. */
+  readonly first: boolean
   readonly run: string
   readonly summary: RunSummary
   readonly workshop: Workshop
@@ -224,12 +240,17 @@ async function loadAndDistribute(options: RunOptions, parts: RunParts, outbox: O
       if (dead > 0) summary.warnings.push(`${dead} rows for ${id} became dead letters: see \`adflow dlq list\``)
   }
   const distribute = () => oneAtATime(handOver)
+  const gaps = new OpenGaps(
+    { saver, ledger, lasting: past === undefined },
+    parts.first || past !== undefined ? [] : await openGapsOf(checkpoints, state),
+  )
   const batches = new Batches({
     ...options,
     forever,
     state,
     ledger,
     saver,
+    gaps,
     stores,
     workshop,
     summary,
@@ -237,7 +258,6 @@ async function loadAndDistribute(options: RunOptions, parts: RunParts, outbox: O
     outbox,
     makeRoom: distribute,
   })
-  await batches.survey()
   const upkeep = forever ? await startUpkeep(options, parts, stores, { batches, distribute }) : undefined
   let failure: unknown
   try {

@@ -4,7 +4,8 @@ import type { Engine, Session } from '../engine/session.ts'
 export class SessionPool {
   readonly #free: Session[]
   readonly #all: readonly Session[]
-  readonly #waiting: ((session: Session) => void)[] = []
+  /** Highest priority first, then in the order of their coming. */
+  readonly #waiting: { readonly priority: number; readonly give: (session: Session) => void }[] = []
 
   private constructor(sessions: readonly Session[]) {
     this.#all = sessions
@@ -21,16 +22,19 @@ export class SessionPool {
     return new SessionPool(sessions)
   }
 
-  acquire(): Promise<Session> {
+  acquire(priority = 0): Promise<Session> {
     const session = this.#free.pop()
     if (session !== undefined) return Promise.resolve(session)
-    return new Promise((resolve) => this.#waiting.push(resolve))
+    return new Promise((give) => {
+      const behind = this.#waiting.findIndex((other) => other.priority < priority)
+      this.#waiting.splice(behind === -1 ? this.#waiting.length : behind, 0, { priority, give })
+    })
   }
 
   release(session: Session): void {
     const next = this.#waiting.shift()
     if (next === undefined) this.#free.push(session)
-    else next(session)
+    else next.give(session)
   }
 
   close(): void {

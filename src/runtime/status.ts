@@ -102,7 +102,9 @@ export async function jobStatus(job: Job, stateDir: string, { session }: Browser
     conservation: await records(
       'SELECT source, store, sum(batches)::BIGINT AS batches, sum("read")::BIGINT AS "read", sum(loaded)::BIGINT AS loaded, sum(quarantined)::BIGINT AS quarantined, sum(filtered)::BIGINT AS filtered, sum(deduplicated)::BIGINT AS deduplicated, sum(owed)::BIGINT AS owed, sum(unaccounted)::BIGINT AS unaccounted FROM conservation GROUP BY ALL ORDER BY ALL',
     ),
-    gaps: await records('SELECT source, lane, range_from, range_to, code, message, booked_at FROM gaps WHERE open'),
+    gaps: await records(
+      'SELECT source, lane, range_from, range_to, code, message, booked_at, since, times FROM gaps WHERE open',
+    ),
   }
 }
 

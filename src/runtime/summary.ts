@@ -24,6 +24,24 @@ export interface GapSummary {
   readonly optional: boolean
 }
 
+/** What became of one source in a run. */
+export interface SourceSummary {
+  /** `waiting`: for its place. `fetching`. `loading`: all is fetched. `done`: at its end. `gap`: not at its end. `stopped`: with the run. */
+  state: 'waiting' | 'fetching' | 'loading' | 'done' | 'gap' | 'stopped'
+  /** Of batches that are through. */
+  records: number
+  bytes: number
+  /** Bytes that the source gave, where it tells before they make a batch. */
+  fetched: number
+  /** Bytes staged and not loaded, of sources that cannot be read again. */
+  staged: number
+  /** Bytes that the source held for this run when it began, where that was asked and is known. */
+  size?: number
+  /** From its beginning to the end of its last batch. */
+  seconds: number
+  gaps: number
+}
+
 export interface RunSummary {
   schema_version: 1
   run: string
@@ -45,6 +63,8 @@ export interface RunSummary {
   /** Records that passed everything and were handed to the stores. */
   passed: number
   unaccounted: number
+  /** By id, in the order in which they began. */
+  sources: Record<string, SourceSummary>
   stores: Record<string, StoreSummary>
   /** Rows, by id of the consumer. */
   consumers: Readonly<Record<string, ConsumerSummary>>
@@ -73,6 +93,7 @@ export function emptySummary(run: string, job: string, stores: readonly string[]
     warned_by: {},
     passed: 0,
     unaccounted: 0,
+    sources: {},
     stores: Object.fromEntries(stores.map((id) => [id, { loaded: 0, repeated: 0, owed: 0 }])),
     consumers: {},
     gaps: [],
@@ -80,9 +101,14 @@ export function emptySummary(run: string, job: string, stores: readonly string[]
   }
 }
 
+export function newSource(): SourceSummary {
+  return { state: 'waiting', records: 0, bytes: 0, fetched: 0, staged: 0, seconds: 0, gaps: 0 }
+}
+
 export function addBatch(
   summary: RunSummary,
   batch: {
+    readonly source: string
     readonly counts: BatchCounts
     readonly rows: number
     readonly bytes: number
@@ -90,6 +116,11 @@ export function addBatch(
   },
 ): void {
   const { counts } = batch
+  const source = summary.sources[batch.source]
+  if (source !== undefined) {
+    source.records += counts.read
+    source.bytes += batch.bytes
+  }
   summary.batches += 1
   summary.bytes += batch.bytes
   summary.read += counts.read

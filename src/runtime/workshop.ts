@@ -3,9 +3,11 @@
  * lock-down, sessions. From the lock-down on the engine reaches nothing but the folders named here.
  */
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { explainAttachError } from '../clients/duckdb/attach.ts'
-import type { EngineAccess, Extractor, Loader } from '../core/contracts.ts'
+import { HostGates } from '../clients/http/host-gate.ts'
+import type { EngineAccess, Extractor, ExtractorDefinition, Loader } from '../core/contracts.ts'
 import { AdflowError, EXIT } from '../core/errors.ts'
 import type { Job, JobExtractor, JobLoader } from '../core/job/job.ts'
 import type { Registry } from '../core/registry.ts'
@@ -18,13 +20,20 @@ import { compilePipeline, type Pipeline } from './pipeline.ts'
 import { SessionPool } from './session-pool.ts'
 import type { StateDir } from './state-dir.ts'
 
+export interface OpenSource {
+  readonly config: JobExtractor
+  readonly extractor: Extractor
+  /** Longest time in which it may give nothing; infinite where there is no limit. */
+  readonly silenceMs: number
+}
+
 export interface Workshop {
   readonly engine: Engine
   /** For work outside batches; not locked to one batch. */
   readonly session: Session
   readonly sessions: SessionPool
   readonly pipeline: Pipeline
-  readonly extractors: readonly { readonly config: JobExtractor; readonly extractor: Extractor }[]
+  readonly extractors: readonly OpenSource[]
   /** `unavailable`: the store's file could not be attached. */
   readonly loaders: readonly {
     readonly config: JobLoader
@@ -68,12 +77,14 @@ export async function openWorkshop(options: WorkshopOptions): Promise<Workshop> 
       log: log.child({ component_id: id }),
     })
 
-    const opened: { config: JobExtractor; extractor: Extractor }[] = []
+    const opened: OpenSource[] = []
+    const hosts = new HostGates()
     for (const config of extractors) {
       const definition = await registry.get('extractor', config.type)
-      const env = { ...environment(config.id), chunkDir: state.chunks, stageDir: state.stagedOf(config.id) }
+      const env = { ...environment(config.id), chunkDir: state.chunks, stageDir: state.stagedOf(config.id), hosts }
       if (definition.access !== undefined) access.push(definition.access(config.options, env))
-      opened.push({ config, extractor: definition.create(config.options, env) })
+      const extractor = definition.create(config.options, env)
+      opened.push({ config, extractor, silenceMs: config.giveUpAfterMs ?? silenceOf(definition, extractor) })
     }
     // A mistake in the job file must leave no trace: stores are made, or opened, only after everything that can find one.
     const pipeline = await compilePipeline({
@@ -126,7 +137,7 @@ export async function openWorkshop(options: WorkshopOptions): Promise<Workshop> 
       extractors: opened,
       loaders,
       close: async () => {
-        for (const { extractor } of opened) await extractor.close()
+        await closeSources(opened, log)
         for (const { loader } of loaders) await loader.close()
         sessions.close()
         session.close()
@@ -138,6 +149,26 @@ export async function openWorkshop(options: WorkshopOptions): Promise<Workshop> 
     engine.close()
     throw error
   }
+}
+
+/** A source that gives its bytes from this machine may take its time; what comes over a network may stay away for ever. */
+function silenceOf({ silenceMs }: ExtractorDefinition, { replayable }: Extractor): number {
+  return silenceMs ?? (replayable ? Number.POSITIVE_INFINITY : 60_000)
+}
+
+const CLOSING_MS = 5000
+
+/** A server that does not answer any more must not keep the run from ending. */
+async function closeSources(sources: readonly OpenSource[], log: Logger): Promise<void> {
+  const ends = sources.map(async ({ config, extractor }) => {
+    const over = new AbortController()
+    const late = delay(CLOSING_MS, 'late', { signal: over.signal }).catch(() => undefined)
+    if ((await Promise.race([extractor.close(), late])) === 'late')
+      log.warn({ source: config.id }, `the connection to ${config.id} is left open: it did not end`)
+    over.abort()
+  })
+  const failed = (await Promise.allSettled(ends)).find((end) => end.status === 'rejected')
+  if (failed !== undefined) throw failed.reason
 }
 
 /** A store whose folder cannot be made, or whose file cannot be attached, is down; the others go on without it. A file that

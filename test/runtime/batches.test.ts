@@ -30,14 +30,15 @@ it('a chunk that cannot be cleared away ends the run with its error, not the pro
     run: () => Promise.reject(damaged),
   }
   const batches = new Batches({
-    job: { name: 'j', batchRules: [], budgets: [], unknown: 'discard_value', resources: {} },
+    job: { name: 'j', batchRules: [], budgets: [], unknown: 'discard_value', resources: { sources: 1 } },
     saver: memorySaver(),
+    summary: { sources: {} },
     stores: [],
     state: {},
     log: pino({ level: 'silent' }),
     warn: () => undefined,
     workshop: {
-      extractors: [{ config: { id: 's' }, extractor }],
+      extractors: [{ config: { id: 's' }, extractor, silenceMs: Number.POSITIVE_INFINITY }],
       pipeline: { batchRules: [], warnRules: [], stages: [], plan: {}, outputs: new Map() },
       sessions: { acquire: async () => session, release: () => undefined },
     },

@@ -2,12 +2,13 @@
 import type { Readable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import pRetry, { AbortError } from 'p-retry'
+import type { HostGate } from '../../core/contracts.ts'
 import { AdflowError } from '../../core/errors.ts'
 import type { ByteSource } from '../../records/window.ts'
 import { Stopwatch } from '../staging/stopwatch.ts'
 import { Auth, type AuthOptions } from './auth.ts'
 import { HttpClient, type HttpLimits, type OpenResponse, retryAfterMs } from './client.ts'
-import { HostGate } from './host-gate.ts'
+import { HostGates } from './host-gate.ts'
 import { ACCEPT_ENCODING, type BodyLimits, plainBody } from './response-body.ts'
 
 export interface SourceClientOptions {
@@ -16,6 +17,8 @@ export interface SourceClientOptions {
   readonly body: BodyLimits
   readonly concurrency: number
   readonly perSecond: number | undefined
+  /** Shared with other sources. Default: of this one alone. */
+  readonly hosts?: HostGate | undefined
   readonly attempts: number
   readonly initialMs: number
   readonly maxMs: number
@@ -78,7 +81,7 @@ export class SourceClient {
     this.#http = new HttpClient(limits)
     this.#elsewhere = new HttpClient({ ...limits, allowPrivate: false, tls: undefined })
     this.#auth = new Auth(options.auth, new HttpClient({ ...limits, totalMs: options.limits.totalMs }))
-    this.#gate = new HostGate(options.concurrency, options.perSecond)
+    this.#gate = options.hosts ?? new HostGates()
   }
 
   /** Names of parameters that must not be kept. */
@@ -121,7 +124,7 @@ export class SourceClient {
 
   async #once<T>(request: SourceRequest, signal: AbortSignal, take: (answer: SourceAnswer) => Promise<T>): Promise<T> {
     const { host } = new URL(request.url)
-    return this.#gate.pass(host, signal, async () => {
+    return this.#gate.pass(host, this.#options, signal, async () => {
       const watch = new Stopwatch(this.#options.limits.totalMs)
       watch.start()
       try {

@@ -11,6 +11,7 @@ import type {
   PlannedRange,
   Positions,
   ReadContext,
+  SourceWatch,
 } from '../../core/contracts.ts'
 import type { AdflowError } from '../../core/errors.ts'
 import { ParquetFooters } from '../../records/parquet.ts'
@@ -28,6 +29,8 @@ export interface FileSetSource {
   readonly dataset: Dataset
   /** As access() names them: what appears later is out of the engine's reach. */
   readonly folders: readonly string[]
+  /** What is looked for; gaps go by these where nothing matches. */
+  readonly patterns: readonly string[]
 }
 
 export class FileSet implements Extractor {
@@ -107,6 +110,7 @@ export class FileSet implements Extractor {
       const loss = lossOf(lane, absolute, known, task.planned)
       if (loss !== undefined) yield gapOf(task, task.at, loss)
     }
+    this.#tellEnded(context, found, lanes)
     this.#warnOfNewBytes(lanes)
     const tasks = lanes
       .map((lane) => taskOf(lane, planned))
@@ -119,6 +123,20 @@ export class FileSet implements Extractor {
     })
     if (place.outage !== undefined && begun.lanes < tasks.length)
       yield this.#wholeGap(place.outage, ` (${tasks.length - begun.lanes} files were not begun)`)
+  }
+
+  /** Of what is not read now, because it was read to its end, or is no file. What could not be looked at has a gap of its own. */
+  #tellEnded({ watch }: ReadContext, found: Found, lanes: readonly FileLane[]): void {
+    if (watch === undefined) return
+    const told = [this.#source.dataset.name, ...this.#source.patterns].filter((name) => !isTold(name, found))
+    const read = lanes.filter(({ state }) => state === 'done').map(({ lane }) => lane)
+    for (const lane of [...told, ...read]) this.#ended(watch, lane)
+  }
+
+  /** It has no gap: the same one later is another. */
+  #ended(watch: SourceWatch | undefined, lane: string): void {
+    for (const news of [...this.#toldGaps]) if ((JSON.parse(news) as [string])[0] === lane) this.#toldGaps.delete(news)
+    watch?.ended(lane)
   }
 
   /** While the place answers: thousands of files need not fail one by one. */
@@ -182,6 +200,7 @@ export class FileSet implements Extractor {
       wholeBytes: context.wholeBytes?.bind(context),
       maxRecordBytes: context.maxRecordBytes,
       signal: context.signal,
+      ended: (lane) => this.#ended(context.watch, lane),
       footers: this.#footers,
       floor,
     }

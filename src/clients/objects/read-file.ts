@@ -32,6 +32,7 @@ export async function* readLane(task: LaneTask, options: ReadingOptions): AsyncG
     } finally {
       await file.close()
     }
+    if (!options.signal.aborted) options.ended?.(task.lane)
   } catch (error) {
     if (!isSourceFault(error)) throw error
     yield gapOf(task, progress.at, error)

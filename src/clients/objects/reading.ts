@@ -30,6 +30,8 @@ export interface ReadingOptions {
   readonly wholeBytes: (() => number) | undefined
   readonly maxRecordBytes: number
   readonly signal: AbortSignal
+  /** See SourceWatch. */
+  readonly ended?: ((lane: string) => void) | undefined
   readonly footers: ParquetFooters
   /** For the marks: see Found. */
   readonly floor: string | undefined

@@ -1,6 +1,9 @@
 /** Takes the pages of one lane in: into segments of about one chunk, at most one of them further than the engine has come. */
+import type { SourceWatch } from '../../core/contracts.ts'
 import { AdflowError } from '../../core/errors.ts'
+import { durationText } from '../../core/job/units.ts'
 import type { Fetcher, FetchLane, FetchTask, PageSink } from './fetcher.ts'
+import { orGiveUp } from './or-give-up.ts'
 import type { Room } from './room.ts'
 import type { Segment, SegmentFormat } from './segment.ts'
 import type { SegmentWriter } from './segment-writer.ts'
@@ -19,6 +22,7 @@ export interface IntakeOptions {
   readAt(): number
   /** Bytes of the lane up to here are loaded. */
   loadedAt(): number
+  readonly watch: SourceWatch | undefined
   /** One more segment can be read. */
   sealed(): void
   readonly signal: AbortSignal
@@ -28,6 +32,9 @@ export class Intake implements PageSink {
   readonly #lane: StagedLane
   readonly #options: IntakeOptions
   readonly #watch: Stopwatch
+  readonly #silence: Stopwatch
+  /** What still comes is nobody's: the segment may have been sealed. */
+  #over = false
   #writer: SegmentWriter | undefined
   #format: SegmentFormat = NDJSON
   /** Cursor after the last whole page, where it is not durable yet. */
@@ -37,6 +44,7 @@ export class Intake implements PageSink {
     this.#lane = lane
     this.#options = options
     this.#watch = new Stopwatch(options.timeoutMs)
+    this.#silence = new Stopwatch(options.watch?.silenceMs ?? Number.POSITIVE_INFINITY)
   }
 
   get pageBytes(): number {
@@ -45,7 +53,12 @@ export class Intake implements PageSink {
 
   /** Resolves at the end of the source. Whole pages are durable then, also where it rejects, but for a stop of the run. */
   async run(fetcher: Fetcher, { lane, origin }: FetchLane): Promise<void> {
-    const { segmentBytes, maxRecordBytes, timeoutMs, signal } = this.#options
+    const { segmentBytes, maxRecordBytes, timeoutMs, watch, signal } = this.#options
+    const limits = [
+      ...(watch === undefined ? [] : [{ signal: watch.givenUp, error: () => watch.givenUp.reason as unknown }]),
+      { signal: this.#silence.signal, error: () => silent(origin, watch?.silenceMs ?? 0) },
+      { signal: this.#watch.signal, error: () => tooSlow(origin, timeoutMs) },
+    ]
     const task: FetchTask = {
       lane,
       origin,
@@ -53,22 +66,26 @@ export class Intake implements PageSink {
       sink: this,
       segmentBytes,
       maxRecordBytes,
-      signal: AbortSignal.any([signal, this.#watch.signal]),
+      signal: AbortSignal.any([signal, ...limits.map((limit) => limit.signal)]),
     }
     this.#watch.start()
+    this.#silence.start()
     try {
-      await fetcher.fetch(task).catch((error: unknown) => {
-        throw !signal.aborted && this.#watch.signal.aborted ? tooSlow(origin, timeoutMs) : error
-      })
+      task.signal.throwIfAborted()
+      await orGiveUp(fetcher.fetch(task), task.signal)
       if (this.pageBytes > 0) throw new AdflowError('UNEXPECTED', `the last page of ${origin} was not ended`)
       await this.#seal()
       const cursor = this.#cursor
       if (cursor !== undefined && cursor !== this.#lane.end.cursor) await this.#lane.advance(cursor)
     } catch (error) {
-      if (!signal.aborted) await this.#seal()
-      throw error
+      this.#over = true
+      if (signal.aborted) throw error
+      await this.#seal()
+      throw limits.find((limit) => limit.signal.aborted)?.error() ?? error
     } finally {
+      this.#over = true
       this.#watch.stop()
+      this.#silence.stop()
       await this.#writer?.discard()
       this.#writer = undefined
       this.#count()
@@ -76,15 +93,22 @@ export class Intake implements PageSink {
   }
 
   async write(bytes: Buffer): Promise<void> {
-    const { room, signal } = this.#options
+    const { room, watch, signal } = this.#options
+    this.#refuseLate()
+    watch?.moved(bytes.length)
+    this.#silence.restart()
     if (this.pageBytes === 0 && !room.has(bytes.length)) await this.#seal()
-    await this.#watch.pause(() => room.take(bytes.length, signal))
+    await this.#pause(() => room.take(bytes.length, signal))
+    this.#refuseLate()
     this.#writer ??= this.#lane.begin(this.#format)
     await this.#writer.write(bytes)
     this.#count()
   }
 
   async page(cursor: string): Promise<void> {
+    this.#refuseLate()
+    this.#options.watch?.moved(0)
+    this.#silence.restart()
     if (cursor.length > LONGEST_CURSOR)
       throw new AdflowError('SOURCE_UNSUPPORTED', `a cursor of ${this.#lane.lane} has ${cursor.length} characters`, {
         hint: `at most ${LONGEST_CURSOR} can be kept with each position`,
@@ -93,19 +117,32 @@ export class Intake implements PageSink {
     this.#cursor = cursor
     if ((this.#writer?.pages.bytes ?? 0) < this.#options.segmentBytes) return
     await this.#seal()
-    await this.#watch.pause(() => this.#caughtUp())
+    await this.#pause(() => this.#caughtUp())
   }
 
   async drop(): Promise<void> {
+    this.#refuseLate()
     await this.#writer?.dropPage()
     this.#count()
   }
 
   async format(format: SegmentFormat): Promise<void> {
+    this.#refuseLate()
     if (JSON.stringify(format) === JSON.stringify(this.#format)) return
     if (this.pageBytes > 0) throw new AdflowError('UNEXPECTED', 'the format changes in the middle of a page')
     await this.#seal()
     this.#format = format
+  }
+
+  /** For work that the source is not to blame for. */
+  #pause(work: () => Promise<void>): Promise<void> {
+    const { watch } = this.#options
+    const paused = () => this.#silence.pause(() => this.#watch.pause(work))
+    return watch === undefined ? paused() : watch.hold(paused)
+  }
+
+  #refuseLate(): void {
+    if (this.#over) throw new AdflowError('SOURCE_TIMEOUT', `${this.#lane.lane} was given up`)
   }
 
   async #seal(): Promise<void> {
@@ -137,8 +174,14 @@ export class Intake implements PageSink {
   }
 }
 
+function silent(origin: string, silenceMs: number): AdflowError {
+  return new AdflowError('SOURCE_TIMEOUT', `${origin} gave nothing for ${durationText(silenceMs)}`, {
+    hint: 'the pages that came are kept, and the next run goes on after them; `give_up_after` of the source allows more',
+  })
+}
+
 function tooSlow(origin: string, timeoutMs: number): AdflowError {
-  return new AdflowError('SOURCE_UNREADABLE', `${origin} was not at its end after ${timeoutMs / 1000} s`, {
+  return new AdflowError('SOURCE_TIMEOUT', `${origin} was not at its end after ${durationText(timeoutMs)}`, {
     hint: 'the pages that came are kept, and the next run goes on after them; `staging.timeout` allows more time',
   })
 }

@@ -1,5 +1,5 @@
 /** Reads one staged lane: planned ranges first and exactly, then what is staged, then what is fetched meanwhile. */
-import type { Chunk, Gap, LanePosition, PlannedRange } from '../../core/contracts.ts'
+import type { Chunk, Gap, LanePosition, PlannedRange, SourceWatch } from '../../core/contracts.ts'
 import { AdflowError } from '../../core/errors.ts'
 import { comparePositions } from '../../core/positions.ts'
 import type { Fetcher, FetchLane } from './fetcher.ts'
@@ -26,6 +26,7 @@ export interface LaneOptions {
   readonly segmentBytes: number
   readonly maxRecordBytes: number
   readonly timeoutMs: number
+  readonly watch: SourceWatch | undefined
   readonly room: Room
   readonly signal: AbortSignal
   /** The lane is open: from now on its segments may be removed. */
@@ -106,6 +107,7 @@ class LaneReader {
         yield await this.#chunk(this.at, this.#cutter.target(this.at, until))
       if (!(await this.#more())) break
     }
+    if (fetcher !== undefined && !this.#options.signal.aborted) this.#options.watch?.ended(this.#work.lane)
   }
 
   async close(): Promise<void> {
@@ -121,13 +123,14 @@ class LaneReader {
 
   /** Fetching goes on while what is staged is read. */
   #begin(fetcher: Fetcher): void {
-    const { segmentBytes, maxRecordBytes, timeoutMs, room, loadedAt } = this.#options
+    const { segmentBytes, maxRecordBytes, timeoutMs, watch, room, loadedAt } = this.#options
     const { lane } = this.#work
     if (this.#lane.end.cursor === undefined) throw this.#lost()
     const intake = new Intake(this.#lane, {
       segmentBytes,
       maxRecordBytes,
       timeoutMs,
+      watch,
       room,
       readAt: () => this.at,
       loadedAt: () => loadedAt(lane),

@@ -16,8 +16,12 @@ export class Room {
     this.#maxBytes = maxBytes
   }
 
+  /** Is told how much there is whenever that changes. */
+  listener: ((bytes: number) => void) | undefined
+
   set(lane: string, bytes: number): void {
     this.#used.set(lane, bytes)
+    this.listener?.(this.#sum())
     this.#tell()
   }
 

@@ -12,12 +12,14 @@ import type {
   LaneSurvey,
   Positions,
   ReadContext,
+  SourceWatch,
 } from '../../core/contracts.ts'
 import { localIoError } from '../../core/errors.ts'
 import { interleave } from '../objects/interleave.ts'
 import type { Fetcher, FetchLane } from './fetcher.ts'
 import { parseStagedMark } from './mark.ts'
 import type { StagingOptions } from './options.ts'
+import { orGiveUp } from './or-give-up.ts'
 import { gapOf, isFault, type LaneOptions, type LaneWork, readStagedLane } from './read-lane.ts'
 import { Room } from './room.ts'
 import { laneFolder, type Segment } from './segment.ts'
@@ -65,9 +67,11 @@ class StagedExtractor implements Extractor {
     this.#mayRemove = typeof context.until === 'string'
     this.#loaded.clear()
     for (const [lane, { at }] of positions) this.#loaded.set(lane, Number(at))
+    this.#room.listener = context.watch?.staged
     const told = new Set<string>()
+    const watch = context.watch && forgetful(context.watch, told)
     for (;;) {
-      for await (const item of this.#pass({ ...context, planned }, positions)) {
+      for await (const item of this.#pass({ ...context, planned, ...(watch && { watch }) }, positions)) {
         if ('gap' in item) {
           const news = JSON.stringify([item.gap, item.code, item.message])
           if (told.has(news)) continue
@@ -111,7 +115,8 @@ class StagedExtractor implements Extractor {
     const fetches = typeof until === 'string'
     let lanes: readonly FetchLane[] = []
     try {
-      lanes = await this.#fetcher.lanes(signal)
+      lanes = await this.#lanesNow(context)
+      context.watch?.ended('*')
     } catch (error) {
       if (!isFault(error)) throw error
       const { namespace, name } = this.dataset()
@@ -137,6 +142,14 @@ class StagedExtractor implements Extractor {
     })
   }
 
+  async #lanesNow({ signal, watch }: ReadContext): Promise<readonly FetchLane[]> {
+    if (watch === undefined) return this.#fetcher.lanes(signal)
+    const either = AbortSignal.any([signal, watch.givenUp])
+    return orGiveUp(this.#fetcher.lanes(either), either).catch((error: unknown) => {
+      throw watch.givenUp.aborted && !signal.aborted ? watch.givenUp.reason : error
+    })
+  }
+
   /** Lanes that the source does not name any more, or yet, of which something is staged or known. */
   async #others(lanes: readonly FetchLane[], known: readonly string[]): Promise<FetchLane[]> {
     const named = new Set(lanes.map(({ lane }) => lane))
@@ -153,12 +166,13 @@ class StagedExtractor implements Extractor {
     return { lane, origin, at: String(at), ...(end > at ? { end: String(end) } : {}), bytesLeft: end - at, state }
   }
 
-  #laneOptions({ chunkBytes, maxRecordBytes, parallel, signal }: ReadContext): LaneOptions {
+  #laneOptions({ chunkBytes, maxRecordBytes, parallel, signal, watch }: ReadContext): LaneOptions {
     const { staging } = this.#options
     return {
       ...{ stageDir: this.#env.stageDir, chunkDir: this.#env.chunkDir, chunkBytes, maxRecordBytes, signal },
       segmentBytes: Math.min(chunkBytes, Math.floor(staging.max_bytes / SEGMENTS / parallel)),
       timeoutMs: staging.timeout,
+      watch,
       room: this.#room,
       opened: (lane) => this.#lanes.set(lane.lane, lane),
       loadedAt: (lane) => this.#loaded.get(lane) ?? 0,
@@ -175,6 +189,15 @@ export async function stagedIn(stageDir: string): Promise<readonly (readonly Seg
   })
   const lanes = folders.filter((entry) => entry.isDirectory()).map(({ name }) => stagedSegments(join(stageDir, name)))
   return (await Promise.all(lanes)).filter((segments) => segments.length > 0)
+}
+
+/** A lane that was read to its end has no gap: the same one later is another. */
+function forgetful(watch: SourceWatch, told: Set<string>): SourceWatch {
+  const ended = (lane: string) => {
+    for (const news of [...told]) if ((JSON.parse(news) as [Gap['gap']])[0].lane === lane) told.delete(news)
+    watch.ended(lane)
+  }
+  return { ...watch, ended }
 }
 
 function positionAfter({ range, mark }: Chunk): LanePosition {

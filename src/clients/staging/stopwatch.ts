@@ -1,11 +1,16 @@
 /** A limit of time for work of which only some counts: not what it waits for others. */
+/** No timer of Node.js is longer; no work here takes so long. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1
+
 export class Stopwatch {
+  readonly #limitMs: number
   readonly #controller = new AbortController()
   #leftMs: number
   #sinceMs: number | undefined
   #timer: NodeJS.Timeout | undefined
 
   constructor(limitMs: number) {
+    this.#limitMs = limitMs
     this.#leftMs = limitMs
   }
 
@@ -17,7 +22,16 @@ export class Stopwatch {
   start(): void {
     if (this.#sinceMs !== undefined) return
     this.#sinceMs = performance.now()
-    this.#timer = setTimeout(() => this.#controller.abort(), Math.max(0, this.#leftMs))
+    if (this.#leftMs <= LONGEST_TIMER_MS)
+      this.#timer = setTimeout(() => this.#controller.abort(), Math.max(0, this.#leftMs))
+  }
+
+  /** All of the time is there again. */
+  restart(): void {
+    const runs = this.#sinceMs !== undefined
+    this.stop()
+    this.#leftMs = this.#limitMs
+    if (runs) this.start()
   }
 
   stop(): void {

@@ -12,7 +12,7 @@ import { didYouMean, orList } from './suggest.ts'
 /** The end of the chain, as an input and in tests. */
 export const MAIN = 'main'
 
-const extractKeys = z.object(extractBase)
+const extractKeys = z.looseObject(extractBase)
 const loadKeys = z.object(loadBase)
 const distributeKeys = z.looseObject(distributeBase)
 
@@ -20,8 +20,10 @@ const distributeKeys = z.looseObject(distributeBase)
 export async function readExtract(checker: Checker, registry: Registry): Promise<JobExtractor[]> {
   const found = await readComponents(checker, registry, 'extractor', 'extract', Object.keys(extractBase))
   const extractors = found.flatMap((component) => {
-    const base = extractKeys.safeParse(pick(checker, component.path, extractBase))
-    return base.success ? [{ ...component, ...base.data }] : []
+    const base = checker.check(extractKeys, component.path)
+    if (base === undefined) return []
+    const { optional, priority, give_up_after, time_limit } = base
+    return [{ ...component, optional, priority, giveUpAfterMs: give_up_after, timeLimitMs: time_limit }]
   })
   return extractors.sort((a, b) => b.priority - a.priority)
 }

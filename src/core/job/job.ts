@@ -63,6 +63,10 @@ interface JobComponent {
 
 export interface JobExtractor extends JobComponent {
   readonly priority: number
+  /** Longest silence; undefined: that of its kind. */
+  readonly giveUpAfterMs: number | undefined
+  /** Longest that a run reads it; undefined: to its end. */
+  readonly timeLimitMs: number | undefined
 }
 
 export interface JobLoader extends JobComponent {
@@ -143,6 +147,7 @@ interface Resources {
   readonly threads: number
   readonly chunkBytes: number
   readonly wholeFileBytes: number
+  readonly sources: number
   readonly parallel: number
   readonly inFlight: number
   readonly maxRecordBytes: number

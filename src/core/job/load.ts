@@ -157,6 +157,7 @@ function limits({ resources, spool, retry }: z.output<typeof jobDocument>): Pick
       threads: resources.threads ?? availableParallelism(),
       chunkBytes: resources.chunk,
       wholeFileBytes: resources.whole_file,
+      sources: resources.sources,
       parallel: resources.parallel,
       inFlight: resources.in_flight,
       maxRecordBytes: resources.max_record,

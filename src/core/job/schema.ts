@@ -28,7 +28,22 @@ export const extractBase = {
     .boolean()
     .default(false)
     .describe('true: when the source is down the gap is booked and the run goes on without it.'),
-  priority: z.int().min(0).max(100).default(50).describe('Sources with a higher number are read first.'),
+  priority: z
+    .int()
+    .min(0)
+    .max(100)
+    .default(50)
+    .describe('Sources with a higher number begin first, and their batches go first where the engine is busy.'),
+  give_up_after: duration
+    .optional()
+    .describe(
+      'A source that gives nothing for so long is given up for this run: what it gave is loaded, the rest is a gap. Default: 30s for `http`, 10s for `prometheus`, 60s for other servers, none for files.',
+    ),
+  time_limit: duration
+    .optional()
+    .describe(
+      'Longest that one run reads the source, however much it gives: what came is loaded, and the next run goes on there. Default: to its end.',
+    ),
 }
 
 /** What every entry of `load` may say besides its component's options. */
@@ -224,7 +239,15 @@ const resources = z.strictObject({
     .describe(
       'A settled NDJSON file of up to this size is one batch and is not copied, while all records of the source can be streamed into the one store. Up to 4GB.',
     ),
-  parallel: z.int().min(1).max(256).default(4).describe('Lanes that are read at the same time.'),
+  sources: z
+    .int()
+    .min(1)
+    .max(256)
+    .default(16)
+    .describe(
+      'Sources that are read at the same time, by priority. One that has given nothing for a second lends its place to the next.',
+    ),
+  parallel: z.int().min(1).max(256).default(4).describe('Lanes of one source that are read at the same time.'),
   in_flight: z.int().min(1).max(64).default(2).describe('Batches that are under way at the same time.'),
   max_record: byteSize.prefault('16MB').describe('Largest record; larger ones are quarantined by reference.'),
   temp_directory: z

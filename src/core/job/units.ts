@@ -13,6 +13,13 @@ const DURATION_MS: Readonly<Record<string, number>> = {
   w: 604_800_000,
 }
 
+const WHOLE_UNITS = [
+  ['d', 86_400_000],
+  ['h', 3_600_000],
+  ['m', 60_000],
+  ['s', 1000],
+] as const
+
 const SIZE_BYTES: Readonly<Record<string, number>> = {
   b: 1,
   kb: 1e3,
@@ -50,6 +57,12 @@ export function sizeText(bytes: number): string {
     unit += 1
   }
   return `${amount.toFixed(unit === 0 ? 0 : 1)} ${units[unit]}`
+}
+
+/** The duration for people, in the largest unit that divides it: `90s`, `250ms`. */
+export function durationText(ms: number): string {
+  const [unit, size] = WHOLE_UNITS.find(([, size]) => ms > 0 && ms % size === 0) ?? ['ms', 1]
+  return `${ms / size}${unit}`
 }
 
 function parse(text: string, pattern: RegExp, units: Readonly<Record<string, number>>): number | undefined {

@@ -231,7 +231,7 @@ describe('a staged source', () => {
     }
     const { ids, gaps } = await run({}, { staging: { timeout: '300ms' } })
     expect(ids).toEqual(all(50))
-    expect(gaps).toMatchObject([{ code: 'SOURCE_UNREADABLE', message: expect.stringContaining('after 0.3 s') }])
+    expect(gaps).toMatchObject([{ code: 'SOURCE_TIMEOUT', message: expect.stringContaining('after 300ms') }])
   })
 
   it('remembers a cursor that went on without bytes, and pages after it', async () => {

@@ -18,6 +18,7 @@ import type {
   PlannedRange,
   Positions,
   ReadContext,
+  SourceWatch,
 } from '../../../src/core/contracts.ts'
 import { ERROR_CODES } from '../../../src/core/errors.ts'
 import { DyingProcess } from '../../harness/dying-process.ts'
@@ -42,7 +43,7 @@ export interface ExtractorFixture {
 /** Of the steps at which a process dies every so many-th is tried. */
 const DEATHS_APART = process.env['ADFLOW_TEST_LONG'] === '1' ? 1 : 4
 
-type Read = Partial<Pick<ReadContext, 'from' | 'planned' | 'until' | 'chunkBytes' | 'parallel' | 'signal'>>
+type Read = Partial<Pick<ReadContext, 'from' | 'planned' | 'until' | 'chunkBytes' | 'parallel' | 'signal' | 'watch'>>
 
 export function extractorConformance<Options>(
   name: string,
@@ -338,10 +339,25 @@ export function extractorConformance<Options>(
       await extractor.close()
     })
 
+    it('says which lanes it has read to their end, also where nothing is new, and of none that it has not', async () => {
+      const lanes = Object.keys(fixture.lanes).sort()
+      const whole = listener()
+      const chunks = await readAll({ watch: whole.watch })
+      expect([...whole.ended].sort()).toEqual(expect.arrayContaining(lanes))
+      const again = listener()
+      await readAll({ from: positionsAfter(chunks), watch: again.watch })
+      expect([...again.ended].sort()).toEqual(expect.arrayContaining(lanes))
+      const cut = listener()
+      const [first] = await readAll({ chunkBytes: fixture.chunkBytes.min, watch: cut.watch }, () => true)
+      expect(cut.ended).not.toContain(first?.range.lane)
+    })
+
     it('books a gap for what it cannot read instead of failing', async () => {
       const { extractor } = await start(fixture.broken)
       const gaps: Gap[] = []
-      for await (const item of extractor.read(context())) if ('gap' in item) gaps.push(item)
+      const { ended, watch } = listener()
+      for await (const item of extractor.read(context({ watch }))) if ('gap' in item) gaps.push(item)
+      for (const { gap } of gaps) expect(ended).not.toContain(gap.lane)
       expect(gaps.length).toBeGreaterThan(0)
       for (const { code, message, gap } of gaps) {
         expect(Object.keys(ERROR_CODES)).toContain(code)
@@ -351,6 +367,20 @@ export function extractorConformance<Options>(
       await extractor.close()
     })
   })
+}
+
+/** A watch without limits, and the lanes that it heard of. */
+function listener(): { readonly ended: Set<string>; readonly watch: SourceWatch } {
+  const ended = new Set<string>()
+  const watch: SourceWatch = {
+    silenceMs: Number.POSITIVE_INFINITY,
+    givenUp: new AbortController().signal,
+    moved: () => undefined,
+    hold: (work) => work(),
+    ended: (lane) => ended.add(lane),
+    staged: () => undefined,
+  }
+  return { ended, watch }
 }
 
 function isRange(range: Chunk['range'], lane: string, from: string, to: string): boolean {
