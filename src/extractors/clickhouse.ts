@@ -147,7 +147,7 @@ user's own settings would cut rows off in silence (\`result_overflow_mode = 'bre
       undefined,
       READER,
     )
-    return stagedExtractor(new TableFetcher(clickhouse, fetcherOptions(chosen)), env, {
+    return stagedExtractor(new TableFetcher(clickhouse, { ...fetcherOptions(chosen), hosts: env.hosts }), env, {
       staging: chosen.staging,
       pollMs: chosen.poll,
     })

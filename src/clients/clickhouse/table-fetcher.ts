@@ -1,8 +1,8 @@
 /** Fetches what a table or a query of ClickHouse gives, in the order of the cursor's columns. All that it knows from one run to the next is in its cursor. */
-import type { Dataset } from '../../core/contracts.ts'
+import type { Dataset, HostGate } from '../../core/contracts.ts'
 import { AdflowError } from '../../core/errors.ts'
 import { jsonField } from '../../records/json-field.ts'
-import { HostGate } from '../http/host-gate.ts'
+import { HostGates } from '../http/host-gate.ts'
 import { persistently, type RetryOptions } from '../staging/attempts.ts'
 import type { Fetcher, FetchLane, FetchTask } from '../staging/fetcher.ts'
 import { KnownKeys } from '../staging/known-keys.ts'
@@ -21,6 +21,7 @@ export interface TableFetcherOptions extends SourceOptions {
   readonly idleMs: number
   readonly concurrency: number
   readonly perSecond: number | undefined
+  readonly hosts?: HostGate | undefined
   readonly retry: RetryOptions
 }
 
@@ -45,7 +46,7 @@ export class TableFetcher implements Fetcher {
   constructor(clickhouse: ClickHouse, options: TableFetcherOptions) {
     this.#clickhouse = clickhouse
     this.#options = options
-    this.#gate = new HostGate(options.concurrency, options.perSecond)
+    this.#gate = options.hosts ?? new HostGates()
   }
 
   dataset(): Dataset {
@@ -77,7 +78,7 @@ export class TableFetcher implements Fetcher {
     let { keptBack } = described.reading
     for (;;) {
       const answer = await persistently(retry, task.signal, (progressed) =>
-        this.#gate.pass(this.#options.server, task.signal, () =>
+        this.#gate.pass(this.#options.server, this.#options, task.signal, () =>
           this.#answer(task, pass, described, { keptBack, progressed }).catch((error: unknown) => {
             if (!(error instanceof Doubtful)) throw error
             keptBack = true
