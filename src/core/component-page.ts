@@ -1,8 +1,10 @@
 /** Reference of a component, from its definition: what `adflow components` describes and docs/components/ holds. */
+
 import { stringify } from 'yaml'
 import { AdflowError } from './errors.ts'
+import { extractBase } from './job/extract-keys.ts'
 import { alternatives, type JsonSchema, jsonShape, strict } from './job/json-shape.ts'
-import { distributeBase, extractBase, loadBase } from './job/schema.ts'
+import { distributeBase, loadBase } from './job/schema.ts'
 import { COMPONENT_KINDS, type ComponentKind, type ComponentKinds, type Registry } from './registry.ts'
 
 type Definition = ComponentKinds[ComponentKind]

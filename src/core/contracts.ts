@@ -6,6 +6,7 @@ import type { Logger } from 'pino'
 import type { z } from 'zod'
 import type { Comparison } from './comparison.ts'
 import type { Diagnosable } from './diagnosis.ts'
+import type { HostGate, SourceWatch } from './source-watch.ts'
 import type { Analysis, CompiledStep, StepEnv } from './step-contract.ts'
 import type { ColumnOrigin } from './step-lineage.ts'
 import type { ContentDigest, ContentsContext, StoreAudit, StoreContents } from './store-contract.ts'
@@ -124,23 +125,6 @@ export interface ReadContext {
   readonly signal: AbortSignal
   /** What the run wants to hear of the source beside its chunks. Absent where nobody does. */
   readonly watch?: SourceWatch
-}
-
-/** How long a run waits for one source, and what it is told. */
-export interface SourceWatch {
-  /** Longest time in which the source may give nothing, in milliseconds; infinite where there is no limit. */
-  readonly silenceMs: number
-  /** Aborted when the source is given up, with an AdflowError SOURCE_TIMEOUT as its reason: nothing more is asked of it, and what
-   *  was fetched of it is read on. */
-  readonly givenUp: AbortSignal
-  /** The source has given so many bytes: it is not silent. */
-  moved(bytes: number): void
-  /** For work that the source is not to blame for: waiting for the disk or the engine. */
-  hold<T>(work: () => Promise<T>): Promise<T>
-  /** Called when the last chunk of the lane was taken: the source has no more of it now, so that older gaps of it are repaid. */
-  ended(lane: string): void
-  /** So many bytes are staged of the source, and not loaded. */
-  staged(bytes: number): void
 }
 
 export interface Extractor {
@@ -333,20 +317,6 @@ export interface ComponentEnv {
   /** Folder of the job file: relative paths in options are relative to it. */
   readonly baseDir: string
   readonly log: Logger
-}
-
-/** Limits of a source for the requests to one host. */
-export interface HostLimits {
-  /** Under way at the same time. */
-  readonly concurrency: number
-  /** That begin in a second; undefined: any number. */
-  readonly perSecond: number | undefined
-}
-
-/** Requests of all sources of a run to one host, under the strictest limits that any of them has for it. */
-export interface HostGate {
-  /** Rejects with the signal's reason where it is aborted while the request waits. */
-  pass<T>(host: string, limits: HostLimits, signal: AbortSignal, request: () => Promise<T>): Promise<T>
 }
 
 export interface ExtractorEnv extends ComponentEnv {

@@ -9,9 +9,10 @@ import { diagnosePrometheus } from '../clients/prometheus/diagnose-source.ts'
 import { PrometheusFetcher } from '../clients/prometheus/prometheus-fetcher.ts'
 import { stagingOptions } from '../clients/staging/options.ts'
 import { stagedExtractor } from '../clients/staging/staged-extractor.ts'
-import type { ComponentEnv, HostGate } from '../core/contracts.ts'
+import type { ComponentEnv } from '../core/contracts.ts'
 import { defineExtractor } from '../core/define.ts'
 import { byteSize, duration } from '../core/job/units.ts'
+import type { HostGate } from '../core/source-watch.ts'
 
 const address = z
   .url({ protocol: /^https?$/, error: 'expected a URL that begins with https:// or http://' })

@@ -4,8 +4,9 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import pLimit, { type LimitFunction } from 'p-limit'
-import type { Chunk, Gap, ReadContext, SourceWatch } from '../core/contracts.ts'
+import type { Chunk, Gap, ReadContext } from '../core/contracts.ts'
 import { AdflowError, EXIT } from '../core/errors.ts'
+import type { SourceWatch } from '../core/source-watch.ts'
 import type { Session } from '../engine/session.ts'
 import { type BatchesOptions, placeOf, type Source } from './batch.ts'
 import type { BrokenLanes } from './broken-lanes.ts'

@@ -1,6 +1,7 @@
 /** Fetches what a table or a query of ClickHouse gives, in the order of the cursor's columns. All that it knows from one run to the next is in its cursor. */
-import type { Dataset, HostGate } from '../../core/contracts.ts'
+import type { Dataset } from '../../core/contracts.ts'
 import { AdflowError } from '../../core/errors.ts'
+import type { HostGate } from '../../core/source-watch.ts'
 import { jsonField } from '../../records/json-field.ts'
 import { HostGates } from '../http/host-gate.ts'
 import { persistently, type RetryOptions } from '../staging/attempts.ts'

@@ -1,7 +1,7 @@
 /** How many requests are under way, and how many begin in a second: for each host, whichever sources of a run ask it. */
 import { setTimeout as delay } from 'node:timers/promises'
 import pLimit, { type LimitFunction } from 'p-limit'
-import type { HostGate, HostLimits } from '../../core/contracts.ts'
+import type { HostGate, HostLimits } from '../../core/source-watch.ts'
 
 interface Host {
   readonly limit: LimitFunction

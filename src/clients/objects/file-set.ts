@@ -11,9 +11,9 @@ import type {
   PlannedRange,
   Positions,
   ReadContext,
-  SourceWatch,
 } from '../../core/contracts.ts'
 import type { AdflowError } from '../../core/errors.ts'
+import type { SourceWatch } from '../../core/source-watch.ts'
 import { ParquetFooters } from '../../records/parquet.ts'
 import { interleave } from './interleave.ts'
 import { type FileLane, type KnownLane, resolveLanes } from './lanes.ts'

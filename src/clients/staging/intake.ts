@@ -1,7 +1,8 @@
 /** Takes the pages of one lane in: into segments of about one chunk, at most one of them further than the engine has come. */
-import type { SourceWatch } from '../../core/contracts.ts'
+
 import { AdflowError } from '../../core/errors.ts'
 import { durationText } from '../../core/job/units.ts'
+import type { SourceWatch } from '../../core/source-watch.ts'
 import type { Fetcher, FetchLane, FetchTask, PageSink } from './fetcher.ts'
 import { orGiveUp } from './or-give-up.ts'
 import type { Room } from './room.ts'

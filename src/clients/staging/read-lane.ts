@@ -1,7 +1,8 @@
 /** Reads one staged lane: planned ranges first and exactly, then what is staged, then what is fetched meanwhile. */
-import type { Chunk, Gap, LanePosition, PlannedRange, SourceWatch } from '../../core/contracts.ts'
+import type { Chunk, Gap, LanePosition, PlannedRange } from '../../core/contracts.ts'
 import { AdflowError } from '../../core/errors.ts'
 import { comparePositions } from '../../core/positions.ts'
+import type { SourceWatch } from '../../core/source-watch.ts'
 import type { Fetcher, FetchLane } from './fetcher.ts'
 import { Intake } from './intake.ts'
 import { parseStagedMark, stagedMark } from './mark.ts'

@@ -12,9 +12,9 @@ import type {
   LaneSurvey,
   Positions,
   ReadContext,
-  SourceWatch,
 } from '../../core/contracts.ts'
 import { localIoError } from '../../core/errors.ts'
+import type { SourceWatch } from '../../core/source-watch.ts'
 import { interleave } from '../objects/interleave.ts'
 import type { Fetcher, FetchLane } from './fetcher.ts'
 import { parseStagedMark } from './mark.ts'

@@ -2,11 +2,12 @@
 import { z } from 'zod'
 import type { ComponentKind, Registry } from '../registry.ts'
 import { type Checker, isMap } from './checker.ts'
+import { extractBase } from './extract-keys.ts'
 import { identifier } from './identifier.ts'
 import type { JobConsumer, JobExtractor, JobLoader, JobStep } from './job.ts'
 import { strict } from './json-shape.ts'
 import type { Path } from './places.ts'
-import { distributeBase, extractBase, loadBase } from './schema.ts'
+import { distributeBase, loadBase } from './schema.ts'
 import { didYouMean, orList } from './suggest.ts'
 
 /** The end of the chain, as an input and in tests. */

@@ -2,9 +2,10 @@
 import { z } from 'zod'
 import type { ComponentKind, Registry } from '../registry.ts'
 import { takesId } from './components.ts'
+import { extractBase } from './extract-keys.ts'
 import { identifier } from './identifier.ts'
 import { type JsonSchema, jsonShape, strict } from './json-shape.ts'
-import { distributeBase, extractBase, jobDocument, loadBase, ruleKinds } from './schema.ts'
+import { distributeBase, jobDocument, loadBase, ruleKinds } from './schema.ts'
 
 /** A variable may stand where a number, a boolean or one of a few words is wanted. */
 const SUBSTITUTION: JsonSchema = { $ref: '#/definitions/substitution' }

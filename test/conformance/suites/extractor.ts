@@ -18,9 +18,9 @@ import type {
   PlannedRange,
   Positions,
   ReadContext,
-  SourceWatch,
 } from '../../../src/core/contracts.ts'
 import { ERROR_CODES } from '../../../src/core/errors.ts'
+import type { SourceWatch } from '../../../src/core/source-watch.ts'
 import { DyingProcess } from '../../harness/dying-process.ts'
 
 export interface ExtractorFixture {
