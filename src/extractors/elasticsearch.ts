@@ -143,7 +143,7 @@ This project has no Elasticsearch to test against: its own API for points in tim
   diagnose: (chosen, env) => diagnoseElasticSource(connectionOf(chosen), fetcherOptions(chosen), env),
   create: (chosen, env) => {
     const reader = new ElasticReader(new Elastic(connectionOf(chosen), env.baseDir), chosen.max_page)
-    return stagedExtractor(new IndexFetcher(reader, fetcherOptions(chosen)), env, {
+    return stagedExtractor(new IndexFetcher(reader, { ...fetcherOptions(chosen), hosts: env.hosts }), env, {
       staging: chosen.staging,
       pollMs: chosen.poll,
     })

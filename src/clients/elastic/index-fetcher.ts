@@ -1,7 +1,8 @@
 /** Fetches documents in the order of a field, from points in time. All that it knows from one run to the next is in its cursor. */
 import type { Dataset } from '../../core/contracts.ts'
 import { AdflowError } from '../../core/errors.ts'
-import { HostGate } from '../http/host-gate.ts'
+import type { HostGate } from '../../core/source-watch.ts'
+import { HostGates } from '../http/host-gate.ts'
 import { persistently, type RetryOptions } from '../staging/attempts.ts'
 import type { Fetcher, FetchLane, FetchTask } from '../staging/fetcher.ts'
 import { KnownKeys } from '../staging/known-keys.ts'
@@ -17,6 +18,7 @@ import { compareValues, findField, mayLag, rangeJson, SEQUENCE, type SourceField
 export interface IndexFetcherOptions {
   /** `host:port`. */
   readonly server: string
+  readonly hosts?: HostGate | undefined
   readonly index: string
   /** A query in the DSL. */
   readonly query: object | undefined
@@ -56,7 +58,7 @@ export class IndexFetcher implements Fetcher {
   constructor(reader: ElasticReader, options: IndexFetcherOptions) {
     this.#reader = reader
     this.#options = options
-    this.#gate = new HostGate(options.concurrency, options.perSecond)
+    this.#gate = options.hosts ?? new HostGates()
   }
 
   dataset(): Dataset {
@@ -247,7 +249,9 @@ export class IndexFetcher implements Fetcher {
   }
 
   #once<T>(signal: AbortSignal, request: () => Promise<T>): Promise<T> {
-    return persistently(this.#options.retry, signal, () => this.#gate.pass(this.#options.server, signal, request))
+    return persistently(this.#options.retry, signal, () =>
+      this.#gate.pass(this.#options.server, this.#options, signal, request),
+    )
   }
 
   #originOf(index: string): string {
