@@ -30,9 +30,14 @@ export async function bench({ rows, runs, only }: BenchOptions): Promise<void> {
   await generateSample({ dir: folder, rows, seed: 1, format: 'ndjson', files: 1, defects: 'none' })
   for (const name of sources) {
     if (only !== undefined && only !== name) continue
-    const { source } = (await import(`./sources/${name}.ts`)) as { source: BenchSource }
     const own = join(folder, name)
     mkdirSync(own)
+    const module = (await import(`./sources/${name}.ts`)) as BenchModule
+    if ('bench' in module) {
+      await module.bench({ rows, runs }, own)
+      continue
+    }
+    const { source } = module
     const running = await source.start({ path: join(folder, 'events-0001.ndjson'), rows, folder: own })
     try {
       const { clients, extract } = running
@@ -44,6 +49,9 @@ export async function bench({ rows, runs, only }: BenchOptions): Promise<void> {
   }
   rmSync(folder, { recursive: true, force: true })
 }
+
+/** A source that is compared in another way says how. */
+type BenchModule = { readonly source: BenchSource } | { bench(options: BenchOptions, folder: string): Promise<void> }
 
 function job(own: string, extract: Readonly<Record<string, unknown>>): Contender {
   const [text, states, out] = [join(own, 'job.yaml'), join(own, 'states'), join(own, 'out')]

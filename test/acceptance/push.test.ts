@@ -93,6 +93,25 @@ describe('events that are pushed', () => {
     }
   })
 
+  it('are loaded once where the disk refuses a write in the middle of a request, again and again', async () => {
+    const job = new SmallJob(folder.path, JOB)
+    const env = { ADFLOW_STATE_DIR: join(folder.path, 'state') }
+    gateway = await GatewayProcess.start(['serve-push', job.file], env, 100)
+    const { acknowledged, retries } = await pushLoad({
+      ...{ clients: 4, eventsPerRequest: 30, eventsPerSecond: undefined },
+      url: `${gateway.url}/push/rows/input`,
+      event: (id) => `{"id":${id},"micros":${microsOf(id)},"text":"${'x'.repeat(200)}"}`,
+      over: (_, requests) => requests >= 100,
+    })
+    expect(retries).toBeGreaterThan(3)
+    expect(await gateway.end('SIGTERM')).toBe(0)
+    expect(await job.summary()).toMatchObject({ exit: 0, read: acknowledged })
+    const [held] = await job.warehouse(
+      'SELECT count(*)::INTEGER AS rows, count(DISTINCT id)::INTEGER AS ids FROM w.rows',
+    )
+    expect(held).toEqual({ rows: acknowledged, ids: acknowledged })
+  })
+
   it('to a daemon are loaded once, also where another takes over from one that is killed', async () => {
     await using site = new DaemonSite()
     site.put('jobs/rows.yaml', `${JOB}schedule: { cron: "*/2 * * * * *" }\n`)

@@ -52,6 +52,17 @@ describe('writeDurably', () => {
     expect(readdirSync(dir)).toEqual(['x'])
   })
 
+  test('appends any number of pieces behind what is there, empty ones too', async () => {
+    const path = join(dir, 'log')
+    writeFileSync(path, 'head')
+    const handle = await open(path, 'a')
+    const pieces = Array.from({ length: 5000 }, (_, n) => Buffer.from(n % 7 === 0 ? '' : `${n};`))
+    await appendDurably(handle, pieces, path)
+    await appendDurably(handle, [], path)
+    await handle.close()
+    expect(readFileSync(path, 'utf8')).toBe(`head${Buffer.concat(pieces)}`)
+  })
+
   if (existsSync('/dev/full'))
     test('a full disk is DISK_FULL', async () => {
       const handle = await open('/dev/full', 'a')

@@ -12,17 +12,29 @@ export class GatewayProcess {
   readonly port: number
   readonly #args: readonly string[]
   readonly #env: Readonly<Record<string, string>>
+  /** KiB; undefined: as large as they like. */
+  readonly #largestFile: number | undefined
   #child: ChildProcess | undefined
 
-  private constructor(port: number, args: readonly string[], env: Readonly<Record<string, string>>) {
+  private constructor(
+    port: number,
+    args: readonly string[],
+    env: Readonly<Record<string, string>>,
+    largestFile: number | undefined,
+  ) {
     this.port = port
     this.#args = args
     this.#env = env
+    this.#largestFile = largestFile
   }
 
-  /** On a free port that it keeps over starts. */
-  static async start(args: readonly string[], env: Readonly<Record<string, string>>): Promise<GatewayProcess> {
-    const gateway = new GatewayProcess(await freePort(), args, env)
+  /** On a free port that it keeps over starts. `largestFile`: KiB at which the system refuses to write on. */
+  static async start(
+    args: readonly string[],
+    env: Readonly<Record<string, string>>,
+    largestFile?: number,
+  ): Promise<GatewayProcess> {
+    const gateway = new GatewayProcess(await freePort(), args, env, largestFile)
     await gateway.start()
     return gateway
   }
@@ -37,8 +49,9 @@ export class GatewayProcess {
 
   /** Resolves when it listens. */
   async start(): Promise<void> {
-    const command = [BIN, ...this.#args, `--listen=127.0.0.1:${this.port}`]
-    const child = spawn(process.execPath, command, {
+    const limit = this.#largestFile === undefined ? '' : `ulimit -f ${this.#largestFile}; `
+    const command = [process.execPath, BIN, ...this.#args, `--listen=127.0.0.1:${this.port}`]
+    const child = spawn('bash', ['-c', `${limit}exec "$0" "$@"`, ...command], {
       env: { ...process.env, NO_COLOR: '1', ...this.#env },
       stdio: ['ignore', 'ignore', 'pipe'],
     })
@@ -69,8 +82,8 @@ export interface LoadOptions {
   readonly eventsPerRequest: number
   /** undefined: as fast as they are answered. */
   readonly eventsPerSecond: number | undefined
-  /** Asked before each request with the seconds since the first: whether it is the last. */
-  over(seconds: number): boolean
+  /** Asked before each request with the seconds since the first, and how many there were: whether those were all. */
+  over(seconds: number, requests: number): boolean
   /** The event of a number. */
   event(id: number): string
 }
@@ -98,7 +111,7 @@ export async function pushLoad(options: LoadOptions): Promise<LoadReport> {
     for (;;) {
       const number = next
       const dueMs = eventsPerSecond === undefined ? 0 : (number * eventsPerRequest * 1000) / eventsPerSecond
-      if (options.over(Math.max(dueMs, performance.now() - begun) / 1000)) return
+      if (options.over(Math.max(dueMs, performance.now() - begun) / 1000, number)) return
       next += 1
       const waitMs = dueMs - (performance.now() - begun)
       if (waitMs > 0) await pause(waitMs)

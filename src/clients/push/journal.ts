@@ -52,8 +52,6 @@ interface Item {
 
 /** The job writes in the folder too: what it is at is not swept away under it. */
 const LONGEST_WRITE_MS = 600_000
-/** More is written in several calls, so that it need not stand in memory twice. */
-const SLAB_BYTES = 4 << 20
 
 export class Journal {
   readonly keys: KeyIndex
@@ -88,8 +86,13 @@ export class Journal {
     }
     await sweepTemporaries(folder, LONGEST_WRITE_MS)
     const journal = new Journal(folder, options)
-    await journal.#recover()
-    return journal
+    try {
+      await journal.#recover()
+      return journal
+    } catch (error) {
+      await journal.close()
+      throw error
+    }
   }
 
   /** The first error, after which nothing is taken any more: open it anew. */
@@ -144,11 +147,7 @@ export class Journal {
     if (this.#handle === undefined) throw new AdflowError('UNEXPECTED', 'the journal is closed')
     const frames = items.map(({ frame }) => frame)
     const bytes = frames.reduce((sum, frame) => sum + frame.length, 0)
-    await appendDurably(
-      this.#handle,
-      bytes <= SLAB_BYTES ? Buffer.concat(frames) : frames,
-      journalPath(this.#folder, this.#file),
-    )
+    await appendDurably(this.#handle, frames, journalPath(this.#folder, this.#file))
     this.#bytes += bytes
     for (const { head, frame } of items) this.#know(head, frame)
   }

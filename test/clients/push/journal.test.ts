@@ -7,9 +7,13 @@ import { Journal } from '../../../src/clients/push/journal.ts'
 import { JournalFetcher } from '../../../src/clients/push/journal-fetcher.ts'
 import { journalPath } from '../../../src/clients/push/journal-folder.ts'
 import type { FetchTask } from '../../../src/clients/staging/fetcher.ts'
+import { DyingProcess } from '../../harness/dying-process.ts'
 
 const root = await mkdtemp(join(tmpdir(), 'adflow-journal-'))
 afterAll(() => rm(root, { recursive: true, force: true }))
+
+/** Every step, every byte. */
+const LONG = process.env['ADFLOW_TEST_LONG'] === '1'
 
 let folder: string
 let now: number
@@ -99,7 +103,7 @@ describe('the journal of pushes', () => {
     const bytes = await handle.readFile()
     await handle.close()
     const ends = [24, 24 + 72 + 8, 24 + 72 + 8 + 72 + 9, bytes.length]
-    for (let size = 24; size <= bytes.length; size += 1) {
+    for (let size = 24; size <= bytes.length; size += LONG ? 1 : 5) {
       await rm(folder, { recursive: true, force: true })
       await (await start()).close()
       await writeFile(path, bytes)
@@ -114,6 +118,38 @@ describe('the journal of pushes', () => {
       expect((await read(before.cursor)).lines).toEqual(['{"later":1}'])
       expect((await read()).lines.length).toBe(whole + 1)
       await again.close()
+    }
+  })
+
+  it('dead before any of its changes of the disk has each request once that was sent until it was answered', async () => {
+    const texts = Array.from({ length: 12 }, (_, n) => `{"n":${n}}`)
+    for (let lastStep = 0; ; lastStep += LONG ? 1 : 4) {
+      await rm(folder, { recursive: true, force: true })
+      const dying = new DyingProcess(lastStep)
+      const seen: string[] = []
+      let cursor: string | undefined
+      const take = async () => {
+        const got = await read(cursor)
+        seen.push(...got.lines)
+        cursor = got.cursor
+        if (cursor !== undefined) await got.loaded()
+      }
+      const lived = await dying.run(async () => {
+        const journal = await start({ fileBytes: 250 })
+        for (const [n, text] of texts.entries()) {
+          await push(journal, text)
+          if (n % 5 !== 4) continue
+          await take()
+          await journal.tidy()
+        }
+        await journal.close()
+      })
+      const again = await start({ fileBytes: 250 })
+      for (const text of texts) if (again.keys.find(digest(text), now) === undefined) await push(again, text)
+      await take()
+      expect(seen, `dead since step ${lastStep}`).toEqual(texts)
+      await again.close()
+      if (lived && !dying.dead) break
     }
   })
 
