@@ -1,7 +1,7 @@
 /** Objects of a bucket: each is a lane, read by ranges that name its ETag. */
 import { z } from 'zod'
 import { FileSet } from '../clients/objects/file-set.ts'
-import { choiceShape, formatShape, list, retryShape, texts } from '../clients/objects/reading-options.ts'
+import { choiceShape, formatShape, list, remoteShape, texts } from '../clients/objects/reading-options.ts'
 import { BucketFiles, type BucketFilesOptions } from '../clients/s3/bucket-files.ts'
 import { diagnoseBucketSource } from '../clients/s3/diagnose-source.ts'
 import { bucketShape, keysGoTogether } from '../clients/s3/options.ts'
@@ -33,7 +33,7 @@ const options = z
       .refine((bytes) => bytes >= SMALLEST_RANGE_BYTES && bytes <= LARGEST_RANGE_BYTES, 'expected 64KiB to 256MiB')
       .prefault('4MiB')
       .describe('Bytes of one request. Four of them are held in memory for each of `resources.parallel` objects.'),
-    ...retryShape,
+    ...remoteShape,
     ...choiceShape,
     poll: duration.prefault('1m').describe('How often a job that runs for ever lists the bucket again.'),
   })
@@ -88,6 +88,7 @@ function placeOf(chosen: Options): BucketFilesOptions {
     patterns: list(chosen.files),
     excluded: list(chosen.exclude),
     allowEmpty: chosen.allow_empty,
+    maxFiles: chosen.max_files,
     lagMs: chosen.lag,
     rangeBytes: chosen.range,
   }

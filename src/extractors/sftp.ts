@@ -1,7 +1,14 @@
 /** Files of a folder on an SFTP server: each is a lane, read on from its byte offset. */
 import { z } from 'zod'
 import { FileSet } from '../clients/objects/file-set.ts'
-import { choiceShape, formatShape, list, retryShape, settlingShape, texts } from '../clients/objects/reading-options.ts'
+import {
+  choiceShape,
+  formatShape,
+  list,
+  remoteShape,
+  settlingShape,
+  texts,
+} from '../clients/objects/reading-options.ts'
 import { diagnoseSftpSource } from '../clients/sftp/diagnose-source.ts'
 import { FolderFiles, type FolderFilesOptions } from '../clients/sftp/folder-files.ts'
 import { loginIsWhole, sftpShape } from '../clients/sftp/options.ts'
@@ -35,7 +42,7 @@ const options = z
     ...formatShape,
     writing,
     ...settlingShape,
-    ...retryShape,
+    ...remoteShape,
     ...choiceShape,
     poll: duration.prefault('1m').describe('How often a job that runs for ever lists the folder again.'),
   })
@@ -94,6 +101,7 @@ function placeOf(chosen: Options): FolderFilesOptions {
     patterns: list(chosen.files),
     excluded: list(chosen.exclude),
     allowEmpty: chosen.allow_empty,
+    maxFiles: chosen.max_files,
     writing: { ...chosen.writing, names: list(chosen.writing.names) },
   }
 }

@@ -156,12 +156,12 @@ for (const server of S3_SERVERS)
           denied && path.includes('03.ndjson') ? { status: 403 } : undefined,
         )
         const options = { endpoint: relay.url, incremental: 'key' }
-        const after = () =>
+        const startedAfter = () =>
           relay.asked
             .filter(({ path }) => path.includes('list-type=2'))
             .map(({ path }) => new URL(path, relay.url).searchParams.get('start-after')?.slice(prefix.length + 1))
         const first = await run(options)
-        expect(Object.keys(first.lanes)).toEqual(['2026/01.ndjson', '2026/02.ndjson', '2026/04.ndjson'])
+        expect(Object.keys(first.lanes).sort()).toEqual(['2026/01.ndjson', '2026/02.ndjson', '2026/04.ndjson'])
         await put('2026/05.ndjson', lines(5, 6))
         const second = await run(options, { from: first.positions })
         expect([second.lanes, codes(second)]).toEqual([
@@ -176,7 +176,17 @@ for (const server of S3_SERVERS)
         const fifth = await run(options, { from: fourth.positions })
         expect([fourth.lanes, fifth.lanes, fifth.gaps]).toEqual([{ '2026/06.ndjson': lines(6, 7) }, {}, []])
         // One run late: the floor of a run is what was durable when it began.
-        expect(after()).toEqual([undefined, undefined, '2026/02.ndjson', '2026/02.ndjson', '2026/05.ndjson'])
+        const floors = [undefined, undefined, '2026/02.ndjson', '2026/02.ndjson', '2026/05.ndjson']
+        expect(startedAfter()).toEqual(floors)
+        // A lane that was rewound stands behind the floor, and so does a range that a killed run had planned.
+        const rewound = await run(options, { from: { ...fourth.positions, '2026/01.ndjson': { at: '0' } } })
+        const planned = first.ranges.filter(({ lane }) => lane === '2026/02.ndjson')
+        const again = await run(options, { from: fourth.positions, planned })
+        expect([rewound.lanes, again.lanes, startedAfter().slice(floors.length)]).toEqual([
+          { '2026/01.ndjson': lines(1, 2) },
+          { '2026/02.ndjson': lines(2, 3) },
+          [undefined, undefined],
+        ])
       })
 
       it('by time passes what is older than what was read, and goes on where reading was cut off', async () => {
@@ -206,6 +216,7 @@ for (const server of S3_SERVERS)
         expect(Object.keys(found.lanes).length).toBe(19)
         expect((await run({ files: 'none/**' })).gaps).toMatchObject([{ code: 'SOURCE_MISSING' }])
         expect(await run({ files: 'none/**', allow_empty: true })).toMatchObject({ lanes: {}, gaps: [] })
+        expect((await run({ max_files: 3 })).gaps).toMatchObject([{ code: 'SOURCE_UNSUPPORTED' }])
       })
 
       it('that was removed meanwhile: what was read to its end is no gap, what was read in part is', async () => {

@@ -34,6 +34,16 @@ describe('a server that sends names which lead elsewhere', () => {
   })
 })
 
+describe('a folder with more names than may be in memory', () => {
+  it('is one gap', async () => {
+    const many = Object.fromEntries(Array.from({ length: 20 }, (_, n) => [`${n}.ndjson`, { bytes: ROW }]))
+    await using server = await hostileSftp(many)
+    const found = await readOnce(sftp, { ...server.place, max_files: 19 }, folder.path)
+    expect([found.lanes, found.gaps]).toMatchObject([{}, [{ gap: { lane: '/drop' }, code: 'SOURCE_UNSUPPORTED' }]])
+    expect(Object.keys((await readOnce(sftp, { ...server.place, max_files: 20 }, folder.path)).lanes)).toHaveLength(20)
+  })
+})
+
 describe('one bad file of a server', () => {
   it.each([
     ['may not be read', { bytes: ROW, denied: true }, 'SOURCE_DENIED'],

@@ -16,7 +16,7 @@ import type { AdflowError } from '../../core/errors.ts'
 import type { SourceWatch } from '../../core/source-watch.ts'
 import { ParquetFooters } from '../../records/parquet.ts'
 import { interleave } from './interleave.ts'
-import { type FileLane, type KnownLane, resolveLanes } from './lanes.ts'
+import { type FileLane, type KnownLane, type Resolution, resolveLanes } from './lanes.ts'
 import type { FilePlace, Found } from './place.ts'
 import { gapOf, isSourceFault, readLane } from './read-file.ts'
 import type { LaneTask, ReadingOptions } from './reading.ts'
@@ -40,6 +40,8 @@ export class FileSet implements Extractor {
   readonly #source: FileSetSource
   readonly #footers = new ParquetFooters()
   readonly #toldGaps = new Set<string>()
+  /** As the checkpoint has them: what was handed out in this run may still get lost. */
+  #durable: Positions = {}
 
   constructor(options: FileSetOptions, env: ExtractorEnv, source: FileSetSource) {
     this.#options = options
@@ -54,6 +56,7 @@ export class FileSet implements Extractor {
   async *read(context: ReadContext): AsyncGenerator<Chunk | Gap> {
     const positions = new Map(Object.entries(context.from))
     let planned = context.planned
+    this.#durable = context.from
     while (!context.signal.aborted) {
       for await (const item of this.#pass(context, positions, planned)) {
         if ('gap' in item && !this.#isNews(item, context)) continue
@@ -69,7 +72,7 @@ export class FileSet implements Extractor {
   async survey(from: Positions, modified?: ReadContext['modified']): Promise<readonly LaneSurvey[]> {
     const { place } = this.#source
     const known = knownLanes(from, [])
-    const found = await place.discover(known)
+    const found = await place.discover(modified === undefined ? known : [])
     const { lanes, missing } = await resolveLanes(place, found, known)
     const gone = missing.filter(({ lane, mark }) => mark?.ended !== true && !isTold(mark?.path ?? lane, found))
     return [
@@ -81,6 +84,10 @@ export class FileSet implements Extractor {
         return { lane, origin, at: String(at), bytesLeft: 0, state: 'missing' }
       }),
     ]
+  }
+
+  async commit(positions: Positions): Promise<void> {
+    this.#durable = positions
   }
 
   async close(): Promise<void> {
@@ -96,14 +103,16 @@ export class FileSet implements Extractor {
   ): AsyncGenerator<Chunk | Gap> {
     const { place } = this.#source
     const known = knownLanes(Object.fromEntries(positions), planned)
-    const found = await this.#found(known, context)
+    // What is asked for by its place may lie before all that is new.
+    const past = planned.length > 0 || typeof context.until === 'object'
+    const found = await this.#found(known, past ? [] : knownLanes(this.#durable, []), context)
     if ('gap' in found) {
       yield found
       return
     }
     for (const { path, origin, code, message } of found.problems)
       yield { gap: { lane: path, from: positions.get(path)?.at ?? '0' }, origin, code, message }
-    const { lanes, missing } = await resolveLanes(place, found, known)
+    const { lanes, missing } = found
     for (const lane of missing.filter(({ lane, mark }) => !isTold(mark?.path ?? lane, found))) {
       const absolute = place.nameOf(lane.mark?.path ?? lane.lane)
       const task = taskOf({ ...lane, file: { absolute } }, planned)
@@ -153,9 +162,16 @@ export class FileSet implements Extractor {
   }
 
   /** A place that cannot be looked into is one gap, however many lanes are known of it. */
-  async #found(known: readonly KnownLane[], { signal }: ReadContext): Promise<Found | Gap> {
+  async #found(
+    known: readonly KnownLane[],
+    durable: readonly KnownLane[],
+    { signal }: ReadContext,
+  ): Promise<(Found & Resolution) | Gap> {
+    const { place } = this.#source
     try {
-      return await this.#source.place.discover(known, signal)
+      const found = await place.discover(durable, signal)
+      const { lanes, missing } = await resolveLanes(place, found, known)
+      return { ...found, lanes, missing }
     } catch (error) {
       if (!isSourceFault(error)) throw error
       return this.#wholeGap(error)

@@ -1,5 +1,6 @@
 /** Which file belongs to which lane. A lane is a sequence of bytes, not a name: it follows its file through renames, and other
  *  bytes under an old name get a lane of their own, because tokens are made of lane and range. */
+import { AdflowError } from '../../core/errors.ts'
 import { naturalOrder, type SourceFile } from './discover.ts'
 import { type Difference, differenceOf, isSameFile, type Mark } from './identity.ts'
 import type { FilePlace } from './place.ts'
@@ -11,6 +12,8 @@ export interface KnownLane {
 }
 
 export interface FileLane extends KnownLane {
+  /** Why it cannot be told whether the file still holds what was read of it. */
+  readonly unsure?: AdflowError
   readonly file: SourceFile
   readonly state: 'new' | 'continue' | 'done' | 'rotated' | Difference
 }
@@ -41,6 +44,7 @@ class Resolver implements Resolution {
   readonly #known: readonly KnownLane[]
   readonly #claimed = new Set<string>()
   readonly #displaced: KnownLane[] = []
+  readonly #unsure = new Map<string, AdflowError>()
   /** What became of the bytes that a name held before. */
   readonly #former = new Map<string, 'rotated' | Difference>()
   readonly #siblings = new Map<string, Promise<readonly SourceFile[]>>()
@@ -105,7 +109,9 @@ class Resolver implements Resolution {
     const { size, modified, version } = file.facts
     const same = version === undefined ? mark?.modified === modified : mark?.version === version
     const done = mark?.ended === true && mark.size === size && same
-    this.lanes.push({ ...lane, file, state: done ? 'done' : 'continue' })
+    const unsure = this.#unsure.get(file.absolute)
+    const doubt = unsure === undefined ? {} : { unsure }
+    this.lanes.push({ ...lane, file, state: done ? 'done' : 'continue', ...doubt })
   }
 
   #displace(lane: KnownLane, path: string, difference: Difference): void {
@@ -117,8 +123,10 @@ class Resolver implements Resolution {
     if (lane.mark === undefined) return undefined
     try {
       return await differenceOf(lane.mark, file.facts, () => this.#place.open(file))
-    } catch {
-      return undefined // unreadable now: reading the lane says so, and nothing is taken for new meanwhile
+    } catch (error) {
+      if (!(error instanceof AdflowError)) throw error
+      this.#unsure.set(file.absolute, error) // nothing is taken for new meanwhile
+      return undefined
     }
   }
 

@@ -24,6 +24,7 @@ const SOURCE_FAULTS = new Set([
 export async function* readLane(task: LaneTask, options: ReadingOptions): AsyncGenerator<Chunk | Gap> {
   const progress = { at: task.at }
   try {
+    if (task.unsure !== undefined) throw task.unsure
     const file = await options.place.open(task.file)
     try {
       const kind = await kindOf(file, task.file.absolute, options)

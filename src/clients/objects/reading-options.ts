@@ -67,7 +67,12 @@ export const choiceShape = {
 } as const
 
 /** Of sources behind a network. */
-export const retryShape = {
+export const remoteShape = {
+  max_files: z
+    .int()
+    .min(1)
+    .default(1_000_000)
+    .describe('Most files that a listing may find, with their folders; beyond it nothing is read, and that is a gap.'),
   retry: z
     .strictObject({
       attempts: z.int().min(1).default(5).describe('How often a range of a file is asked for before it is a gap.'),
@@ -78,7 +83,7 @@ export const retryShape = {
     .describe('No answer, a broken one and a busy server are tried again, from the offset that was reached.'),
 } as const
 
-export type RetryOptions = z.infer<(typeof retryShape)['retry']>
+export type RetryOptions = z.infer<(typeof remoteShape)['retry']>
 
 const fileSetOptions = z.object({ ...formatShape, ...settlingShape, ...choiceShape })
 export type FileSetOptions = z.infer<typeof fileSetOptions>

@@ -31,3 +31,9 @@ export function patiently<T>(work: () => Promise<T>, retry: RetryOptions, signal
     shouldRetry: ({ error }) => error instanceof AdflowError && error.code === 'SOURCE_UNREADABLE',
   })
 }
+
+export function tooMany(place: string, most: number): AdflowError {
+  return new AdflowError('SOURCE_UNSUPPORTED', `${place} has more than ${most} files that are wanted`, {
+    hint: 'narrow `files`, or raise `max_files`: their names are in memory',
+  })
+}

@@ -8,9 +8,9 @@ import type { FilePlace, Found, OpenFile } from '../objects/place.ts'
 import { META_FOLDER } from '../objects/publish-manifest.ts'
 import { RangedFile } from '../objects/ranged-file.ts'
 import type { RetryOptions } from '../objects/reading-options.ts'
-import { patiently } from '../objects/remote-faults.ts'
+import { patiently, tooMany } from '../objects/remote-faults.ts'
 import { connectS3, registerKeys } from './connect.ts'
-import { floorOf, type Incremental, nextFloor } from './incremental.ts'
+import { floorOf, type Incremental, isFinished, nextFloor } from './incremental.ts'
 import type { BucketOptions } from './options.ts'
 import { explainSource } from './source-errors.ts'
 
@@ -23,6 +23,7 @@ export interface BucketFilesOptions extends BucketOptions {
   readonly allowEmpty: boolean
   readonly incremental: Incremental
   readonly lagMs: number
+  readonly maxFiles: number
   readonly rangeBytes: number
   readonly retry: RetryOptions
 }
@@ -57,10 +58,13 @@ export class BucketFiles implements FilePlace {
 
   async discover(known: readonly KnownLane[], signal: AbortSignal = this.#closed.signal): Promise<Found> {
     this.#outage = undefined
-    const { allowEmpty, incremental, lagMs, patterns } = this.#options
+    const { allowEmpty, incremental, lagMs, maxFiles, patterns } = this.#options
     const floor = floorOf(known, incremental)
     const files: SourceFile[] = []
-    for await (const file of this.#listed(incremental === 'key' ? floor : undefined, signal)) files.push(file)
+    for await (const file of this.#listed(incremental === 'key' ? floor : undefined, signal)) {
+      if (files.length === maxFiles) throw tooMany(this.nameOf(''), maxFiles)
+      files.push(file)
+    }
     const next = nextFloor(files, known, { incremental, lagMs, floor })
     const wanted = incremental === 'time' && floor !== undefined ? young(files, known, Number(floor)) : files
     wanted.sort((a, b) => naturalOrder(a.path, b.path))
@@ -203,7 +207,7 @@ export class BucketFiles implements FilePlace {
 
 /** Those that were modified since, and those that were begun. */
 function young(files: readonly SourceFile[], known: readonly KnownLane[], sinceMs: number): SourceFile[] {
-  const begun = new Set(known.filter(({ mark }) => mark?.ended !== true).map(({ lane, mark }) => mark?.path ?? lane))
+  const begun = new Set(known.filter((lane) => !isFinished(lane)).map(({ lane, mark }) => mark?.path ?? lane))
   return files.filter(({ path, facts }) => facts.modifiedMs >= sinceMs || begun.has(path))
 }
 

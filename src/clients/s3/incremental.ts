@@ -13,18 +13,28 @@ interface Listing {
   readonly floor: string | undefined
 }
 
-/** `key`: a path, after which to list. `time`: milliseconds since the epoch. undefined: from the beginning. */
+/** What a lane had when its mark was made is all of it, and is durable: the mark of a planned range is ahead of its position, and
+ *  that of a lane that was rewound, too. */
+export function isFinished({ at, mark }: KnownLane): boolean {
+  return mark?.ended === true && mark.at === at
+}
+
+/** `key`: a path, after which to list. `time`: milliseconds since the epoch. undefined: from the beginning, which is also where
+ *  something stands behind the floor that is still to be read. */
 export function floorOf(known: readonly KnownLane[], incremental: Incremental): string | undefined {
   if (incremental === 'all') return undefined
   const floors = known.flatMap(({ mark }) => {
     const [kind = '', value] = mark?.floor?.split(/:(.*)/s) ?? []
     return kind === incremental && value !== undefined ? [value] : []
   })
-  return floors.reduce<string | undefined>((best, floor) => {
+  const floor = floors.reduce<string | undefined>((best, floor) => {
     if (best === undefined) return floor
     const later = incremental === 'key' ? byteOrder(floor, best) > 0 : Number(floor) > Number(best)
     return later ? floor : best
   }, undefined)
+  if (floor === undefined || incremental === 'time') return floor
+  const isBehind = ({ lane, mark }: KnownLane) => byteOrder(mark?.path ?? lane, floor) <= 0
+  return known.some((lane) => !isFinished(lane) && isBehind(lane)) ? undefined : floor
 }
 
 /** As marks keep it. */
@@ -35,9 +45,7 @@ export function nextFloor(
 ): string | undefined {
   if (incremental === 'all') return undefined
   const done = new Set<string>()
-  // The mark of a range that is only planned is ahead of its position.
-  for (const { at, mark } of known)
-    if (mark?.ended === true && mark.at === at) done.add(`${mark.path}\n${mark.version}`)
+  for (const lane of known) if (isFinished(lane)) done.add(`${lane.mark?.path}\n${lane.mark?.version}`)
   const isDone = ({ path, facts }: SourceFile) => facts.size === 0 || done.has(`${path}\n${facts.version}`)
   if (incremental === 'key') {
     let last = floor

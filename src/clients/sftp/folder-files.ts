@@ -13,7 +13,7 @@ import { patiently } from '../objects/remote-faults.ts'
 import { FolderListing, factsOf, type Listing } from './folder-listing.ts'
 import { OpenHandle } from './open-handle.ts'
 import type { SftpOptions } from './options.ts'
-import { entriesOf, faultOfName, realPathOf } from './remote-entries.ts'
+import { type Entry, entriesOf, faultOfName, realPathOf } from './remote-entries.ts'
 import { addressOf, SftpSession } from './session.ts'
 import { explainSource } from './source-errors.ts'
 
@@ -25,6 +25,7 @@ export interface FolderFilesOptions extends SftpOptions {
   readonly patterns: readonly string[]
   readonly excluded: readonly string[]
   readonly allowEmpty: boolean
+  readonly maxFiles: number
   readonly retry: RetryOptions
   /** By what a file is known that somebody still writes. */
   readonly writing: {
@@ -108,7 +109,14 @@ export class FolderFiles implements FilePlace {
     const folder = posix.dirname(path)
     const name = posix.basename(path)
     const root = await this.#rooted()
-    const entries = await entriesOf(this.#session, posix.join(root, folder)).catch(() => []) // a folder that is gone has no siblings
+    const entries = await this.#asked(`list ${this.nameOf(folder)}`, this.#closed.signal, async () => {
+      const found: Entry[] = []
+      for await (const entry of entriesOf(this.#session, posix.join(root, folder))) found.push(entry)
+      return found
+    }).catch((error: unknown) => {
+      if (error instanceof AdflowError && error.code === 'SOURCE_MISSING') return [] // a folder that is gone has no siblings
+      throw error
+    })
     return entries
       .filter(
         ({ name: other, attributes }) =>
@@ -128,8 +136,8 @@ export class FolderFiles implements FilePlace {
 
   #list(signal: AbortSignal): Promise<Listing> {
     return this.#asked(`list ${this.nameOf('')}`, signal, async () => {
-      const { patterns, excluded, writing } = this.#options
-      const selection = { patterns, excluded: [...excluded, ...writing.names] }
+      const { patterns, excluded, maxFiles, writing } = this.#options
+      const selection = { patterns, excluded: [...excluded, ...writing.names], maxFiles }
       return new FolderListing(this.#session, await this.#rooted(), selection, (path) => this.nameOf(path)).walk(signal)
     })
   }

@@ -4,6 +4,7 @@ import type { AdflowError } from '../../core/errors.ts'
 import type { Discovery, FileFacts } from '../objects/discover.ts'
 import { commonFolder, fitsOne } from '../objects/globs.ts'
 import { META_FOLDER } from '../objects/publish-manifest.ts'
+import { tooMany } from '../objects/remote-faults.ts'
 import { type Attributes, attributesOf, type Entry, entriesOf, faultOfName, realPathOf } from './remote-entries.ts'
 import type { SftpSession } from './session.ts'
 import { explainSource } from './source-errors.ts'
@@ -11,6 +12,8 @@ import { explainSource } from './source-errors.ts'
 export interface FolderSelection {
   readonly patterns: readonly string[]
   readonly excluded: readonly string[]
+  /** Most names, wanted or not. */
+  readonly maxFiles: number
 }
 
 export interface Listing {
@@ -48,9 +51,13 @@ export class FolderListing implements Listing {
     const folders = [(await this.#isInside(start)) ? start : '']
     for (let folder = folders.shift(); folder !== undefined; folder = folders.shift()) {
       signal?.throwIfAborted()
-      for (const entry of await this.#entries(folder)) {
-        const below = await this.#take(folder, entry)
-        if (below !== undefined) folders.push(below)
+      try {
+        for await (const entry of entriesOf(this.#session, posix.join(this.#root, folder))) {
+          const below = await this.#take(folder, entry)
+          if (below !== undefined) folders.push(below)
+        }
+      } catch (error) {
+        this.#problem(folder, explainSource(error, `list ${this.#nameOf(folder)}`))
       }
     }
     return this
@@ -61,18 +68,6 @@ export class FolderListing implements Listing {
     if (folder === '') return true
     const path = posix.join(this.#root, folder)
     return (await realPathOf(this.#session, path)) === path && (await attributesOf(this.#session, path)) !== undefined
-  }
-
-  async #entries(folder: string): Promise<readonly Entry[]> {
-    const doing = `list ${this.#nameOf(folder)}`
-    try {
-      return await entriesOf(this.#session, posix.join(this.#root, folder))
-    } catch (error) {
-      const told = explainSource(error, doing)
-      if (folder === '' || told.code === 'SOURCE_UNREADABLE') throw told
-      this.#problem(folder, told.code, told)
-      return []
-    }
   }
 
   /** @returns a folder to be listed too */
@@ -86,6 +81,7 @@ export class FolderListing implements Listing {
     }
     const path = folder === '' ? name : `${folder}/${name}`
     if (path === META_FOLDER) return undefined
+    if (this.names.size === this.#selection.maxFiles) throw tooMany(this.#nameOf(''), this.#selection.maxFiles)
     this.names.add(path)
     if (attributes.isDirectory()) return levels(path) < this.#depth ? path : undefined
     if (!fitsOne(this.#selection.patterns, path) || fitsOne(this.#selection.excluded, path)) return undefined
@@ -114,7 +110,10 @@ export class FolderListing implements Listing {
     return undefined
   }
 
-  #problem(path: string, code: AdflowError['code'], { message, hint }: AdflowError): void {
+  /** A folder below the first may be closed to us, or gone since it was seen; anything else ends the listing. */
+  #problem(path: string, error: AdflowError): void {
+    const { code, hint, message } = error
+    if (path === '' || (code !== 'SOURCE_DENIED' && code !== 'SOURCE_MISSING')) throw error
     const text = hint === undefined ? message : `${message}; ${hint}`
     this.problems.push({ path, origin: this.#nameOf(path), code, message: text })
   }

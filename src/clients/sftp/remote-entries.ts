@@ -1,6 +1,6 @@
 /** What a folder of an SFTP server holds. Names are the server's: none is trusted before it was looked at. */
-import { isMissing } from './errors.ts'
-import type { SftpSession } from './session.ts'
+import { isEnd, isMissing } from './errors.ts'
+import type { SftpSession, Wrapper } from './session.ts'
 
 export interface Attributes {
   readonly size: number
@@ -11,17 +11,44 @@ export interface Attributes {
   isSymbolicLink(): boolean
 }
 
+interface Listed {
+  readonly filename: string
+  readonly attrs: Attributes
+}
+
 export interface Entry {
   readonly name: string
   readonly attributes: Attributes
 }
 
-export function entriesOf(session: SftpSession, path: string): Promise<readonly Entry[]> {
-  return session
-    .ask<readonly { readonly filename: string; readonly attrs: Attributes }[]>((sftp, answer) =>
-      sftp.readdir(path, answer as never),
-    )
-    .then((entries) => entries.map(({ filename: name, attrs: attributes }) => ({ name, attributes })))
+/** Answer by answer: a folder may have no end. */
+export async function* entriesOf(session: SftpSession, path: string): AsyncIterable<Entry> {
+  let wrapper: Wrapper | undefined
+  const handle = await session.ask<Buffer>((sftp, answer) => {
+    wrapper = sftp
+    sftp.opendir(path, answer)
+  })
+  const onSame = <T>(request: (sftp: Wrapper, answer: (error: Error | null | undefined, value: T) => void) => void) =>
+    session.ask<T>((sftp, answer) => {
+      // On another connection the handle is that of something else.
+      if (sftp === wrapper) request(sftp, answer)
+      else answer(new Error('the connection was lost'), undefined as T)
+    })
+  try {
+    for (;;) {
+      const entries = await onSame<readonly Listed[]>((sftp, answer) => sftp.readdir(handle, answer as never)).catch(
+        (error: unknown) => {
+          if (isEnd(error)) return undefined
+          throw error
+        },
+      )
+      if (entries === undefined) return
+      for (const { filename: name, attrs: attributes } of entries)
+        if (name !== '.' && name !== '..') yield { name, attributes }
+    }
+  } finally {
+    await onSame<void>((sftp, answer) => sftp.close(handle, (error) => answer(error))).catch(() => undefined) // lost with its connection
+  }
 }
 
 /** Follows links. undefined: nothing is there. */
