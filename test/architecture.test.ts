@@ -47,12 +47,14 @@ const STORE_CLIENTS: readonly string[] = [
   '@aws-sdk/client-s3',
   '@clickhouse/client',
   '@elastic/elasticsearch',
+  '@grpc/grpc-js',
   '@opensearch-project/opensearch',
   '@platformatic/kafka',
   'ioredis',
   'kafkajs',
   'pg',
   'pg-copy-streams',
+  'protobufjs',
   'ssh2-sftp-client',
 ]
 

@@ -5,12 +5,14 @@ import { z } from 'zod'
 import { AdflowError } from '../../core/errors.ts'
 import { registerSecret } from '../../core/job/secrets.ts'
 
+export const tlsShape = {
+  ca: z.string().min(1).optional().describe('File of the authority that signed the certificate of the server.'),
+  certificate: z.string().min(1).optional().describe('File of the certificate that the client shows.'),
+  key: z.string().min(1).optional().describe('File of the key to `certificate`.'),
+} as const
+
 export const tlsOptions = z
-  .strictObject({
-    ca: z.string().min(1).optional().describe('File of the authority that signed the certificate of the server.'),
-    certificate: z.string().min(1).optional().describe('File of the certificate that the client shows.'),
-    key: z.string().min(1).optional().describe('File of the key to `certificate`.'),
-  })
+  .strictObject(tlsShape)
   .refine(({ certificate, key }) => (certificate === undefined) === (key === undefined), {
     path: ['key'],
     message: '`certificate` and `key` belong together',
