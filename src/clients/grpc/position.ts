@@ -1,5 +1,5 @@
 /** The field of the records by which a source is read on. */
-import { comparable, compareSince, type SinceKind } from '../http/since.ts'
+import { comparable, compareSince, type SinceKind } from '../staging/since.ts'
 
 export interface PositionField {
   readonly path: readonly string[]

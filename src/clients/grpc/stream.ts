@@ -1,8 +1,8 @@
 /** A stream of answers on its way into the stage: in pages that end where the position changes, so that each can be gone on from. */
 import type { ClientReadableStream } from '@grpc/grpc-js'
 import { AdflowError } from '../../core/errors.ts'
-import { compareSince } from '../http/since.ts'
 import type { FetchTask } from '../staging/fetcher.ts'
+import { compareSince } from '../staging/since.ts'
 import { type PositionField, positionOf } from './position.ts'
 
 export interface StreamOptions {
