@@ -6,6 +6,7 @@ import type { Logger } from 'pino'
 import type { z } from 'zod'
 import type { Comparison } from './comparison.ts'
 import type { Diagnosable } from './diagnosis.ts'
+import type { Discovery } from './discovery.ts'
 import type { HostGate, SourceWatch } from './source-watch.ts'
 import type { Analysis, CompiledStep, StepEnv } from './step-contract.ts'
 import type { ColumnOrigin } from './step-lineage.ts'
@@ -352,6 +353,8 @@ export interface ExtractorDefinition<Options = unknown> extends Definition<'extr
   /** Folders outside chunkDir that chunks point into (files read in place). The engine resolves symbolic links before it
    *  checks a path, so these are real paths. Called before the session is locked. */
   access?(options: Options, env: ComponentEnv): EngineAccess
+  /** What the system offers, where it can be asked. */
+  readonly discovery?: Discovery
   create(options: Options, env: ExtractorEnv): Extractor
 }
 

@@ -2,6 +2,7 @@
 import { z } from 'zod'
 import { ClickHouse, placeOf } from '../clients/clickhouse/connect.ts'
 import { diagnoseClickHouseSource } from '../clients/clickhouse/diagnose-source.ts'
+import { discoverTables } from '../clients/clickhouse/discover-source.ts'
 import { connectionShape } from '../clients/clickhouse/options.ts'
 import { READER } from '../clients/clickhouse/reader.ts'
 import { TableFetcher, type TableFetcherOptions } from '../clients/clickhouse/table-fetcher.ts'
@@ -9,6 +10,7 @@ import { retryOptions } from '../clients/staging/attempts.ts'
 import { stagingOptions } from '../clients/staging/options.ts'
 import { stagedExtractor } from '../clients/staging/staged-extractor.ts'
 import { defineExtractor } from '../core/define.ts'
+import { discovery } from '../core/discovery.ts'
 import { duration } from '../core/job/units.ts'
 
 const name = z.string().min(1)
@@ -139,6 +141,7 @@ user's own settings would cut rows off in silence (\`result_overflow_mode = 'bre
     cursor: ['inserted_at', 'id'],
     settle: '30s',
   },
+  discovery: discovery(z.object(connectionShape), discoverTables),
   diagnose: (chosen, env) => diagnoseClickHouseSource(chosen, fetcherOptions(chosen), env),
   create: (chosen, env) => {
     const clickhouse = new ClickHouse(

@@ -1,6 +1,7 @@
 /** An index, a pattern or a data stream of Elasticsearch or OpenSearch, in the order of a field; fetched documents are staged. */
 import { z } from 'zod'
 import { diagnoseElasticSource } from '../clients/elastic/diagnose-source.ts'
+import { discoverIndexes } from '../clients/elastic/discover-source.ts'
 import { METADATA } from '../clients/elastic/hit.ts'
 import { Elastic, placeOf } from '../clients/elastic/http.ts'
 import { IndexFetcher, type IndexFetcherOptions } from '../clients/elastic/index-fetcher.ts'
@@ -10,6 +11,7 @@ import { retryOptions } from '../clients/staging/attempts.ts'
 import { stagingOptions } from '../clients/staging/options.ts'
 import { stagedExtractor } from '../clients/staging/staged-extractor.ts'
 import { defineExtractor } from '../core/define.ts'
+import { discovery } from '../core/discovery.ts'
 import { byteSize, duration } from '../core/job/units.ts'
 
 const name = z.string().min(1)
@@ -140,6 +142,7 @@ This project has no Elasticsearch to test against: its own API for points in tim
     query: { term: { 'event.kind': 'click' } },
     incremental: { field: '@timestamp', settle: '1m' },
   },
+  discovery: discovery(z.object(connection), discoverIndexes),
   diagnose: (chosen, env) => diagnoseElasticSource(connectionOf(chosen), fetcherOptions(chosen), env),
   create: (chosen, env) => {
     const reader = new ElasticReader(new Elastic(connectionOf(chosen), env.baseDir), chosen.max_page)

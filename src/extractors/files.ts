@@ -3,10 +3,12 @@ import { resolve } from 'node:path'
 import { z } from 'zod'
 import { diagnoseSources } from '../clients/objects/diagnose.ts'
 import { baseFolders, type Selection } from '../clients/objects/discover.ts'
+import { discoverFiles } from '../clients/objects/discover-source.ts'
 import { FileSet } from '../clients/objects/file-set.ts'
 import { LocalPlace } from '../clients/objects/local-place.ts'
 import { choiceShape, formatShape, list, settlingShape, texts } from '../clients/objects/reading-options.ts'
 import { defineExtractor } from '../core/define.ts'
+import { discovery } from '../core/discovery.ts'
 
 const options = z.strictObject({
   path: texts.describe(
@@ -43,6 +45,9 @@ never closed, a JSON value that is cut off are quarantined with their bytes and 
   options,
   example: { path: 'events/*.ndjson' },
   access: (chosen, env) => ({ folders: baseFolders(list(chosen.path), env.baseDir) }),
+  discovery: discovery(options, (chosen, env) =>
+    discoverFiles(new LocalPlace(selectionOf(chosen, env.baseDir)), 'file', 'path', env.signal),
+  ),
   diagnose(chosen, env) {
     const patterns = list(chosen.path).map((path) => resolve(env.baseDir, path))
     return diagnoseSources(patterns.join(', '), selectionOf(chosen, env.baseDir), env)

@@ -3,8 +3,10 @@ import { resolve } from 'node:path'
 import { z } from 'zod'
 import { GrpcChannel } from '../clients/grpc/channel.ts'
 import { diagnoseGrpc } from '../clients/grpc/diagnose-source.ts'
+import { discoverMethods } from '../clients/grpc/discover-source.ts'
 import { GrpcFetcher, type GrpcFetcherOptions } from '../clients/grpc/grpc-fetcher.ts'
 import { hasPlaceholder } from '../clients/grpc/request.ts'
+import type { SchemaOptions } from '../clients/grpc/schema.ts'
 import { pathOf } from '../clients/http/paging.ts'
 import { tlsShape } from '../clients/http/tls.ts'
 import { stagingOptions } from '../clients/staging/options.ts'
@@ -12,6 +14,7 @@ import { SINCE_KINDS } from '../clients/staging/since.ts'
 import { stagedExtractor } from '../clients/staging/staged-extractor.ts'
 import type { ComponentEnv } from '../core/contracts.ts'
 import { defineExtractor } from '../core/define.ts'
+import { discovery } from '../core/discovery.ts'
 import { byteSize, duration } from '../core/job/units.ts'
 
 const position = z
@@ -48,25 +51,52 @@ const retry = z
 
 const address = z.string().regex(/^(?:\[[0-9A-Fa-f:.]+\]|[^\s,:/]+):\d{1,5}$/, 'expected `host:443`')
 
+const connectionShape = {
+  address: z
+    .union([address, z.record(z.string().min(1), address)])
+    .describe('Host and port of the server, `ads.example:443`, or several by the name of their lane.'),
+  proto: z
+    .union([z.string().min(1), z.array(z.string().min(1)).min(1)])
+    .optional()
+    .describe(
+      'Files of the service, relative to the job file. Without them the server is asked, by server reflection.',
+    ),
+  proto_path: z
+    .array(z.string().min(1))
+    .default([])
+    .describe('Folders in which their imports are looked for, beside their own.'),
+  metadata: z
+    .record(z.string().regex(/^[0-9a-z_.-]+$/, 'expected lower case letters, digits, `_`, `-` and `.`'), z.string())
+    .default({})
+    .describe(
+      'Metadata of each call, such as `authorization: "Bearer ${ADS_TOKEN}"`. Keys that end in `-bin` have base64.',
+    ),
+  tls: z
+    .strictObject({
+      mode: z
+        .enum(['verify', 'off'])
+        .optional()
+        .describe(
+          '`verify`: encrypted, and certificate and host name are checked. Default: `off` on this machine, else `verify`.',
+        ),
+      ...tlsShape,
+    })
+    .prefault({})
+    .describe('How the connection is secured. Paths are relative to the job file.'),
+  timeout: duration
+    .prefault('60s')
+    .describe('Deadline of one call. A stream that reaches it is asked for anew, from its position.'),
+  max_message: byteSize.prefault('16MiB').describe('Most bytes of one message.'),
+} as const
+const connection = z.object(connectionShape)
+
 const options = z
   .strictObject({
-    address: z
-      .union([address, z.record(z.string().min(1), address)])
-      .describe('Host and port of the server, `ads.example:443`, or several by the name of their lane.'),
+    ...connectionShape,
     method: z
       .string()
       .regex(/^[\w.]+\/\w+$/, 'expected `package.Service/Method`')
       .describe('Service and method: `ads.v1.Events/List`. Unary, or with a stream of answers.'),
-    proto: z
-      .union([z.string().min(1), z.array(z.string().min(1)).min(1)])
-      .optional()
-      .describe(
-        'Files of the service, relative to the job file. Without them the server is asked, by server reflection.',
-      ),
-    proto_path: z
-      .array(z.string().min(1))
-      .default([])
-      .describe('Folders in which their imports are looked for, beside their own.'),
     request: z
       .record(z.string(), z.unknown())
       .default({})
@@ -89,27 +119,6 @@ const options = z
       .literal('all')
       .optional()
       .describe('What a later run asks for, where `position` is not set: everything, as new records.'),
-    metadata: z
-      .record(z.string().regex(/^[0-9a-z_.-]+$/, 'expected lower case letters, digits, `_`, `-` and `.`'), z.string())
-      .default({})
-      .describe(
-        'Metadata of each call, such as `authorization: "Bearer ${ADS_TOKEN}"`. Keys that end in `-bin` have base64.',
-      ),
-    tls: z
-      .strictObject({
-        mode: z
-          .enum(['verify', 'off'])
-          .optional()
-          .describe(
-            '`verify`: encrypted, and certificate and host name are checked. Default: `off` on this machine, else `verify`.',
-          ),
-        ...tlsShape,
-      })
-      .prefault({})
-      .describe('How the connection is secured. Paths are relative to the job file.'),
-    timeout: duration
-      .prefault('60s')
-      .describe('Deadline of one call. A stream that reaches it is asked for anew, from its position.'),
     idle: duration.prefault('5s').describe('Stream: when nothing has come for so long, what is there now is read.'),
     longest: duration
       .prefault('5m')
@@ -119,7 +128,6 @@ const options = z
       .positive()
       .default(10_000)
       .describe('More pages in one run are an error: most likely they have no end.'),
-    max_message: byteSize.prefault('16MiB').describe('Most bytes of one message.'),
     retry: retry.prefault({}),
     poll: duration.prefault('1m').describe('How often a job that runs for ever asks again.'),
     staging: stagingOptions.prefault({}),
@@ -134,6 +142,7 @@ const options = z
       wrong('request', '`next` and `{token}` in the request belong together')
   })
 
+type Connection = z.infer<typeof connection>
 type Options = z.infer<typeof options>
 
 export default defineExtractor({
@@ -165,23 +174,27 @@ before is loaded, a gap says the rest, and the next run goes on there.`,
     position: { field: 'id', start: '0' },
     metadata: { authorization: 'Bearer ${ADS_TOKEN:-token}' },
   },
+  discovery: discovery(connection, async function* (chosen, env) {
+    const [channel, ...others] = Object.values(channelsOf(chosen, env, 'server'))
+    for (const other of others) await other.close()
+    if (channel !== undefined) yield* discoverMethods(channel, schemaOf(chosen, env), env)
+  }),
   diagnose: (chosen, env) => {
     const brief = {
       ...chosen,
       timeout: Math.min(chosen.timeout, env.answerMs),
       retry: { attempts: 1, initial: 0, max: 0, patience: 0 },
     }
-    return diagnoseGrpc(Object.values(channelsOf(brief, env)), fetcherOptions(brief, env), env)
+    return diagnoseGrpc(Object.values(channelsOf(brief, env, chosen.method)), fetcherOptions(brief, env), env)
   },
   create: (chosen, env) => {
-    const fetcher = new GrpcFetcher(channelsOf(chosen, env), fetcherOptions(chosen, env))
+    const fetcher = new GrpcFetcher(channelsOf(chosen, env, chosen.method), fetcherOptions(chosen, env))
     return stagedExtractor(fetcher, env, { staging: chosen.staging, pollMs: chosen.poll })
   },
 })
 
 function fetcherOptions(chosen: Options, env: ComponentEnv): GrpcFetcherOptions {
-  const { method, request, position, next, retry, proto = [] } = chosen
-  const absolute = (path: string) => resolve(env.baseDir, path)
+  const { method, request, position, next, retry } = chosen
   return {
     method,
     request,
@@ -189,7 +202,7 @@ function fetcherOptions(chosen: Options, env: ComponentEnv): GrpcFetcherOptions 
     next: next === undefined ? undefined : pathOf(next),
     position:
       position === undefined ? undefined : { path: pathOf(position.field), kind: position.as, start: position.start },
-    schema: { files: [proto].flat().map(absolute), folders: chosen.proto_path.map(absolute) },
+    schema: schemaOf(chosen, env),
     retry: { attempts: retry.attempts, initialMs: retry.initial, maxMs: retry.max, patienceMs: retry.patience },
     maxPages: chosen.max_pages,
     idleMs: chosen.idle,
@@ -197,12 +210,17 @@ function fetcherOptions(chosen: Options, env: ComponentEnv): GrpcFetcherOptions 
   }
 }
 
-/** Of one address the lane is called as the method. */
-function channelsOf(chosen: Options, env: ComponentEnv): Readonly<Record<string, GrpcChannel>> {
-  const { address, method, metadata, timeout, max_message } = chosen
+function schemaOf({ proto = [], proto_path: folders }: Connection, { baseDir }: ComponentEnv): SchemaOptions {
+  const absolute = (path: string) => resolve(baseDir, path)
+  return { files: [proto].flat().map(absolute), folders: folders.map(absolute) }
+}
+
+/** `name`: of the lane, where there is one address. */
+function channelsOf(chosen: Connection, env: ComponentEnv, name: string): Readonly<Record<string, GrpcChannel>> {
+  const { address, metadata, timeout, max_message } = chosen
   const { mode, ...tls } = chosen.tls
   const limits = { timeoutMs: timeout, maxMessageBytes: max_message }
-  const servers = typeof address === 'string' ? { [method]: address } : address
+  const servers = typeof address === 'string' ? { [name]: address } : address
   return Object.fromEntries(
     Object.entries(servers).map(([lane, own]) => [
       lane,

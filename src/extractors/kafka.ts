@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { z } from 'zod'
 import { addressesOf, KafkaCluster } from '../clients/kafka/cluster.ts'
 import { diagnoseKafkaSource } from '../clients/kafka/diagnose-source.ts'
+import { discoverTopics } from '../clients/kafka/discover-source.ts'
 import { connectionShape } from '../clients/kafka/options.ts'
 import { type LaneOptions, type PartitionTask, readPartition } from '../clients/kafka/partition-lane.ts'
 import { fieldsOption } from '../clients/kafka/record-fields.ts'
@@ -19,6 +20,7 @@ import type {
   ReadContext,
 } from '../core/contracts.ts'
 import { defineExtractor } from '../core/define.ts'
+import { discovery } from '../core/discovery.ts'
 import { AdflowError, type ErrorCode } from '../core/errors.ts'
 import { byteSize, duration } from '../core/job/units.ts'
 
@@ -149,6 +151,7 @@ removed some meanwhile it is a gap (SOURCE_CHANGED). Of a compacted topic a run 
     fields: { event_offset: 'offset', event_key: 'key', sent_at: 'timestamp' },
   },
   diagnose: (chosen, env) => diagnoseKafkaSource(chosen, choiceOf(chosen), env),
+  discovery: discovery(z.object(connectionShape), discoverTopics),
   create: (chosen, env) => new KafkaExtractor(chosen, env),
 })
 

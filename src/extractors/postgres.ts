@@ -1,10 +1,13 @@
 /** A table of PostgreSQL: all of it, then what transactions have left since; by COPY, staged. */
 import { z } from 'zod'
+import { discoverTables } from '../clients/postgres/discover-source.ts'
+import { connectionShape } from '../clients/postgres/options.ts'
 import { diagnosePostgresSource } from '../clients/postgres/source/diagnose.ts'
 import { sourceShape } from '../clients/postgres/source/options.ts'
 import { TableFetcher, type TableOptions } from '../clients/postgres/source/table-fetcher.ts'
 import { stagedExtractor } from '../clients/staging/staged-extractor.ts'
 import { defineExtractor } from '../core/define.ts'
+import { discovery } from '../core/discovery.ts'
 import { duration } from '../core/job/units.ts'
 
 const options = z.strictObject({
@@ -67,6 +70,7 @@ move to another cluster, transactions are numbered otherwise: a gap says so, and
     cursor: ['updated_at'],
     lag: '2h',
   },
+  discovery: discovery(z.object({ ...connectionShape, ...sourceShape }), (chosen, env) => discoverTables(chosen, env)),
   diagnose: (chosen, env) => diagnosePostgresSource(chosen, env),
   create: (chosen, env) =>
     stagedExtractor(

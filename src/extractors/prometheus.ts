@@ -6,11 +6,13 @@ import { SourceClient } from '../clients/http/source-client.ts'
 import { tlsMaterial, tlsOptions } from '../clients/http/tls.ts'
 import { PrometheusApi } from '../clients/prometheus/api.ts'
 import { diagnosePrometheus } from '../clients/prometheus/diagnose-source.ts'
+import { discoverMetrics } from '../clients/prometheus/discover-source.ts'
 import { PrometheusFetcher } from '../clients/prometheus/prometheus-fetcher.ts'
 import { stagingOptions } from '../clients/staging/options.ts'
 import { stagedExtractor } from '../clients/staging/staged-extractor.ts'
 import type { ComponentEnv } from '../core/contracts.ts'
 import { defineExtractor } from '../core/define.ts'
+import { discovery } from '../core/discovery.ts'
 import { byteSize, duration } from '../core/job/units.ts'
 import type { HostGate } from '../core/source-watch.ts'
 
@@ -19,19 +21,40 @@ const address = z
   .refine((url) => URL.canParse(url) && new URL(url).username === '', 'credentials go to `auth`, not into the URL')
 const name = z.string().regex(/^[^/\s]+$/, 'expected a name without `/` and spaces')
 
+const connectionShape = {
+  url: z
+    .union([address, z.record(name, address)])
+    .describe(
+      'Address of the server, with its path prefix if it has one, or several by the name that their records get. `mode: scrape`: the address of the page itself, `http://host:9100/metrics`.',
+    ),
+  mode: z
+    .enum(['range', 'instant', 'scrape'])
+    .default('range')
+    .describe(
+      '`range`: every point of each query since the last run. `instant`: only the newest one. `scrape`: what an exporter shows now, in the text exposition format; it needs no server.',
+    ),
+  params: z
+    .record(z.string(), z.string())
+    .default({})
+    .describe('Further parameters of each request, such as `dedup` or `partial_response` of Thanos.'),
+  headers: z.record(z.string(), z.string()).default({}).describe('Headers of each request, such as `X-Scope-OrgID`.'),
+  auth: authOptions.optional(),
+  tls: tlsOptions.prefault({}),
+  timeout: duration.prefault('10s').describe('For one answer, all of it. The server is told, too.'),
+  retry: retryOptions.prefault({}),
+  requests_per_second: z.number().positive().optional().describe('Requests that begin in a second, to one host.'),
+  concurrency: z.int().positive().default(4).describe('Requests under way at the same time, to one host.'),
+  max_page: byteSize.prefault('32MiB').describe('Most decompressed bytes of one answer; more is asked for in parts.'),
+  allow_private: z
+    .boolean()
+    .default(false)
+    .describe('true: also hosts of this machine and of private networks. Cloud metadata services stand there too.'),
+} as const
+const connection = z.object(connectionShape)
+
 const options = z
   .strictObject({
-    url: z
-      .union([address, z.record(name, address)])
-      .describe(
-        'Address of the server, with its path prefix if it has one, or several by the name that their records get. `mode: scrape`: the address of the page itself, `http://host:9100/metrics`.',
-      ),
-    mode: z
-      .enum(['range', 'instant', 'scrape'])
-      .default('range')
-      .describe(
-        '`range`: every point of each query since the last run. `instant`: only the newest one. `scrape`: what an exporter shows now, in the text exposition format; it needs no server.',
-      ),
+    ...connectionShape,
     queries: z.record(name, z.string().min(1)).default({}).describe('PromQL, by the name that the records get.'),
     step: duration
       .prefault('1m')
@@ -57,22 +80,6 @@ const options = z
       .describe(
         'What an answer with warnings is, of which a part may be missing: a gap, or taken as it is, with a line in the log.',
       ),
-    params: z
-      .record(z.string(), z.string())
-      .default({})
-      .describe('Further parameters of each request, such as `dedup` or `partial_response` of Thanos.'),
-    headers: z.record(z.string(), z.string()).default({}).describe('Headers of each request, such as `X-Scope-OrgID`.'),
-    auth: authOptions.optional(),
-    tls: tlsOptions.prefault({}),
-    timeout: duration.prefault('10s').describe('For one answer, all of it. The server is told, too.'),
-    retry: retryOptions.prefault({}),
-    requests_per_second: z.number().positive().optional().describe('Requests that begin in a second, to one host.'),
-    concurrency: z.int().positive().default(4).describe('Requests under way at the same time, to one host.'),
-    max_page: byteSize.prefault('32MiB').describe('Most decompressed bytes of one answer; more is asked for in parts.'),
-    allow_private: z
-      .boolean()
-      .default(false)
-      .describe('true: also hosts of this machine and of private networks. Cloud metadata services stand there too.'),
     poll: duration.prefault('1m').describe('How often a job that runs for ever asks again.'),
     staging: stagingOptions.prefault({}),
   })
@@ -84,7 +91,7 @@ const options = z
     if (step < 1) wrong('step', 'at least 1ms')
   })
 
-type Options = z.infer<typeof options>
+type Connection = z.infer<typeof connection>
 
 export default defineExtractor({
   summary: 'Metrics of Prometheus: queries over time or now, of several servers, and pages of exporters.',
@@ -120,6 +127,10 @@ points before are loaded, a gap says the rest, and the next run begins there.`,
     queries: { spend: 'sum by (campaign) (rate(ad_spend_total[5m]))' },
     step: '1m',
   },
+  discovery: discovery(connection, (chosen, env) => {
+    const [url = ''] = Object.values(serversOf(chosen))
+    return discoverMetrics(url, chosen.mode, apiOf(chosen, env), env)
+  }),
   diagnose: (chosen, env) => {
     const limit = (ms: number) => Math.min(ms, env.answerMs)
     const brief = { ...chosen, timeout: limit(chosen.timeout), retry: { ...chosen.retry, attempts: 1, patience: 0 } }
@@ -138,11 +149,11 @@ points before are loaded, a gap says the rest, and the next run begins there.`,
 })
 
 /** Of one address the records have its host. */
-function serversOf({ url }: Options): Readonly<Record<string, string>> {
+function serversOf({ url }: Connection): Readonly<Record<string, string>> {
   return typeof url === 'string' ? { [new URL(url).host]: url } : url
 }
 
-function apiOf(chosen: Options, env: ComponentEnv, hosts?: HostGate): PrometheusApi {
+function apiOf(chosen: Connection, env: ComponentEnv, hosts?: HostGate): PrometheusApi {
   const { timeout, retry } = chosen
   const client = new SourceClient({
     auth: chosen.auth,

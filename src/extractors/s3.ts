@@ -1,11 +1,13 @@
 /** Objects of a bucket: each is a lane, read by ranges that name its ETag. */
 import { z } from 'zod'
+import { discoverFiles } from '../clients/objects/discover-source.ts'
 import { FileSet } from '../clients/objects/file-set.ts'
 import { choiceShape, formatShape, list, remoteShape, texts } from '../clients/objects/reading-options.ts'
 import { BucketFiles, type BucketFilesOptions } from '../clients/s3/bucket-files.ts'
 import { diagnoseBucketSource } from '../clients/s3/diagnose-source.ts'
 import { bucketShape, keysGoTogether } from '../clients/s3/options.ts'
 import { defineExtractor } from '../core/define.ts'
+import { discovery } from '../core/discovery.ts'
 import { byteSize, duration } from '../core/job/units.ts'
 
 const SMALLEST_RANGE_BYTES = 64 << 10
@@ -71,6 +73,9 @@ One object's failure is a gap and costs no other object. Where the server does n
     incremental: 'key',
     region: 'eu-central-1',
   },
+  discovery: discovery(options, (chosen, env) =>
+    discoverFiles(new BucketFiles(placeOf(chosen), env.baseDir), 'object', 'files', env.signal),
+  ),
   diagnose: (chosen, env) => diagnoseBucketSource(chosen, new BucketFiles(placeOf(chosen), env.baseDir), env),
   create: (chosen, env) =>
     // Objects appear whole: nobody writes them any more.

@@ -1,5 +1,6 @@
 /** Files of a folder on an SFTP server: each is a lane, read on from its byte offset. */
 import { z } from 'zod'
+import { discoverFiles } from '../clients/objects/discover-source.ts'
 import { FileSet } from '../clients/objects/file-set.ts'
 import {
   choiceShape,
@@ -14,6 +15,7 @@ import { FolderFiles, type FolderFilesOptions } from '../clients/sftp/folder-fil
 import { loginIsWhole, sftpShape } from '../clients/sftp/options.ts'
 import { addressOf } from '../clients/sftp/session.ts'
 import { defineExtractor } from '../core/define.ts'
+import { discovery } from '../core/discovery.ts'
 import { duration } from '../core/job/units.ts'
 
 const writing = z
@@ -83,6 +85,9 @@ One file's failure is a gap and costs no other file. Where the server does not a
     known_hosts: 'keys/known_hosts',
     writing: { marker: '{name}.done' },
   },
+  discovery: discovery(options, (chosen, env) =>
+    discoverFiles(new FolderFiles(placeOf(chosen), env.baseDir), 'file', 'files', env.signal),
+  ),
   diagnose: (chosen, env) => diagnoseSftpSource(chosen, new FolderFiles(placeOf(chosen), env.baseDir), env),
   create: (chosen, env) => {
     const { host, port } = addressOf(chosen)

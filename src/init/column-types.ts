@@ -34,6 +34,15 @@ export const PATTERNS: readonly TypeChoice[] = [
 
 const TEXT: TypeChoice = { type: 'varchar' }
 
+/** What texts may be in which a system writes its numbers. */
+export const TEXT_NUMBERS: readonly TypeChoice[] = [
+  { type: 'bigint' },
+  { type: 'hugeint' },
+  { type: 'decimal(38,18)' },
+  { type: 'double' },
+  TEXT,
+]
+
 /** The same date with day and month the other way round. */
 export function otherOrder({ type, format }: TypeChoice): TypeChoice | undefined {
   const swapped = format?.replace(/%([dm])([./-])%([dm])/, '%$3$2%$1')

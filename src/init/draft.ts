@@ -6,7 +6,7 @@ import type { Session } from '../engine/session.ts'
 import { ident, literal } from '../engine/sql-text.ts'
 import { isNested, resolveType, type TypeTree, typedSql, unfitSql } from '../engine/types.ts'
 import { columnNames } from './column-names.ts'
-import { choicesFor, otherOrder, PATTERNS, type TypeChoice } from './column-types.ts'
+import { choicesFor, otherOrder, PATTERNS, TEXT_NUMBERS, type TypeChoice } from './column-types.ts'
 import { openSampleFile, type SampleField, type SampleFile } from './sample-file.ts'
 
 export interface DraftColumn {
@@ -45,7 +45,8 @@ interface Field extends SampleField {
   note?: string
 }
 
-export async function draftFrom(path: string, session: Session): Promise<Draft> {
+/** `textNumbers`: numbers may stand there as texts, as systems write those that JSON cannot hold. */
+export async function draftFrom(path: string, session: Session, { textNumbers = false } = {}): Promise<Draft> {
   const file = await openSampleFile(path, session)
   const parquet = file.format === 'parquet'
   const fields: Field[] = []
@@ -55,7 +56,7 @@ export async function draftFrom(path: string, session: Session): Promise<Draft> 
     fields.push({ ...field, raw: `r${index}`, choices: [choice], tree: await resolveType(session, choice.type) })
   }
   await readSample(file, fields, session)
-  if (!parquet) await chooseTypes(file, fields, session)
+  if (!parquet) await chooseTypes(file, fields, session, textNumbers)
   const records = Number(await session.value(`SELECT count(*) FROM ${TABLE}`))
   const columns = await describeColumns(file, fields, records, session)
   return { file, records, whole: records < SAMPLE_ROWS, columns }
@@ -85,10 +86,16 @@ async function become(field: Field, choice: TypeChoice, session: Session): Promi
   field.tree = await resolveType(session, choice.type)
 }
 
-async function chooseTypes(file: SampleFile, fields: readonly Field[], session: Session): Promise<void> {
-  await addChoices(fields, session)
-  if (file.format !== 'csv' && file.format !== 'tsv') await mixedFields(file, fields, session)
-  else await keepLeadingZeros(fields, session)
+async function chooseTypes(
+  file: SampleFile,
+  fields: readonly Field[],
+  session: Session,
+  textNumbers: boolean,
+): Promise<void> {
+  await addChoices(fields, session, textNumbers)
+  const separated = file.format === 'csv' || file.format === 'tsv'
+  if (!separated) await mixedFields(file, fields, session)
+  if (separated || textNumbers) await keepLeadingZeros(fields, session)
   for (;;) {
     const open = fields.filter(({ choices }) => choices.length > 1)
     if (open.length === 0) return
@@ -108,12 +115,13 @@ async function chooseTypes(file: SampleFile, fields: readonly Field[], session: 
 }
 
 /** Guesses become choices, with the patterns of dates that the first values fit. */
-async function addChoices(fields: readonly Field[], session: Session): Promise<void> {
+async function addChoices(fields: readonly Field[], session: Session, textNumbers: boolean): Promise<void> {
   for (const field of fields) {
     const dated = field.tree.kind === 'text' || /^(DATE|TIMESTAMP)/.test(field.type)
     const patterns = dated ? await fittingPatterns(field, session) : []
     if (field.choices[0]?.type === 'json') continue
-    field.choices = choicesFor(field.type, patterns)
+    field.choices =
+      textNumbers && field.type === 'VARCHAR' && patterns.length === 0 ? TEXT_NUMBERS : choicesFor(field.type, patterns)
     field.tree = await resolveType(session, field.choices[0]?.type ?? 'varchar')
   }
 }

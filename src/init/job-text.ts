@@ -6,23 +6,22 @@ export const SCHEMA_LINE = '# yaml-language-server: $schema='
 
 export interface JobTextOptions {
   readonly name: string
-  /** Path of the source, relative to the job file. */
-  readonly source: string
+  /** The source, as it stands in the job file. */
+  readonly extractor: Readonly<Record<string, unknown>>
   /** Path or address of the JSON Schema, as an editor finds it from the job file. */
   readonly schema: string
 }
 
 const PERSONAL = /(^|_)(e_?mail|phone|ip|ip_address|user_id|user|first_name|last_name|full_name|address|birthday)($|_)/
 
-export function jobText(draft: Draft, { name, source, schema }: JobTextOptions): string {
-  const { records, whole, columns, file } = draft
-  const extractor = { type: 'files', path: escaped(source), ...file.options }
+export function jobText(draft: Draft, { name, extractor, schema }: JobTextOptions): string {
+  const { records, whole, columns } = draft
   const seen = `${records.toLocaleString('en-US')} records`
   const noId = columns.some(({ required }) => required)
     ? ''
     : '\n    # Say `required: true` where a record without a value is wrong.'
   return `${SCHEMA_LINE}${schema}
-# Drafted by \`adflow init\` from ${whole ? 'all' : 'the first'} ${seen} of the file: every one of them fits the contract.
+# Drafted by \`adflow init\` from ${whole ? 'all' : 'the first'} ${seen} of the source: every one of them fits the contract.
 version: 1
 name: ${name}
 
@@ -48,8 +47,8 @@ load:
 `
 }
 
-/** A `$\{` of a path is no variable. */
-function escaped(path: string): string {
+/** A `$\{` of a name is no variable. */
+export function escaped(path: string): string {
   return path.replaceAll('${', () => '$${')
 }
 

@@ -3,22 +3,30 @@ import { existsSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join, relative, resolve } from 'node:path'
+import type { Logger } from 'pino'
 import { AdflowError, localIoError } from '../core/errors.ts'
 import { identifier } from '../core/job/identifier.ts'
 import { jobJsonSchema } from '../core/job/json-schema.ts'
 import type { Registry } from '../core/registry.ts'
-import { Engine } from '../engine/session.ts'
 import { generateSample } from '../sample/generate.ts'
 import { snake } from './column-names.ts'
-import { type Draft, draftFrom } from './draft.ts'
-import { jobText } from './job-text.ts'
+import type { Draft } from './draft.ts'
+import { draftedFrom, draftSource } from './draft-source.ts'
+import { withoutSecrets } from './job-source.ts'
+import { escaped, jobText } from './job-text.ts'
+import { type SourceAddress, sourceOfAddress } from './source-address.ts'
 import { GITIGNORE, readmeText, TEMPLATE_ROWS, templateJob } from './template.ts'
 
 export interface InitOptions {
   readonly registry: Registry
   readonly dir: string
-  /** Draft contract and job from this file. Default: a job on sample data that are made with it. */
+  /** Draft contract and job from this file, or from the source with this address. Default: a job on sample data that are made with it. */
   readonly from?: string
+  /** `option=value`: of the extractor, beside what the address says. */
+  readonly set?: readonly string[]
+  readonly log: Logger
+  /** How long a source may take to give its sample. */
+  readonly timeoutMs?: number
   /** Default: after the file, or the folder. */
   readonly name?: string
 }
@@ -33,19 +41,33 @@ export interface InitResult {
   readonly kept: readonly string[]
   /** Records that the contract was drafted from; null: not drafted. */
   readonly records: number | null
+  /** Variables of the job that must be set: secrets of the address are not written down. */
+  readonly variables: readonly string[]
 }
+
+interface Drafted {
+  readonly draft: Draft
+  readonly extractor: Readonly<Record<string, unknown>>
+  readonly variables: readonly string[]
+}
+
+const DRAFT_MS = 60_000
 
 const SCHEMA = 'job.schema.json'
 
-export async function initProject({ registry, dir, from, name }: InitOptions): Promise<InitResult> {
+export async function initProject(options: InitOptions): Promise<InitResult> {
+  const { registry, dir, from, name, set } = options
   const root = resolve(dir)
-  const job = nameOf(name, from === undefined ? root : from.replace(/(\.\w+)+$/, ''))
+  const address = from === undefined ? undefined : sourceOfAddress(from, set)
+  const job = nameOf(name, (address?.name ?? from)?.replace(/(\.\w+)+$/, '') ?? root)
   const jobFile = join('jobs', `${job}.yaml`)
   refuseExisting(root, from === undefined ? [jobFile, join('data', 'truth.json')] : [jobFile])
-  const draft = from === undefined ? undefined : await drafted(from)
+  const made = from === undefined ? undefined : await drafted(options, address, { job, baseDir: join(root, 'jobs') })
   const schema = `../schema/${SCHEMA}`
-  const source = from === undefined ? '' : relativePath(join(root, 'jobs'), resolve(from))
-  const text = draft === undefined ? templateJob(job, schema) : jobText(draft, { name: job, source, schema })
+  const text =
+    made === undefined
+      ? templateJob(job, schema)
+      : jobText(made.draft, { name: job, extractor: made.extractor, schema })
   const files = new Map([
     [jobFile, text],
     [join('schema', SCHEMA), `${JSON.stringify(await jobJsonSchema(registry), null, 2)}\n`],
@@ -59,11 +81,19 @@ export async function initProject({ registry, dir, from, name }: InitOptions): P
     if (!exists) await create(join(root, file), content)
     ;(exists ? kept : created).push(file)
   }
-  if (draft === undefined) {
+  if (made === undefined) {
     await generateSample({ dir: join(root, 'data'), rows: TEMPLATE_ROWS, files: 1, defects: '0.5%' })
     created.push('data')
   }
-  return { schema_version: 1, job, dir: root, created, kept, records: draft?.records ?? null }
+  return {
+    schema_version: 1,
+    job,
+    dir: root,
+    created,
+    kept,
+    records: made?.draft.records ?? null,
+    variables: made?.variables ?? [],
+  }
 }
 
 async function create(path: string, content: string): Promise<void> {
@@ -75,20 +105,22 @@ async function create(path: string, content: string): Promise<void> {
   }
 }
 
-async function drafted(from: string): Promise<Draft> {
-  const tempFolder = join(tmpdir(), `adflow-init-${process.pid}`)
-  const engine = await Engine.open({ memoryBytes: 1e9, threads: 2, tempFolder, locked: false })
-  try {
-    const session = await engine.connect()
-    const draft = await draftFrom(resolve(from), session)
-    session.close()
-    if (draft.columns.length > 0) return draft
-    throw new AdflowError('USAGE', `cannot draft a job from ${from}: no record has a field`, {
-      hint: 'give --from a file with records',
-    })
-  } finally {
-    engine.close()
+/** From a file, or from a source by its address. */
+async function drafted(
+  { registry, from = '', set = [], log, timeoutMs = DRAFT_MS }: InitOptions,
+  address: SourceAddress | undefined,
+  { job, baseDir }: { readonly job: string; readonly baseDir: string },
+): Promise<Drafted> {
+  if (address === undefined) {
+    if (set.length > 0)
+      throw new AdflowError('USAGE', '--set is for sources with an address', { hint: `${from} is a file` })
+    const draft = await draftedFrom(resolve(from), join(tmpdir(), `adflow-init-${process.pid}`))
+    const path = escaped(relativePath(baseDir, resolve(from)))
+    return { draft, extractor: { type: 'files', path, ...draft.file.options }, variables: [] }
   }
+  const { draft, options } = await draftSource(address, { registry, baseDir, log, timeoutMs })
+  const { options: extractor, variables } = withoutSecrets(options, job)
+  return { draft, extractor, variables }
 }
 
 /** A job's name: given, or made from a path. */

@@ -133,7 +133,7 @@ describe('a drafted job', () => {
       await session.run(
         `COPY (SELECT 1::UINTEGER AS "Id", now() AS at, {'a': 1::DECIMAL(9,2)} AS s, [DATE '2026-01-01'] AS days, 'x'::BLOB AS raw) TO ${literal(file)} (FORMAT parquet)`,
       )
-    const made = await initProject({ registry, dir, from: file, name: 'drafted' })
+    const made = await initProject({ registry, log, dir, from: file, name: 'drafted' })
     expect(made.created[0]).toBe(join('jobs', 'drafted.yaml'))
     const path = join(dir, 'jobs', 'drafted.yaml')
     const linted = await lintJobs([path], { registry, log, rate: 1000, env: {} })

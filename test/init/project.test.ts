@@ -22,7 +22,7 @@ afterAll(() => rm(folder, { recursive: true }))
 describe('a new project', () => {
   it('lints clean, runs at once, and finds the defects of its sample', async () => {
     const dir = join(folder, 'My Ads!')
-    const made = await initProject({ registry, dir })
+    const made = await initProject({ registry, log, dir })
     expect(made).toMatchObject({ job: 'my_ads', kept: [], records: null })
     const path = join(dir, 'jobs', 'my_ads.yaml')
     const linted = await lintJobs([path], { registry, log, rate: 1000, env: {} })
@@ -42,24 +42,24 @@ describe('a new project', () => {
 
   it('overwrites nothing, and adds a job to a project that is there', async () => {
     const dir = join(folder, 'twice')
-    await initProject({ registry, dir, name: 'ads' })
+    await initProject({ registry, log, dir, name: 'ads' })
     const before = await readFile(join(dir, 'jobs', 'ads.yaml'), 'utf8')
-    await expect(initProject({ registry, dir, name: 'ads' })).rejects.toMatchObject({ code: 'USAGE' })
-    await expect(initProject({ registry, dir, name: 'other' })).rejects.toThrow(/truth\.json/)
+    await expect(initProject({ registry, log, dir, name: 'ads' })).rejects.toMatchObject({ code: 'USAGE' })
+    await expect(initProject({ registry, log, dir, name: 'other' })).rejects.toThrow(/truth\.json/)
     expect(await readFile(join(dir, 'jobs', 'ads.yaml'), 'utf8')).toBe(before)
     await writeFile(join(dir, 'clicks.csv'), 'id,n\n1,2\n')
-    const made = await initProject({ registry, dir, from: join(dir, 'clicks.csv') })
+    const made = await initProject({ registry, log, dir, from: join(dir, 'clicks.csv') })
     expect(made).toMatchObject({ job: 'clicks', created: [join('jobs', 'clicks.yaml')], records: 1 })
     expect(made.kept).toContain('README.md')
     expect((await readdir(join(dir, 'jobs'))).sort()).toEqual(['ads.yaml', 'clicks.yaml'])
   })
 
   it('refuses a name that no job can have, and a file that is not there', async () => {
-    await expect(initProject({ registry, dir: folder, name: 'My Job' })).rejects.toMatchObject({
+    await expect(initProject({ registry, log, dir: folder, name: 'My Job' })).rejects.toMatchObject({
       code: 'USAGE',
       hint: 'such as --name my_job',
     })
-    await expect(initProject({ registry, dir: folder, from: join(folder, 'none.csv') })).rejects.toMatchObject({
+    await expect(initProject({ registry, log, dir: folder, from: join(folder, 'none.csv') })).rejects.toMatchObject({
       code: 'USAGE',
     })
     expect(await readdir(folder)).not.toContain('jobs')

@@ -125,7 +125,7 @@ export class GrpcMethod {
 }
 
 /** Of all namespaces. */
-function servicesOf(root: Protobuf.NamespaceBase): readonly Protobuf.Service[] {
+export function servicesOf(root: Protobuf.NamespaceBase): readonly Protobuf.Service[] {
   return root.nestedArray.flatMap((one) => {
     const nested = 'nestedArray' in one ? servicesOf(one as Protobuf.NamespaceBase) : []
     return 'methodsArray' in one ? [one as Protobuf.Service, ...nested] : nested

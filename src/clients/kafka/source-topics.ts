@@ -29,7 +29,7 @@ export interface KnownLanes {
 }
 
 /** adflow's own, and Kafka's. */
-const INTERNAL = /^(?:__|_adflow_batches\.)/
+export const INTERNAL = /^(?:__|_adflow_batches\.)/
 const MISSING = 'UNKNOWN_TOPIC_OR_PARTITION'
 
 function laneOf(topic: string, partition: number): string {
