@@ -15,6 +15,7 @@ import {
   freshClickHouseDatabase,
   freshDatabase,
   freshFolder,
+  freshIndexes,
   freshTopic,
 } from '../harness/servers/fresh.ts'
 import { s3Client } from '../harness/servers/s3-client.ts'
@@ -153,33 +154,39 @@ await serverSuite('discover, where files and logs are', ['s3', 'sftp', 'kafka'],
   })
 })
 
-await serverSuite('discover, where metrics and searches are', ['prometheus', 'opensearch'], ({ prometheus, opensearch }) => {
-  it('lists the indexes of OpenSearch, and drafts a job from one', async () => {
-    await using indexes = await freshIndexes(opensearch)
-    const body = [1, 2].map((id) => `{"create":{}}\n{"id":${id},"name":"ü"}\n`).join('')
-    const headers = { 'content-type': 'application/x-ndjson' }
-    const url = `${opensearch.url}/${indexes.name}_logs`
-    expect((await fetch(`${url}/_bulk?refresh=true`, { method: 'POST', headers, body })).status).toBe(200)
-    const address = opensearch.url.replace(/^http:/, 'opensearch:')
-    const offers = await discovered(address, '--match', indexes.name)
-    expect(offers).toMatchObject([{ kind: 'index', name: `${indexes.name}_logs`, records: 2, bytes: expect.any(Number) }])
-    expect(await drafted('logs', [`${address}/${indexes.name}_logs`])).toMatch(/id: .*bigint/)
-  })
+await serverSuite(
+  'discover, where metrics and searches are',
+  ['prometheus', 'opensearch'],
+  ({ prometheus, opensearch }) => {
+    it('lists the indexes of OpenSearch, and drafts a job from one', async () => {
+      await using indexes = await freshIndexes(opensearch)
+      const body = [1, 2].map((id) => `{"create":{}}\n{"id":${id},"name":"ü"}\n`).join('')
+      const headers = { 'content-type': 'application/x-ndjson' }
+      const url = `${opensearch.url}/${indexes.name}_logs`
+      expect((await fetch(`${url}/_bulk?refresh=true`, { method: 'POST', headers, body })).status).toBe(200)
+      const address = opensearch.url.replace(/^http:/, 'opensearch:')
+      const offers = await discovered(address, '--match', indexes.name)
+      expect(offers).toMatchObject([
+        { kind: 'index', name: `${indexes.name}_logs`, records: 2, bytes: expect.any(Number) },
+      ])
+      expect(await drafted('logs', [`${address}/${indexes.name}_logs`])).toMatch(/bigint, from: id /)
+    })
 
-  it('lists the metrics of Prometheus, and drafts a job from one', async () => {
-    const address = `${prometheus.url.replace(/^http:/, 'prometheus:')}?allow_private=true`
-    const offers = await discovered(address, '--match', 'prometheus_build_info')
-    expect(offers).toMatchObject([
-      {
-        kind: 'metric',
-        name: 'prometheus_build_info',
-        options: { queries: { prometheus_build_info: 'prometheus_build_info' } },
-      },
-    ])
-    const set = ['queries={ up: up }', 'lag=0s', 'step=1s'].flatMap((option) => ['--set', option])
-    expect(await drafted('metrics', [address, ...set])).toMatch(/labels: .*instance/)
-  })
-})
+    it('lists the metrics of Prometheus, and drafts a job from one', async () => {
+      const address = `${prometheus.url.replace(/^http:/, 'prometheus:')}?allow_private=true`
+      const offers = await discovered(address, '--match', 'prometheus_build_info')
+      expect(offers).toMatchObject([
+        {
+          kind: 'metric',
+          name: 'prometheus_build_info',
+          options: { queries: { prometheus_build_info: 'prometheus_build_info' } },
+        },
+      ])
+      const set = ['queries={ up: up }', 'lag=0s', 'step=1s'].flatMap((option) => ['--set', option])
+      expect(await drafted('metrics', [address, ...set])).toMatch(/labels: .*instance/)
+    })
+  },
+)
 
 describe('discover, without a server of the harness', () => {
   it('lists the methods of a gRPC server, by reflection and by files, and drafts a job from one', async () => {
