@@ -1,9 +1,9 @@
-import { mkdtempSync, readFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Message } from 'kafkajs'
 import pino from 'pino'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { Chunk, Gap, PlannedRange, Positions, ReadContext } from '../../src/core/contracts.ts'
 import kafka from '../../src/extractors/kafka.ts'
 import type { RunSummary } from '../../src/runtime/summary.ts'
@@ -34,6 +34,7 @@ await serverSuite('the extractor of Kafka', ['kafka'], ({ kafka: { brokers } }) 
   const writer = new KafkaWriter(brokers)
   const folder = mkdtempSync(join(tmpdir(), 'adflow-kafka-source-'))
   let topic: string
+  afterAll(() => rmSync(folder, { recursive: true }))
   beforeEach(() => {
     topic = freshName('events')
   })

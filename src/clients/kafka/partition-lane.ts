@@ -119,7 +119,7 @@ class PartitionReader {
     this.at = from
     // Without its mark nobody knows what the first range left out.
     const begin = mark === undefined && from === 0n ? configured : BigInt(mark?.begin ?? from)
-    if (begin < start && begin < to) throw recordsLost(lane, begin, start < to ? start : to)
+    if (begin < start && begin < to) throw recordsLost(lane, begin, least(start, to), range.to)
     if (to > this.#task.end) throw endMoved(lane, to, this.#task.end)
     const cut = await this.#cut(begin < to ? begin : to, to, true)
     if (mark !== undefined && (mark.digest !== cut.lines.digest || mark.records !== cut.lines.records)) {

@@ -51,12 +51,17 @@ export function rangeChanged(lane: string, { from, to, records, digest }: Source
   )
 }
 
-export function recordsLost(lane: string, from: bigint, to: bigint): AdflowError {
+/** `planned`: the end of a range that was planned before a crash, where the loss lies in one. */
+export function recordsLost(lane: string, from: bigint, to: bigint, planned?: string): AdflowError {
+  const goOn = `go on behind the loss with \`adflow state set … ${lane} ${to} --force\``
   return new AdflowError(
     'SOURCE_CHANGED',
     `offsets [${from}, ${to}) of ${lane} are lost: the partition begins at ${to} now, by its retention or by DeleteRecords`,
     {
-      hint: `raise the retention of the topic; go on behind the loss with \`adflow state set … ${lane} ${to} --force\`, or with \`on_lost: continue\``,
+      hint:
+        planned === undefined
+          ? `raise the retention of the topic; ${goOn}, or with \`on_lost: continue\``
+          : `the range was under way when a run died: where the stores have it, go on behind it (${planned}); where none has, ${goOn}`,
       details: { lane, lost: { from: String(from), to: String(to) } },
     },
   )

@@ -94,15 +94,15 @@ async function topicTasks(
   choice: TopicChoice,
   { from, planned }: KnownLanes,
 ): Promise<PartitionTask[]> {
+  const isKnown = [...Object.keys(from), ...planned.map(({ lane }) => lane)].some((lane) => topicOf(lane) === topic)
   await cluster.metadata([topic]).catch((error: unknown) => {
-    // Asked for once: whoever waits for a topic that was never there would wait for its whole patience.
-    if (kafkaErrorName(error) === MISSING) throw explainSource(error, `find the topic ${topic}`)
+    // A topic that was there before is waited for: the broker may have just started. One that never was is not.
+    if (!isKnown && kafkaErrorName(error) === MISSING) throw explainSource(error, `find the topic ${topic}`)
     throw error
   })
   const bounds = await boundsOf(cluster, topic, choice.isolation)
   const begins = await startsOf(cluster, topic, choice, bounds)
   const ends = await endsOf(cluster, topic, choice, bounds)
-  const isKnown = [...Object.keys(from), ...planned.map(({ lane }) => lane)].some((lane) => topicOf(lane) === topic)
   return [...bounds].map(([partition, { start, end }]) => {
     const lane = laneOf(topic, partition)
     const begin = begins.get(partition) ?? start

@@ -1,6 +1,4 @@
-import { mkdtempSync, readFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { readFileSync } from 'node:fs'
 import { gzipSync, zstdCompressSync } from 'node:zlib'
 import * as library from '@platformatic/kafka'
 import { describe, expect, it } from 'vitest'
@@ -8,6 +6,7 @@ import { ChunkLines } from '../../../src/clients/kafka/chunk-lines.ts'
 import { type LogBatch, logPart } from '../../../src/clients/kafka/log-batches.ts'
 import { RecordBatch } from '../../../src/clients/kafka/record-batch.ts'
 import { unpacked } from '../../../src/clients/kafka/unpack.ts'
+import { temporaryFolder } from '../../harness/cli.ts'
 
 const FAR = 9_223_372_036_854_700_000n
 const ORIGIN = 'kafka://here:9092/events/0'
@@ -30,15 +29,17 @@ describe('record batches', () => {
     const { batches, next } = part(await batchOf(['{"id":1}', '{"id":2}', '{"id":3}'], FAR))
     expect(next).toBe(FAR + 3n)
     const [batch] = batches as [LogBatch]
+    const folder = temporaryFolder('kafka-lines')
     const lines = new ChunkLines({
       ...{ topic: 'events', partition: 0, type: 'json', tombstones: 'record', maxRecordBytes: 1000 },
       csv: { delimiter: ',', quote: '"', header: ['column0'] },
       fields: { o: 'offset' },
-      chunkDir: mkdtempSync(join(tmpdir(), 'adflow-kafka-lines-')),
+      chunkDir: folder.path,
     })
     const range = { from: FAR + 1n, to: FAR + 3n, targetBytes: 1 }
     expect(await lines.take(batch, batch.records, range)).toBe(FAR + 2n)
     expect(readFileSync((await lines.finish()).file, 'utf8')).toBe(`{"o":${FAR + 1n},"id":2}\n`)
+    folder.remove()
   })
 
   it('that are cut off wait for the next fetch, and those before the offset are passed over', async () => {
