@@ -14,7 +14,7 @@ async function faulty(): Promise<FaultySource> {
   const messages = SOURCE_ROWS.map((value, index) => ({ value, partition: index % 2 }))
   await writer.send('rows', messages, { batch: 500 })
   return {
-    extract: { type: 'kafka', brokers, topics: 'rows', connect_timeout: '2s', patience: '3s', fetch_bytes: '64KiB' },
+    extract: { type: 'kafka', brokers, topics: 'rows', connect_timeout: '1s', patience: '2s', fetch_bytes: '64KiB' },
     kill9: () => server.kill9(),
     restart: () => server.restart(),
     end: () => server.end(),

@@ -39,9 +39,13 @@ await serverSuite('the extractor of Kafka', ['kafka'], ({ kafka: { brokers } }) 
     topic = freshName('events')
   })
 
-  const read = async (options: Options = {}, context: Partial<ReadContext> = {}, at = brokers): Promise<Got> => {
+  const read = async (
+    options: Options = {},
+    context: Partial<ReadContext> = {},
+    enough = (_: Got) => false,
+  ): Promise<Got> => {
     const env = { id: 'input', job: 'job', baseDir: folder, chunkDir: folder, stageDir: folder }
-    const chosen = kafka.options.parse({ brokers: at, topics: topic, patience: '5s', ...options })
+    const chosen = kafka.options.parse({ brokers, topics: topic, patience: '5s', ...options })
     const extractor = kafka.create(chosen, { ...env, log: pino({ level: 'silent' }) })
     const got: Got = { lines: [], gaps: [], positions: {}, planned: [], refused: [], records: [] }
     const { signal } = new AbortController()
@@ -58,6 +62,7 @@ await serverSuite('the extractor of Kafka', ['kafka'], ({ kafka: { brokers } }) 
       await take(item, got)
       positions[item.range.lane] = { at: item.range.to, mark: item.mark ?? '' }
       await item.release()
+      if (enough(got)) break
     }
     await extractor.close()
     return { ...got, positions }
@@ -218,20 +223,17 @@ await serverSuite('the extractor of Kafka', ['kafka'], ({ kafka: { brokers } }) 
         await writer.send(`${topic}.${name}`, numbered(1))
       }
       const got = await read({ topics: undefined, pattern: `${topic}\\.[ab]` })
-      expect(Object.keys(got.positions)).toEqual([`${topic}.a/0`, `${topic}.b/0`])
+      expect(Object.keys(got.positions).sort()).toEqual([`${topic}.a/0`, `${topic}.b/0`])
       const nothing = await read({ topics: undefined, pattern: 'no-such' })
       expect(nothing.gaps).toMatchObject([
         { code: 'SOURCE_MISSING', message: expect.stringMatching(/no topic .* matches/) },
       ])
     })
 
-    it('never, until it is told to stop, where the job has no end', async () => {
+    it('never, where the job has no end: what comes later is read too', async () => {
       await filled(numbered(3))
-      const stop = new AbortController()
-      const reading = read({ poll: '20ms' }, { until: 'forever', signal: stop.signal, chunkBytes: 1 })
+      const reading = read({ poll: '20ms' }, { until: 'forever', chunkBytes: 1 }, ({ lines }) => lines.length >= 6)
       await writer.send(topic, numbered(3, 3))
-      await expect.poll(async () => ids(await read())).toEqual(range(0, 6))
-      setTimeout(() => stop.abort(), 2000)
       expect(ids(await reading)).toEqual(range(0, 6))
     })
   })
@@ -268,11 +270,10 @@ load: { warehouse: { type: duckdb, path: warehouse.duckdb, table: rows } }
       await writer.send(topic, numbered(10, 10))
       await writer.deleteBefore(topic, { 0: 15 })
       const lost = { lane: `${topic}/0`, from: '10', to: '15', code: 'SOURCE_CHANGED' }
-      for (let run = 0; run < 2; run += 1)
-        expect(await summary()).toMatchObject({
-          ...{ exit: 65, status: 'gaps', read: 0 },
-          gaps: [{ ...lost, message: expect.stringContaining(`offsets [10, 15) of ${topic}/0 are lost`) }],
-        })
+      expect(await summary()).toMatchObject({
+        ...{ exit: 65, status: 'gaps', read: 0 },
+        gaps: [{ ...lost, message: expect.stringContaining(`offsets [10, 15) of ${topic}/0 are lost`) }],
+      })
       start({ on_lost: 'continue' })
       expect(await summary()).toMatchObject({ exit: 65, read: 5, gaps: [lost] })
       expect(await summary()).toMatchObject({ exit: 0, read: 0 })
