@@ -183,6 +183,7 @@ await serverSuite('the extractor of SFTP', ['sftp', 'toxiproxy'], ({ sftp: endpo
   describe('a server', () => {
     it.for([
       [{ host_key: `SHA256:${'A'.repeat(43)}`, known_hosts: undefined }, 'SOURCE_DENIED', 77],
+      [{ private_key: undefined, password: 'a wrong one' }, 'SOURCE_DENIED', 77],
       [{ path: '/nobody/made/this' }, 'SOURCE_MISSING', 69],
       [{ url: 'sftp://someone@127.0.0.1:1' }, 'SOURCE_UNREADABLE', 69],
     ] as const)('with %j is one gap, and the doctor says so before', async ([wrong, code, exit]) => {
@@ -195,7 +196,10 @@ contract: { columns: { id: { type: bigint, required: true } } }
 load: { warehouse: { type: duckdb, path: warehouse.duckdb, table: rows } }
 `,
       )
-      expect(await job.summary()).toMatchObject({ exit, gaps: [{ source: 'input', code }] })
+      const result = await job.run()
+      expect(result.json()).toMatchObject({ exit, gaps: [{ source: 'input', code }] })
+      expect(result.code).toBe(exit)
+      expect(result.stdout + result.stderr).not.toContain('a wrong one')
       const findings = await diagnosed(sftp, place(wrong))
       expect(findings).toContainEqual(expect.objectContaining({ status: 'failed', code }))
     })

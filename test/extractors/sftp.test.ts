@@ -34,6 +34,18 @@ describe('a server that sends names which lead elsewhere', () => {
   })
 })
 
+describe('a file of which it cannot be told whether it is still the same', () => {
+  it('is a gap at its position: neither read on nor taken for new', async () => {
+    await using before = await hostileSftp({ 'a.ndjson': { bytes: ROW }, 'b.ndjson': { bytes: ROW } })
+    const { positions } = await readOnce(sftp, before.place, folder.path)
+    const more = Buffer.concat([ROW, ROW])
+    await using after = await hostileSftp({ 'a.ndjson': { bytes: more, denied: true }, 'b.ndjson': { bytes: more } })
+    const found = await readOnce(sftp, after.place, folder.path, { from: positions })
+    expect(found.gaps).toMatchObject([{ gap: { lane: 'a.ndjson', from: String(ROW.length) }, code: 'SOURCE_DENIED' }])
+    expect(found.lanes).toEqual({ 'b.ndjson': ROW.toString() })
+  })
+})
+
 describe('a folder with more names than may be in memory', () => {
   it('is one gap', async () => {
     const many = Object.fromEntries(Array.from({ length: 20 }, (_, n) => [`${n}.ndjson`, { bytes: ROW }]))
