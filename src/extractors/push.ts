@@ -12,6 +12,8 @@ export default defineExtractor({
 job reads the journal from the place of its checkpoint to what is there when it begins, whether a gateway runs or not. The
 gateway removes what a checkpoint has. Neither waits for the other, and either may be killed at any time.
 
+A lane that is taken out of \`lanes\` takes nothing more, and what it has is still loaded.
+
 Bytes are those of the client: integers and decimals never pass through a number of JavaScript. Line ends between the tokens of an event
 become spaces.
 

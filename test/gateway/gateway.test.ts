@@ -255,6 +255,33 @@ describe('the gateway', () => {
     expect(await ask(5000)).toEqual({ status: 413, sent: false })
   })
 
+  it('answers what is under way before it ends, and takes nothing new', async () => {
+    await start([settings('s')])
+    const slow = new Promise<{ status: number | undefined; closes: string | undefined }>((resolve, reject) => {
+      const outgoing = request(`${gateway?.url}/push/j/s`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', 'content-length': 7, expect: '100-continue' },
+      })
+      outgoing.on('error', reject)
+      outgoing.on('response', (response) => {
+        response.resume()
+        resolve({ status: response.statusCode, closes: response.headers.connection })
+      })
+      outgoing.on('continue', () => {
+        const closed = gateway?.close()
+        void fetch(`${gateway?.url}/push/j/s`, { method: 'POST', body: '{}' }).then(
+          () => reject(new Error('something new was taken')),
+          () => outgoing.end('{"n":1}'),
+        )
+        closed?.catch(reject)
+      })
+      outgoing.flushHeaders()
+    })
+    expect(await slow).toEqual({ status: 202, closes: 'close' })
+    await gateway?.close()
+    expect(await stored('s')).toEqual(['{"n":1}'])
+  })
+
   it('has one process for a source: another says 503 until it is gone', async () => {
     await start([settings('s')])
     const first = gateway

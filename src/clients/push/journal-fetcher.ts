@@ -1,5 +1,5 @@
 /** What a job reads of the journal: whole frames that are on the disk, from a place on. The gateway may write meanwhile, or be gone. */
-import { type FileHandle, open } from 'node:fs/promises'
+import { type FileHandle, open, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Dataset } from '../../core/contracts.ts'
 import { AdflowError } from '../../core/errors.ts'
@@ -41,12 +41,19 @@ export class JournalFetcher implements Fetcher {
   }
 
   async lanes(): Promise<readonly FetchLane[]> {
-    const { job, source, folder, lanes } = this.#options
-    for (const lane of lanes) {
-      await unreadable(folder, () => listJournal(join(folder, lane)))
-      await this.#loadedOf(lane)
-    }
+    const { job, source, folder } = this.#options
+    const lanes = await unreadable(folder, () => this.#lanesHere())
+    for (const lane of lanes) await this.#loadedOf(lane)
     return lanes.map((lane) => ({ lane, origin: `push/${job}/${source}/${lane}` }))
+  }
+
+  /** One that is taken out of the job has been pushed to before: what was answered for is loaded. */
+  async #lanesHere(): Promise<readonly string[]> {
+    const { folder, lanes } = this.#options
+    const others: string[] = []
+    for (const name of await foldersIn(folder))
+      if (!lanes.includes(name) && (await listJournal(join(folder, name))).journals.length > 0) others.push(name)
+    return [...lanes, ...others.sort()]
   }
 
   async fetch(task: FetchTask): Promise<void> {
@@ -169,6 +176,17 @@ class Pass {
         hint: 'restore the file; what comes before it is loaded',
       },
     )
+  }
+}
+
+/** None where it is not there. */
+async function foldersIn(folder: string): Promise<readonly string[]> {
+  try {
+    const entries = await readdir(folder, { withFileTypes: true })
+    return entries.filter((entry) => entry.isDirectory()).map(({ name }) => name)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
+    throw error
   }
 }
 

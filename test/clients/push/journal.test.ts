@@ -185,6 +185,12 @@ describe('the journal of pushes', () => {
     await expect(read(cursor)).rejects.toMatchObject({ code: 'SOURCE_CHANGED' })
   })
 
+  it('of a lane that is taken out of the job is still read', async () => {
+    await push(await start(), '{"a":1}')
+    const others = new JournalFetcher({ job: 'j', source: 's', folder, lanes: ['other'] })
+    expect((await others.lanes()).map(({ lane }) => lane)).toEqual(['other', 'l'])
+  })
+
   it('is read by one job', async () => {
     await push(await start(), '{"a":1}')
     await (await read()).loaded()
