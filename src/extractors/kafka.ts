@@ -225,13 +225,29 @@ class KafkaExtractor implements Extractor {
     const { tasks, gaps } = await findPartitions(this.#cluster, this.#choice, context, this.#place, patience)
     yield* gaps
     const lane = this.#laneOptions(context)
-    const sources = tasks
-      .map((task) => boundedBy(task, until))
+    const bounded = tasks.map((task) => boundedBy(task, until))
+    const ended = (name: string) => this.#ended(name, context)
+    const missing = new Set(gaps.map(({ gap }) => gap.lane))
+    for (const name of this.#named) if (!missing.has(name)) ended(name)
+    for (const task of bounded) if (!hasWork(task)) ended(task.lane)
+    const sources = bounded
       .filter((task) => hasWork(task))
-      .map((task) => () => readPartition(this.#cluster, task, lane))
+      .map((task) => () => toItsEnd(task.lane, readPartition(this.#cluster, task, lane), { signal, ended }))
     yield* interleave(sources, parallel, signal, async (item) => {
       if (!('gap' in item)) await item.release()
     })
+  }
+
+  /** By which gaps go that are of no partition. */
+  get #named(): readonly string[] {
+    const { topics, pattern } = this.#choice
+    return ['*', ...topics, ...(pattern === undefined ? [] : [pattern.source])]
+  }
+
+  /** It has no gap: the same one later is another. */
+  #ended(lane: string, { watch }: ReadContext): void {
+    for (const news of [...this.#toldGaps]) if ((JSON.parse(news) as [string])[0] === lane) this.#toldGaps.delete(news)
+    watch?.ended(lane)
   }
 
   #laneOptions({ chunkBytes, maxRecordBytes, signal }: ReadContext): LaneOptions {
@@ -250,6 +266,20 @@ class KafkaExtractor implements Extractor {
     this.#toldGaps.add(key)
     return true
   }
+}
+
+/** Says so when the partition was read to its end, and nothing of it was missing. */
+async function* toItsEnd(
+  lane: string,
+  items: AsyncIterable<Chunk | Gap>,
+  { signal, ended }: { readonly signal: AbortSignal; readonly ended: (lane: string) => void },
+): AsyncGenerator<Chunk | Gap> {
+  let whole = true
+  for await (const item of items) {
+    if ('gap' in item) whole = false
+    yield item
+  }
+  if (whole && !signal.aborted) ended(lane)
 }
 
 function choiceOf({ topics, pattern, isolation, start, end }: Options): TopicChoice {
