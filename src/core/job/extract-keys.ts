@@ -16,7 +16,7 @@ export const extractBase = {
   give_up_after: duration
     .optional()
     .describe(
-      'A source that gives nothing for so long is given up for this run: what it gave is loaded, the rest is a gap. Default: 30s for `http`, 10s for `prometheus`, 60s for other servers, none for files.',
+      'A source that gives nothing for so long is given up for this run: what it gave is loaded, the rest is a gap. Default: 30s for `http`, 10s for `prometheus`, 60s for other servers; none for files, `s3`, `sftp` and `kafka`, which give up by their own options.',
     ),
   time_limit: duration
     .optional()
