@@ -1,7 +1,8 @@
 /**
- * The same rows out of each source: a job of adflow against the plain client of the source, which reads them and does nothing with
- * them. Whole processes, rate over rate: 0.7 means that adflow reads, types, counts, writes and books 0.7 rows in the time in which
- * the client gets one. The job's store is the cheapest there is, a Parquet file.
+ * The same rows out of each source: adflow against the plain client of the source, which reads them and does nothing with
+ * them. Whole processes, rate over rate: 0.7 means 0.7 rows in the time in which the client gets one. `<source>` is `adflow extract`: the
+ * extractor alone, which cuts records, counts them, keeps what must be kept durably and hands the bytes on. `<source>.job` is a whole run, which also
+ * parses, types and books them and writes a Parquet file: what the work on the rows costs, whatever the source.
  *
  * bench/sources/<source>.ts says how the source gets the rows, and what its plain clients are.
  */
@@ -41,7 +42,7 @@ export async function bench({ rows, runs, only }: BenchOptions): Promise<void> {
     const running = await source.start({ path: join(folder, 'events-0001.ndjson'), rows, folder: own })
     try {
       const { clients, extract } = running
-      const contenders = [job(own, extract), ...clients.map((client) => ({ ...client, prepare: () => undefined }))]
+      const contenders = [...ours(own, extract), ...clients.map((client) => ({ ...client, prepare: () => undefined }))]
       told(name, rows, await inTurn(contenders, runs))
     } finally {
       await running.end()
@@ -53,7 +54,7 @@ export async function bench({ rows, runs, only }: BenchOptions): Promise<void> {
 /** A source that is compared in another way says how. */
 type BenchModule = { readonly source: BenchSource } | { bench(options: BenchOptions, folder: string): Promise<void> }
 
-function job(own: string, extract: Readonly<Record<string, unknown>>): Contender {
+function ours(own: string, extract: Readonly<Record<string, unknown>>): readonly [Contender, Contender] {
   const [text, states, out] = [join(own, 'job.yaml'), join(own, 'states'), join(own, 'out')]
   writeFileSync(
     text,
@@ -65,23 +66,29 @@ load: { out: { type: files, format: parquet, path: ${JSON.stringify(out)} } }
 resources: { memory_limit: 512MB, threads: ${cpus().length} }
 `,
   )
-  return {
-    name: 'adflow',
-    argv: [process.execPath, join(root, 'bin', 'run.js'), 'run', text, '--state-dir', states, '--quiet'],
-    prepare: () => {
-      for (const path of [states, out]) rmSync(path, { recursive: true, force: true })
+  const program = [process.execPath, join(root, 'bin', 'run.js')]
+  return [
+    { name: 'adflow extract', argv: [...program, 'extract', text, '--quiet'], prepare: () => undefined },
+    {
+      name: 'adflow run',
+      argv: [...program, 'run', text, '--state-dir', states, '--quiet'],
+      prepare: () => {
+        for (const path of [states, out]) rmSync(path, { recursive: true, force: true })
+      },
     },
-  }
+  ]
 }
 
 function told(name: string, rows: number, measured: ReadonlyMap<string, Measured[]>): void {
-  const [[, own = []] = [], ...clients] = measured
-  for (const [client, theirs] of clients)
-    process.stdout.write(`ratio extractors.${name} ${ratio(theirs, own).toFixed(2)} vs ${client}\n`)
+  const [[, extract = []] = [], [, run = []] = [], ...clients] = measured
+  for (const [client, theirs] of clients) {
+    process.stdout.write(`ratio extractors.${name} ${ratio(theirs, extract).toFixed(2)} vs ${client}\n`)
+    process.stdout.write(`ratio extractors.${name}.job ${ratio(theirs, run).toFixed(2)} vs ${client}\n`)
+  }
   for (const [contender, all] of measured) {
     const seconds = median(all.map((one) => one.seconds))
     process.stdout.write(`rate  extractors.${name} ${Math.round(rows / seconds / 1000)} thousand rows/s ${contender}\n`)
   }
-  const peak = Math.max(...own.map(({ peakBytes }) => peakBytes))
+  const peak = Math.max(...[...extract, ...run].map(({ peakBytes }) => peakBytes))
   process.stdout.write(`peak  extractors.${name} ${(peak / 2 ** 20).toFixed(0)} MiB\n`)
 }
