@@ -114,7 +114,7 @@ describe('folders', () => {
 
   it.each(Object.entries(COMPONENTS))('%s holds nothing but files that define a %s', async (folder, kind) => {
     for (const path of filesUnder(`src/${folder}`)) {
-      expect(path).toMatch(/^src\/[a-z]+\/[a-z][a-z0-9-]*\.ts$/)
+      expect(path).toMatch(/^src\/[a-z]+\/[a-z][a-z0-9_-]*\.ts$/)
       const module = (await import(pathToFileURL(join(ROOT, path)).href)) as { default?: { kind?: string } }
       expect(module.default?.kind, path).toBe(kind)
       expect(Object.keys(module), path).toEqual(['default'])

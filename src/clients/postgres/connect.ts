@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { resolve } from 'node:path'
 import type { ConnectionOptions as TlsOptions } from 'node:tls'
-import type { Pool, PoolClient } from 'pg'
+import type { Client, ClientConfig, Pool, PoolClient } from 'pg'
 import { AdflowError } from '../../core/errors.ts'
 import { registerSecret } from '../../core/job/secrets.ts'
 import { isThisMachine } from '../../core/this-machine.ts'
@@ -86,6 +86,12 @@ export class Postgres {
     )
   }
 
+  /** A connection beside the pool, which is not open yet. Whoever asks for it ends it. */
+  async apart(more: { readonly replication: 'database'; readonly options: string }): Promise<Client> {
+    const { default: pg } = await import('pg')
+    return new pg.Client({ ...this.#config(), ...more })
+  }
+
   async close(): Promise<void> {
     const ending = this.#pool
     this.#pool = undefined
@@ -100,19 +106,22 @@ export class Postgres {
 
   async #connect(): Promise<Pool> {
     const { default: pg } = await import('pg')
-    const { connect_timeout, connections, password, statement_timeout, url } = this.#options
-    const pool = new pg.Pool({
-      connectionString: password === undefined ? url : withPassword(url, password),
-      ssl: this.#tls() ?? false,
-      application_name: 'adflow',
-      max: connections,
-      connectionTimeoutMillis: connect_timeout,
-      statement_timeout,
-      keepAlive: true,
-    })
+    const { connections, statement_timeout } = this.#options
+    const pool = new pg.Pool({ ...this.#config(), max: connections, statement_timeout })
     // Idle connections that the server closes are replaced by the pool.
     pool.on('error', remember)
     return pool
+  }
+
+  #config(): ClientConfig {
+    const { connect_timeout, password, url } = this.#options
+    return {
+      connectionString: password === undefined ? url : withPassword(url, password),
+      ssl: this.#tls() ?? false,
+      application_name: 'adflow',
+      connectionTimeoutMillis: connect_timeout,
+      keepAlive: true,
+    }
   }
 
   #tls(): TlsOptions | undefined {

@@ -43,6 +43,11 @@ const SOURCE_MEANINGS: readonly Meaning[] = [
   { pattern: /^42501$/, code: 'SOURCE_DENIED', hint: 'grant the user of the job the privilege that is named' },
   { pattern: /^53300$/, code: 'SOURCE_UNREADABLE', hint: 'lower `parallel`, or raise max_connections of the server' },
   {
+    pattern: /^55006$/,
+    code: 'SOURCE_UNREADABLE',
+    hint: 'another session reads from the slot: each job needs one of its own',
+  },
+  {
     pattern: /^55P03$/,
     code: 'SOURCE_UNREADABLE',
     hint: 'another session holds the table; `lock_timeout` waits longer',

@@ -55,6 +55,7 @@ export class Intake implements PageSink {
   /** Resolves at the end of the source. Whole pages are durable then, also where it rejects, but for a stop of the run. */
   async run(fetcher: Fetcher, { lane, origin }: FetchLane): Promise<void> {
     const { segmentBytes, maxRecordBytes, timeoutMs, watch, signal } = this.#options
+    const cursor = this.#lane.end.cursor ?? undefined
     const limits = [
       ...(watch === undefined ? [] : [{ signal: watch.givenUp, error: () => watch.givenUp.reason as unknown }]),
       { signal: this.#silence.signal, error: () => silent(origin, watch?.silenceMs ?? 0) },
@@ -63,7 +64,7 @@ export class Intake implements PageSink {
     const task: FetchTask = {
       lane,
       origin,
-      cursor: this.#lane.end.cursor ?? undefined,
+      cursor,
       sink: this,
       segmentBytes,
       maxRecordBytes,
@@ -73,11 +74,13 @@ export class Intake implements PageSink {
     this.#silence.start()
     try {
       task.signal.throwIfAborted()
+      // Known to be loaded from the start: the source has gone on without bytes.
+      if (cursor !== undefined && this.#options.loadedAt() >= this.#lane.end.at) await fetcher.confirm?.(lane, cursor)
       await orGiveUp(fetcher.fetch(task), task.signal)
       if (this.pageBytes > 0) throw new AdflowError('UNEXPECTED', `the last page of ${origin} was not ended`)
       await this.#seal()
-      const cursor = this.#cursor
-      if (cursor !== undefined && cursor !== this.#lane.end.cursor) await this.#lane.advance(cursor)
+      const last = this.#cursor
+      if (last !== undefined && last !== this.#lane.end.cursor) await this.#lane.advance(last)
     } catch (error) {
       this.#over = true
       if (signal.aborted) throw error

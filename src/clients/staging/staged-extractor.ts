@@ -95,9 +95,10 @@ class StagedExtractor implements Extractor {
   async commit(positions: Positions, kept: Positions = {}): Promise<void> {
     if (!this.#mayRemove) return
     for (const [name, { at, mark }] of Object.entries(positions)) {
-      const cursor = parseStagedMark(mark)?.cursor
-      if (typeof cursor === 'string') await this.#fetcher.confirm?.(name, cursor)
       const lane = this.#lanes.get(name)
+      // Where nothing else is staged the source may have gone on without bytes.
+      const cursor = lane?.end.at === Number(at) ? lane.end.cursor : parseStagedMark(mark)?.cursor
+      if (typeof cursor === 'string') await this.#fetcher.confirm?.(name, cursor)
       this.#loaded.set(name, Math.max(Number(at), this.#loaded.get(name) ?? 0))
       if (lane === undefined) continue
       this.#room.set(name, Math.max(0, lane.end.at - Number(at)))

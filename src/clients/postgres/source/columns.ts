@@ -54,6 +54,32 @@ export function requireColumn(columns: readonly SourceColumn[], name: string, wh
   throw missing(`${where} has no column ${name}`, didYouMean(name, names) ?? `columns there: ${names.join(', ')}`)
 }
 
+/** Columns of a query. */
+export async function typesOf(
+  session: ReadSession,
+  fields: readonly { readonly name: string; readonly type: number }[],
+): Promise<readonly SourceColumn[]> {
+  const rows = await session.query(
+    'SELECT t.oid, coalesce(b.typname, t.typname) AS type, coalesce(b.typcategory, t.typcategory) AS category FROM pg_type t LEFT JOIN pg_type b ON b.oid = t.typbasetype WHERE t.oid = ANY($1::oid[])',
+    [fields.map(({ type }) => type)],
+  )
+  const known = new Map(rows.map((row) => [Number(row['oid']), row]))
+  return fields.map(({ name, type }) => {
+    const row = known.get(type)
+    return { name, type: row?.['type'] ?? '', category: row?.['category'] ?? '' }
+  })
+}
+
+/** The value in a record of JSON, with all its digits. Times as JSON has them, so that their texts can be compared. */
+export function jsonSql(source: SourceColumn): string {
+  const column = ident(source.name)
+  if (source.type === 'numeric') return `${column}::text`
+  if (source.type === 'bytea') return valueSql(source)
+  if (source.category === 'D' && source.type !== 'time' && source.type !== 'timetz')
+    return `CASE WHEN ${column} < '0001-01-01'::${source.type} THEN to_json(${valueSql(source)}) ELSE to_json(${column}) END`
+  return column
+}
+
 /** The value as the engine reads it exactly: arrays and composites as JSON, bytes and years before the common era in its own way. */
 export function valueSql({ name, type, category }: SourceColumn): string {
   const column = ident(name)

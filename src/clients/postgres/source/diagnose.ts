@@ -4,31 +4,52 @@ import type { DiagnoseEnv, Diagnosis, Finding } from '../../../core/diagnosis.ts
 import type { Findings } from '../../../core/findings.ts'
 import { didYouMean } from '../../../core/job/suggest.ts'
 import { sizeText } from '../../../core/job/units.ts'
+import { ident } from '../../../engine/sql-text.ts'
 import { diagnoseServer } from '../diagnose.ts'
 import { explainSource } from '../errors.ts'
 import type { TableOptions } from './table-fetcher.ts'
 
 type Asked = Omit<TableOptions, 'cursor' | 'columns' | 'tables'> & {
-  readonly table: string | readonly string[]
+  readonly table?: string | readonly string[] | undefined
+  readonly query?: string | undefined
   readonly cursor?: readonly string[] | undefined
   readonly columns?: readonly string[] | undefined
+  readonly key?: readonly string[]
 }
 
 /** Looking through more than this in each run is worth a word. */
 const LARGE_BYTES = 1e9
 
 export function diagnosePostgresSource(options: Asked, env: DiagnoseEnv): Diagnosis {
-  const tables = [options.table].flat()
+  const tables = options.table === undefined ? [] : [options.table].flat()
+  const { query } = options
   return diagnoseServer(options, env, {
     writes: false,
-    connections: options.parallel * tables.length,
+    connections: Math.max(1, options.parallel * tables.length),
     explain: explainSource,
     own: async (client, at) => {
       const findings: Finding[] = []
       for (const table of tables) findings.push(...(await diagnoseTable(client, at, table, options)))
+      if (query !== undefined) findings.push(await diagnoseQuery(client, at, query, options))
       return findings
     },
   })
+}
+
+/** Planned, not run. */
+async function diagnoseQuery(
+  client: PoolClient,
+  at: Findings,
+  query: string,
+  { cursor = [], key = [] }: Asked,
+): Promise<Finding> {
+  try {
+    const names = [...cursor, ...key].map((name) => `q.${ident(name)}`)
+    await client.query(`SELECT ${names.length === 0 ? '*' : names.join(', ')} FROM (${query}\n) AS q LIMIT 0`)
+    return at.ok('target', 'the query can be asked')
+  } catch (error) {
+    return at.failure('target', explainSource(error, 'ask the query'))
+  }
 }
 
 async function diagnoseTable(

@@ -30,15 +30,10 @@ export async function horizonOf(session: ReadSession): Promise<Horizon> {
 const NEAR = 1n << 31n
 
 /**
- * SQL that is true of rows that transactions in [from, to) have left; without `from` of all before `to`. Good in the transaction of the
- * session alone: ages are counted from there. Subtransactions have numbers of their own and are over where theirs is.
+ * SQL that is true of rows that transactions in [from, to) have left; without `from` of all before `to`. Subtransactions have numbers of their own
+ * and are over where theirs is. An age counts from where a session looked first: both sides of a comparison must be asked of the same one.
  */
-export async function writtenBetween(
-  session: ReadSession,
-  from: bigint | undefined,
-  to: bigint,
-  { next }: Pick<Horizon, 'next'>,
-): Promise<string> {
+export function writtenBetween(from: bigint | undefined, to: bigint, { next }: Pick<Horizon, 'next'>): string {
   if (from !== undefined && (from > next || next - from >= NEAR || to > next))
     throw new AdflowError(
       'SOURCE_CHANGED',
@@ -47,12 +42,12 @@ export async function writtenBetween(
         : `${next - from} transactions have passed since the last run, and rows can be told apart for ${NEAR} only`,
       { hint: '`adflow state rewind --reload` reads the table anew; load it with `write: merge` then' },
     )
-  const ages = await session.one('SELECT age($1::xid) AS "from", age($2::xid) AS "to"', [low(from ?? 3n), low(to)])
+  const before = `age(xmin) > ${ageOf(to)}`
   // What was frozen long ago looks as if it were of the future.
-  if (from === undefined) return `(age(xmin) > ${ages['to']} OR age(xmin) < 0)`
-  return `age(xmin) > ${ages['to']} AND age(xmin) <= ${ages['from']}`
+  return from === undefined ? `(${before} OR age(xmin) < 0)` : `${before} AND age(xmin) <= ${ageOf(from)}`
 }
 
-function low(transaction: bigint): string {
-  return String(transaction & 0xffff_ffffn)
+/** Asked once per statement. */
+function ageOf(transaction: bigint): string {
+  return `(SELECT age('${transaction & 0xffff_ffffn}'::xid))`
 }

@@ -7,9 +7,9 @@ import type { Postgres } from '../connect.ts'
 import { explainSource } from '../errors.ts'
 
 /** How values are written must not depend on the server's configuration. */
-const WRITTEN = {
+export const WRITTEN = {
   timezone: 'UTC',
-  datestyle: 'ISO, YMD',
+  datestyle: 'ISO',
   intervalstyle: 'postgres',
   bytea_output: 'hex',
   extra_float_digits: '3',
@@ -17,10 +17,11 @@ const WRITTEN = {
 } as const
 
 /** `lines`: of one column, each value a line as it is; it has no control characters. */
-export type CopyFormat = 'csv' | 'lines'
+export type CopyFormat = 'csv' | 'text' | 'lines'
 
 const COPY_OPTIONS: Readonly<Record<CopyFormat, string>> = {
   csv: 'FORMAT csv',
+  text: 'FORMAT text',
   lines: `FORMAT csv, QUOTE e'\\x01', DELIMITER e'\\x02'`,
 }
 
@@ -115,6 +116,12 @@ export class ReadSession {
       })
       return result.rows as Record<string, string | null>[]
     })
+  }
+
+  /** Names and types (their oids) of what a statement gives. */
+  async fields(sql: string): Promise<readonly { readonly name: string; readonly type: number }[]> {
+    const { fields } = await this.#within(() => this.client.query(sql))
+    return fields.map(({ name, dataTypeID }) => ({ name, type: dataTypeID }))
   }
 
   async one(sql: string, values?: readonly unknown[]): Promise<Record<string, string | null>> {

@@ -5,10 +5,10 @@
 import type { Dataset } from '../../../core/contracts.ts'
 import { AdflowError } from '../../../core/errors.ts'
 import { ident, literal } from '../../../engine/sql-text.ts'
+import { persistently } from '../../staging/attempts.ts'
 import type { Fetcher, FetchLane, FetchTask } from '../../staging/fetcher.ts'
 import { Postgres, placeOf } from '../connect.ts'
 import { explainSource } from '../errors.ts'
-import { again } from './again.ts'
 import { describeTable, type SourceTable, valueSql } from './columns.ts'
 import { boundsOf, type CursorOption, type Leaf, leavesOf, type Part, partsOf } from './extent.ts'
 import { type Horizon, horizonOf, writtenBetween } from './horizon.ts'
@@ -59,19 +59,12 @@ export class TableFetcher implements Fetcher {
 
   async fetch(task: FetchTask): Promise<void> {
     let state = parseTableState(task.cursor, task.origin)
-    let pages = 0
-    let seen = 0
-    const attempt = () =>
+    await persistently(this.#options.retry, task.signal, (progressed) =>
       new Pass(task, this.#postgres, this.#options, this.#warn, (next) => {
         state = next
-        pages += 1
-      }).run(state)
-    const cameOn = () => {
-      const more = pages > seen
-      seen = pages
-      return more
-    }
-    await again(this.#options.retry, task.signal, attempt, cameOn)
+        progressed()
+      }).run(state),
+    )
   }
 
   async close(): Promise<void> {
@@ -168,7 +161,7 @@ class Pass {
       if (horizon.next > horizon.over) this.#waits(horizon)
       if (read <= horizon.next) return undefined
     }
-    const window = await writtenBetween(session, read, to, horizon)
+    const window = writtenBetween(read, to, horizon)
     const bounds =
       cursor === undefined
         ? undefined
