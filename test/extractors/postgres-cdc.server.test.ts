@@ -131,39 +131,43 @@ ${more}resources: { chunk: ${chunk} }
     expect(await job.summary()).toMatchObject({ exit: 0, read: 0 })
   })
 
-  it(`ends as the table is, with each change once, killed ${KILLS} times while four writers work`, async () => {
-    await sql(
-      `CREATE TABLE t (id bigserial PRIMARY KEY, writer int, n int, updated_at timestamptz DEFAULT now());
+  it(
+    `ends as the table is, with each change once, killed ${KILLS} times while four writers work`,
+    async () => {
+      await sql(
+        `CREATE TABLE t (id bigserial PRIMARY KEY, writer int, n int, updated_at timestamptz DEFAULT now());
        INSERT INTO t (writer, n) SELECT 9, n FROM generate_series(1, ${CHANGES}) n`,
-    )
-    const job = jobOf(
-      '{ op: varchar, seq: bigint, commit_lsn: varchar, id: { type: bigint, from: after.id }, n: { type: integer, from: after.n } }',
-      '  latest: { type: duckdb, path: latest.duckdb, table: rows, write: merge, key: [id] }\n',
-      {},
-      LONG ? '2MB' : '60kB',
-    )
-    let kills = 0
-    await writersAtWork(database.url, CHANGES, async () => {
-      const dies = kills < KILLS
-      const run = await job.run(
-        [],
-        dies ? { started: job.onceClosed(job.closedBatches(), (child) => child.kill('SIGKILL')) } : {},
       )
-      if (run.signal === 'SIGKILL') kills += 1
-      else expect(run.code, run.stdout + run.stderr).toBe(0)
-    })
-    expect(kills).toBeGreaterThan(0)
-    expect(await job.summary()).toMatchObject({ exit: 0 })
-    const truth = await sql('SELECT count(*)::int AS rows, sum(id)::text AS ids, sum(n)::text AS n FROM t')
-    const held = 'SELECT count(*)::INTEGER AS rows, sum(id)::VARCHAR AS ids, sum(n)::VARCHAR AS n FROM w.rows'
-    expect(await job.warehouse(held, 'latest.duckdb')).toEqual(truth)
-    const [twice] = await job.warehouse(
-      `SELECT count(*) FILTER (WHERE op = 'insert') + count(*) FILTER (WHERE op = 'snapshot') AS rows, count(DISTINCT id) FILTER (WHERE op IN ('insert', 'snapshot')) AS ids,
+      const job = jobOf(
+        '{ op: varchar, seq: bigint, commit_lsn: varchar, id: { type: bigint, from: after.id }, n: { type: integer, from: after.n } }',
+        '  latest: { type: duckdb, path: latest.duckdb, table: rows, write: merge, key: [id] }\n',
+        {},
+        LONG ? '2MB' : '60kB',
+      )
+      let kills = 0
+      await writersAtWork(database.url, CHANGES, async () => {
+        const dies = kills < KILLS
+        const run = await job.run(
+          [],
+          dies ? { started: job.onceClosed(job.closedBatches(), (child) => child.kill('SIGKILL')) } : {},
+        )
+        if (run.signal === 'SIGKILL') kills += 1
+        else expect(run.code, run.stdout + run.stderr).toBe(0)
+      })
+      expect(kills).toBeGreaterThan(0)
+      expect(await job.summary()).toMatchObject({ exit: 0 })
+      const truth = await sql('SELECT count(*)::int AS rows, sum(id)::text AS ids, sum(n)::text AS n FROM t')
+      const held = 'SELECT count(*)::INTEGER AS rows, sum(id)::VARCHAR AS ids, sum(n)::VARCHAR AS n FROM w.rows'
+      expect(await job.warehouse(held, 'latest.duckdb')).toEqual(truth)
+      const [twice] = await job.warehouse(
+        `SELECT count(*) FILTER (WHERE op = 'insert') + count(*) FILTER (WHERE op = 'snapshot') AS rows, count(DISTINCT id) FILTER (WHERE op IN ('insert', 'snapshot')) AS ids,
          count(*) FILTER (WHERE op <> 'snapshot') AS changes, count(DISTINCT (commit_lsn, seq)) FILTER (WHERE op <> 'snapshot') AS distinct_changes FROM w.rows`,
-    )
-    expect(twice?.['rows']).toBe(twice?.['ids'])
-    expect(twice?.['changes']).toBe(twice?.['distinct_changes'])
-  }, PATIENCE_MS)
+      )
+      expect(twice?.['rows']).toBe(twice?.['ids'])
+      expect(twice?.['changes']).toBe(twice?.['distinct_changes'])
+    },
+    PATIENCE_MS,
+  )
 
   it('confirms to the slot what its checkpoint has, and says that changes are lost where the slot is gone', async () => {
     await sql('CREATE TABLE t (id bigint PRIMARY KEY); INSERT INTO t VALUES (1)')

@@ -180,35 +180,39 @@ ${more}`,
     [{ name: 'the index of its cursor', cursor: ['updated_at'] }, { name: 'all of the table' }].map(
       (row) => [row.name, row] as const,
     ),
-  )('ends as the table is, whatever four writers do meanwhile, by %s', async (_, { cursor }) => {
-    await sql(
-      'CREATE TABLE t (id bigserial PRIMARY KEY, writer int, n int, updated_at timestamptz DEFAULT now()); CREATE INDEX ON t (updated_at)',
-    )
-    const options = { cursor: cursor === undefined ? undefined : [...cursor] }
-    const merged = jobOf(
-      { table: 't', ...options },
-      '{ id: bigint, writer: integer, n: integer }',
-      ', write: merge, key: [id] }, versions: { type: duckdb, path: versions.duckdb, table: rows',
-      `resources: { chunk: ${LONG ? '2MB' : '30kB'} }\n`,
-    )
-    const changes = await writersAtWork(database.url, LONG ? 200_000 : 4000, async () => {
+  )(
+    'ends as the table is, whatever four writers do meanwhile, by %s',
+    async (_, { cursor }) => {
+      await sql(
+        'CREATE TABLE t (id bigserial PRIMARY KEY, writer int, n int, updated_at timestamptz DEFAULT now()); CREATE INDEX ON t (updated_at)',
+      )
+      const options = { cursor: cursor === undefined ? undefined : [...cursor] }
+      const merged = jobOf(
+        { table: 't', ...options },
+        '{ id: bigint, writer: integer, n: integer }',
+        ', write: merge, key: [id] }, versions: { type: duckdb, path: versions.duckdb, table: rows',
+        `resources: { chunk: ${LONG ? '2MB' : '30kB'} }\n`,
+      )
+      const changes = await writersAtWork(database.url, LONG ? 200_000 : 4000, async () => {
+        expect(await merged.summary()).toMatchObject({ exit: 0 })
+      })
+      expect(changes).toBeGreaterThanOrEqual(LONG ? 200_000 : 4000)
       expect(await merged.summary()).toMatchObject({ exit: 0 })
-    })
-    expect(changes).toBeGreaterThanOrEqual(LONG ? 200_000 : 4000)
-    expect(await merged.summary()).toMatchObject({ exit: 0 })
-    const truth = await sql('SELECT count(*)::int AS rows, sum(id)::text AS ids, sum(n)::text AS n FROM t')
-    expect(
-      await merged.warehouse(
-        'SELECT count(*)::INTEGER AS rows, sum(id)::VARCHAR AS ids, sum(n)::VARCHAR AS n FROM w.rows',
-      ),
-    ).toEqual(truth)
-    // Each version of a row has an n of its own: none came twice, though several connections have read many parts.
-    const [versions] = await merged.warehouse(
-      'SELECT count(*)::INTEGER AS rows, count(DISTINCT (id, n))::INTEGER AS once FROM w.rows',
-      'versions.duckdb',
-    )
-    expect(versions?.['rows']).toBe(versions?.['once'])
-  }, PATIENCE_MS)
+      const truth = await sql('SELECT count(*)::int AS rows, sum(id)::text AS ids, sum(n)::text AS n FROM t')
+      expect(
+        await merged.warehouse(
+          'SELECT count(*)::INTEGER AS rows, sum(id)::VARCHAR AS ids, sum(n)::VARCHAR AS n FROM w.rows',
+        ),
+      ).toEqual(truth)
+      // Each version of a row has an n of its own: none came twice, though several connections have read many parts.
+      const [versions] = await merged.warehouse(
+        'SELECT count(*)::INTEGER AS rows, count(DISTINCT (id, n))::INTEGER AS once FROM w.rows',
+        'versions.duckdb',
+      )
+      expect(versions?.['rows']).toBe(versions?.['once'])
+    },
+    PATIENCE_MS,
+  )
 
   it('says of each thing what is wrong with it, and loads the rest', async () => {
     const poor = new URL(database.url)
