@@ -250,12 +250,13 @@ class KafkaExtractor implements Extractor {
     watch?.ended(lane)
   }
 
-  #laneOptions({ chunkBytes, maxRecordBytes, signal }: ReadContext): LaneOptions {
+  #laneOptions({ chunkBytes, maxRecordBytes, signal, watch }: ReadContext): LaneOptions {
     const { isolation, format, fields, tombstones, on_lost, fetch_bytes, max_batch, patience } = this.#options
     return {
       ...{ place: this.#place, chunkDir: this.#env.chunkDir, chunkBytes, maxRecordBytes, signal },
       ...{ isolation, type: format, csv: this.#options.csv, fields, tombstones, onLost: on_lost },
       ...{ fetchBytes: fetch_bytes, maxBatchBytes: max_batch, patienceMs: patience },
+      moved: (bytes) => watch?.moved(bytes),
     }
   }
 

@@ -34,6 +34,8 @@ export interface LaneOptions
   readonly chunkBytes: number
   readonly maxRecordBytes: number
   readonly onLost: 'fail' | 'continue'
+  /** So many bytes have come. */
+  moved(bytes: number): void
 }
 
 interface Cut {
@@ -78,7 +80,7 @@ class PartitionReader {
     this.#task = task
     this.#options = options
     const { isolation, fetchBytes, maxBatchBytes, patienceMs, signal } = options
-    const limits = { isolation, fetchBytes, maxBatchBytes, patienceMs, signal }
+    const limits = { isolation, fetchBytes, maxBatchBytes, patienceMs, signal, moved: options.moved.bind(options) }
     this.#log = new PartitionLog(cluster, { lane, topic, topicId, partition, origin: this.origin, ...limits })
   }
 

@@ -18,6 +18,8 @@ export interface LogOptions extends Pick<FetchOrder, 'topic' | 'partition' | 'is
   readonly maxBatchBytes: number
   readonly patienceMs: number
   readonly signal: AbortSignal
+  /** So many bytes have come. */
+  moved(bytes: number): void
 }
 
 interface Part {
@@ -98,6 +100,7 @@ export class PartitionLog {
         },
         { patienceMs, signal },
       )
+      this.#options.moved(answer.bytes.length)
       const part = this.#partOf(answer, offset, library)
       if (part !== undefined) return part
       empty += 1
