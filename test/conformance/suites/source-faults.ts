@@ -119,7 +119,8 @@ export function sourceFaults(
         killed += run.signal === 'SIGKILL' ? 1 : 0
       }
       expect(killed).toBeGreaterThan(1)
-      expect((await summary()).exit).toBe(0)
+      const last = await job.run()
+      expect(last.code, last.stdout + last.stderr).toBe(0)
       await expectWhole()
     })
 
