@@ -214,6 +214,22 @@ resources: { chunk: ${LONG ? 4 : 0.2}MB }
     }
   })
 
+  it('takes rows that read like an error for rows, also of a server that does not mark its errors', async () => {
+    await sql('CREATE TABLE told (id UInt32, text String) ENGINE = MergeTree ORDER BY id')
+    await sql("INSERT INTO told SELECT number, 'Code: 241. DB::Exception: Memory limit exceeded' FROM numbers(100)")
+    await using proxy = await BreakingProxy.before(reader)
+    proxy.withheld = ['x-clickhouse-exception-tag']
+    let keptBack = 0
+    proxy.interfere = ({ path }) => {
+      keptBack += path.includes('wait_end_of_query=1') ? 1 : 0
+      return false
+    }
+    const { records, gaps } = await read({ url: proxy.url, table: 'told', cursor: ['id'] })
+    expect(gaps).toEqual([])
+    expect(ids(records)).toEqual(upTo(100))
+    expect(keptBack).toBe(1)
+  })
+
   describe('says clearly what is wrong', () => {
     beforeAll(async () => {
       await sql('CREATE TABLE plain (id UInt64, f Float64, maybe Nullable(UInt8)) ENGINE = MergeTree ORDER BY id')

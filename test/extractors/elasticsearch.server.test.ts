@@ -7,7 +7,7 @@ import { beforeAll, describe, expect, it } from 'vitest'
 import elasticsearch from '../../src/extractors/elasticsearch.ts'
 import { BreakingProxy } from '../harness/breaking-proxy.ts'
 import { temporaryFolder } from '../harness/cli.ts'
-import { call } from '../harness/opensearch.ts'
+import { bulk, call } from '../harness/opensearch.ts'
 import { freshIndexes } from '../harness/servers/fresh.ts'
 import { serverSuite } from '../harness/servers/suite.ts'
 import { SmallJob } from '../harness/small-job.ts'
@@ -44,17 +44,7 @@ await serverSuite('the source OpenSearch', ['opensearch'], ({ opensearch: { url 
     })
   }
 
-  async function put(index: string, sources: readonly string[]): Promise<void> {
-    for (let from = 0; from < sources.length; from += 5000) {
-      const lines = sources.slice(from, from + 5000).map((source) => `{"index":{}}\n${source}\n`)
-      const answer = await fetch(`${url}/${named(index)}/_bulk?refresh=true`, {
-        method: 'POST',
-        headers: { 'content-type': 'application/x-ndjson' },
-        body: lines.join(''),
-      })
-      if (((await answer.json()) as { errors: boolean }).errors) throw new Error('documents were refused')
-    }
-  }
+  const put = (index: string, sources: readonly string[]) => bulk(url, named(index), sources)
 
   /** `ties` documents of each second. */
   const documents = (count: number, ties = 1, from = 0) =>

@@ -13,6 +13,8 @@ export interface Passing {
 export class BreakingProxy implements AsyncDisposable {
   /** true: it has answered. A number: the answer of the server breaks off after so many bytes. */
   interfere: (passing: Passing, response: ServerResponse) => boolean | number = () => false
+  /** Headers of answers that are not passed on. */
+  withheld: readonly string[] = []
   readonly #target: URL
   readonly #server: Server
 
@@ -52,6 +54,7 @@ export class BreakingProxy implements AsyncDisposable {
   ): void {
     const { hostname, port } = this.#target
     const outgoing = ask({ hostname, port, method, path, headers }, (answer) => {
+      for (const name of this.withheld) delete answer.headers[name]
       response.writeHead(answer.statusCode ?? 502, answer.headers)
       let passed = 0
       answer.on('data', (part: Buffer) => {

@@ -47,3 +47,19 @@ export async function call(url: string, method: string, path: string, body?: unk
   if (!response.ok) throw new Error(`OpenSearch: ${method} ${path} gave ${response.status}: ${text}`)
   return text
 }
+
+const BULK = 5000
+
+/** Indexes JSON documents as they stand, and makes them visible. @throws where one is refused */
+export async function bulk(url: string, index: string, documents: readonly string[]): Promise<void> {
+  for (let from = 0; from < documents.length; from += BULK) {
+    const lines = documents.slice(from, from + BULK).map((document) => `{"index":{}}\n${document}\n`)
+    const answer = await fetch(new URL(`${index}/_bulk?refresh=true`, url), {
+      method: 'POST',
+      headers: { 'content-type': 'application/x-ndjson' },
+      body: lines.join(''),
+    })
+    if (((await answer.json()) as { errors?: boolean }).errors !== false)
+      throw new Error(`OpenSearch: documents for ${index} were refused`)
+  }
+}

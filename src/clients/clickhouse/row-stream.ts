@@ -15,6 +15,8 @@ export interface RowStreamOptions {
   readonly first: string
   readonly idleMs: number
   readonly maxRowBytes: number
+  /** The server has kept the answer back until it was whole: an error would have been its status. */
+  readonly keptBack: boolean
   readonly signal: AbortSignal
 }
 
@@ -28,7 +30,7 @@ export async function readRows(
   options: RowStreamOptions,
   take: (bytes: Buffer, from: number, to: number) => Promise<void>,
 ): Promise<void> {
-  const { origin, signal, maxRowBytes } = options
+  const { origin, signal, maxRowBytes, keptBack } = options
   const plain = Buffer.from(`{${JSON.stringify(options.first)}:`)
   const start = Buffer.from(`{${JSON.stringify(options.first).replaceAll('/', '\\/')}:`)
   const isRow = (bytes: Buffer, from: number, to: number) =>
@@ -58,7 +60,8 @@ export async function readRows(
       if ((await window.fill(PIECE_BYTES)) > 0) continue
       if (window.failure !== undefined) throw explainSource(window.failure, `read ${origin} to its end`)
       if (window.length > 0) throw await instead(window, window.start, origin)
-      if (headers[TAG] === undefined && toldIn(tail.toString('utf8')) !== undefined) throw new Doubtful(origin)
+      if (!keptBack && headers[TAG] === undefined && toldIn(tail.toString('utf8')) !== undefined)
+        throw new Doubtful(origin)
       return
     }
   } finally {

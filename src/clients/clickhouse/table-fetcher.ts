@@ -35,7 +35,7 @@ export interface Described {
 
 /** Pages of a segment: what a kill costs, at most. */
 const PAGES = 8
-const LEAST_PAGE_BYTES = 64 << 10
+const LEAST_PAGE_BYTES = 256
 /** A row may be so many times as long as one that is taken: it is staged, and quarantined where it is cut. */
 const LONGER = 8
 
@@ -145,7 +145,7 @@ export class TableFetcher implements Fetcher {
     const [first] = columns
     await readRows(
       answer,
-      { origin, first: first?.name ?? '', idleMs, maxRowBytes: maxRecordBytes * LONGER, signal },
+      { origin, first: first?.name ?? '', idleMs, maxRowBytes: maxRecordBytes * LONGER, keptBack, signal },
       (bytes, from, to) => pages.take(bytes, from, to),
     )
     return pages

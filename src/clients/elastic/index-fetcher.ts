@@ -45,7 +45,7 @@ export interface IndexFetcherOptions {
 
 /** Pages of a segment: what a kill costs, at most. */
 const PAGES = 8
-const LEAST_PAGE_BYTES = 64 << 10
+const LEAST_PAGE_BYTES = 256
 const OUTPUT_CHARACTERS = 1 << 18
 
 export class IndexFetcher implements Fetcher {

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { Doubtful, readRows } from '../../../src/clients/clickhouse/row-stream.ts'
 
 const ROWS = '{"id":"1","name":"a"}\n{"id":"2","name":"Code: 1. DB::Exception: told"}\n'
-const OPTIONS = { origin: 'ads.events', first: 'id', idleMs: 50, maxRowBytes: 1 << 20 }
+const OPTIONS = { origin: 'ads.events', first: 'id', idleMs: 50, maxRowBytes: 1 << 20, keptBack: false }
 
 async function read(pieces: readonly string[], headers = {}): Promise<string> {
   let taken = ''
