@@ -26,7 +26,7 @@ async function partitions(endpoint: ClickHouseEndpoint): Promise<ExtractorFixtur
   const options = {
     url: database.url,
     cursor: ['id'],
-    query_rows: 7,
+    query_rows: 30,
     parallel: { by: 'partition' },
     retry: { attempts: 1 },
   }

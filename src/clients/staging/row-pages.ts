@@ -36,6 +36,7 @@ export class RowPages {
     const { cursor, pageBytes, isKnown, ended } = this.#options
     let begun = from
     let last = from
+    /** Of the row before, where it was asked. */
     let place: string | undefined
     const write = async (end: number) => {
       if (end > begun) await this.#sink.write(bytes.subarray(begun, end))
@@ -53,7 +54,7 @@ export class RowPages {
           await write(at)
           await ended(JSON.parse(before) as string[])
         }
-      }
+      } else place = undefined
       this.rows += 1
       last = at
       if (isKnown?.(bytes, at, end) === true) {
