@@ -73,7 +73,11 @@ export async function countMissing(
     signal,
     doing: `count what ${origin} has without ${field}`,
   })
-  const { count = 0 } = (body ?? {}) as { count?: number }
+  const { count = 0, _shards } = (body ?? {}) as { count?: number; _shards?: { failed?: number } }
+  if ((_shards?.failed ?? 0) > 0)
+    throw new AdflowError('SOURCE_UNREADABLE', `not all shards of ${origin} say what they have without ${field}`, {
+      hint: 'look at the health of the cluster; all that was read is loaded',
+    })
   if (count === 0) return
   throw new AdflowError('SOURCE_UNSUPPORTED', `${count} documents of ${origin} have no ${field}, and are not read`, {
     hint: 'give them one, read another field, or say `incremental.missing: skip`; all others are read',
