@@ -137,7 +137,7 @@ export class FileSet implements Extractor {
   /** Of what is not read now, because it was read to its end, or is no file. What could not be looked at has a gap of its own. */
   #tellEnded({ watch }: ReadContext, found: Found, lanes: readonly FileLane[]): void {
     if (watch === undefined) return
-    const told = [this.#source.dataset.name, ...this.#source.patterns].filter((name) => !isTold(name, found))
+    const told = ['*', this.#source.dataset.name, ...this.#source.patterns].filter((name) => !isTold(name, found))
     const read = lanes.filter(({ state }) => state === 'done').map(({ lane }) => lane)
     for (const lane of [...told, ...read]) this.#ended(watch, lane)
   }
