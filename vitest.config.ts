@@ -27,7 +27,7 @@ export default defineConfig({
           testTimeout: 240_000,
           hookTimeout: 240_000,
           // They wait for servers more than they compute.
-          maxWorkers: 2,
+          maxWorkers: 3,
           // After the unit tests: meanwhile the servers are installed and started.
           sequence: { groupOrder: 2 },
         },
@@ -36,9 +36,11 @@ export default defineConfig({
         test: {
           name: long ? 'long' : 'acceptance',
           include: ['test/acceptance/**/*.test.ts'],
+          exclude: [SERVER_TESTS],
           testTimeout: long ? 3_600_000 : 600_000,
           hookTimeout: 600_000,
-          fileParallelism: false,
+          // Half of the time they wait for processes. The long loops have the machine for themselves.
+          ...(long ? { fileParallelism: false } : { maxWorkers: 2 }),
           sequence: { groupOrder: 3 },
         },
       },

