@@ -361,8 +361,9 @@ await serverSuite('the loader of Kafka', ['kafka', 'toxiproxy'], ({ kafka: { bro
       }
       let whole = 20
       for (; answers.at(-1) !== 'whole'; whole += 40) await cutAfter(whole)
-      // The answer to the commit is the last one.
-      for (let back = 41; back < 80; back += 6) await cutAfter(whole - back)
+      // The answer to the commit is the last one; how many bytes came before it is not the same each time.
+      for (let back = 41; back < 80 || (!answers.includes('landed') && back < 240); back += 6)
+        await cutAfter(whole - back)
       expect([...new Set(answers)].sort()).toEqual(['landed', 'lost', 'whole'])
       expect(await values(own.endpoint.brokers)).toHaveLength(4 * answers.length)
     }, 120_000)
