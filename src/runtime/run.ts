@@ -27,7 +27,7 @@ import { admitSlot, type SlotRun, type SlotTicket } from './slot.ts'
 import { Spool } from './spool.ts'
 import { emptyStateFolders, openStateDir, type StateDir, spoolsIn } from './state-dir.ts'
 import { Store } from './store.ts'
-import { emptySummary, type RunSummary } from './summary.ts'
+import { addWarning, emptySummary, type RunSummary } from './summary.ts'
 import { Upkeep } from './upkeep.ts'
 import { openWorkshop, type Workshop } from './workshop.ts'
 
@@ -135,7 +135,7 @@ async function inLedger(
     started,
   )
   const warn = (text: string) => {
-    summary.warnings.push(redact(text))
+    addWarning(summary, redact(text))
     log.warn(text)
   }
   const pins = new Pins(state.pins, state.temp)
@@ -237,7 +237,7 @@ async function loadAndDistribute(options: RunOptions, parts: RunParts, outbox: O
     const after = await options.distribution.workOff({ ...options, state, outbox, ledger, planned, signal })
     summary.consumers = addConsumers(summary.consumers, after)
     for (const [id, { dead }] of Object.entries(after))
-      if (dead > 0) summary.warnings.push(`${dead} rows for ${id} became dead letters: see \`adflow dlq list\``)
+      if (dead > 0) addWarning(summary, `${dead} rows for ${id} became dead letters: see \`adflow dlq list\``)
   }
   const distribute = () => oneAtATime(handOver)
   const gaps = new OpenGaps(

@@ -66,7 +66,8 @@ export class Store {
   readonly #paid: StoreOptions['paid']
   /** What is owed is paid by one at a time: a run that waits for room in the spool, or one that looks after the store. */
   readonly #payments = new Turnstile()
-  #columns: readonly Column[] = []
+  /** undefined: it cannot be opened in this run at all, because the engine has no access to it. */
+  #columns: readonly Column[] | undefined
   #opened = false
 
   constructor({ config, loader, spool, job, signal, timeoutMs, paid }: StoreOptions) {
@@ -126,7 +127,7 @@ export class Store {
   }
 
   async #reopen(session: Session): Promise<boolean> {
-    if (this.#opened) return true
+    if (this.#opened || this.#columns === undefined) return this.#opened
     await this.open(session, this.#columns)
     return this.#opened
   }

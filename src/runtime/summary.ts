@@ -105,6 +105,14 @@ export function newSource(): SourceSummary {
   return { state: 'waiting', records: 0, bytes: 0, fetched: 0, staged: 0, seconds: 0, gaps: 0 }
 }
 
+/** A run that goes on for ever keeps the first ones; the log has all. */
+const MOST_WARNINGS = 1000
+
+export function addWarning({ warnings }: RunSummary, text: string): void {
+  if (warnings.length < MOST_WARNINGS) warnings.push(text)
+  else if (warnings.length === MOST_WARNINGS) warnings.push('there were more warnings: see the log and the ledger')
+}
+
 export function addBatch(
   summary: RunSummary,
   batch: {

@@ -110,6 +110,35 @@ describe('paying what is owed', () => {
   })
 })
 
+describe('a store that is tried again while batches come', () => {
+  it('gets the lane in its order: what is owed first, the batch that comes meanwhile behind it', async () => {
+    const loader = new MemoryLoader()
+    const store = storeOf(loader)
+    await store.open(session, [])
+    store.down = new AdflowError('STORE_UNAVAILABLE', 'it was down')
+    for (const token of ['1', '2']) await store.owe(delivery(token), session)
+    const turn = store.turns.take()
+    const recovering = store.recover(session)
+    await turn.ready
+    // The batch has seen that the store is down, and is put into the spool while the others are paid.
+    await store.owe(delivery('3'), session)
+    expect(store.down).toBeDefined()
+    turn.done()
+    await recovering
+    expect([store.down, loader.written, spool.owed.length]).toEqual([undefined, ['1', '2', '3'], 0])
+  })
+
+  it('is left alone where it could not be opened for want of access', async () => {
+    const loader = new MemoryLoader()
+    const opened: number[] = []
+    loader.open = async () => void opened.push(1)
+    const store = storeOf(loader)
+    store.down = new AdflowError('STORE_UNAVAILABLE', 'its file cannot be attached')
+    await store.recover(session)
+    expect([store.down?.message, opened]).toEqual(['its file cannot be attached', []])
+  })
+})
+
 describe('a store into which batches are still sent when they are encoded', () => {
   it('has them encoded one after the other, each while the one before is sent', async () => {
     const [first, second] = [session, await engine.connect()]
