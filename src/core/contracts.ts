@@ -367,6 +367,8 @@ export interface StepDefinition<Options = unknown> extends Definition<'step', Op
     /** Files that the options refer to, by path: their text. */
     readonly files?: Readonly<Record<string, string>>
   }
+  /** Names of the outputs that the step has beside its own. */
+  branches?(options: Options): readonly string[]
   compile(options: Options, input: Relation, env: StepEnv): Promise<CompiledStep>
 }
 

@@ -43,10 +43,20 @@ export interface CompiledStep {
   /** Columns of the output in which personal data is hidden from here on. */
   readonly hides?: readonly string[]
   readonly lineage?: StepLineage
+  /** Outputs beside it, which are read by their name alone: what the step sets aside. Their rows are new, as those of a set-wise step. */
+  readonly branches?: readonly Branch[]
   /** Columns that tell the rows of the output apart. */
   readonly key?: readonly string[]
   /** Engine work around each batch (dedupe marks, reference tables …). */
   readonly state?: StepState
+}
+
+/** The lineage of its columns is that of the step's output. */
+export interface Branch {
+  readonly name: string
+  readonly relation: Relation
+  /** Where the job file names it. */
+  readonly path: readonly (string | number)[]
 }
 
 export type Drops =

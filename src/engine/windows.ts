@@ -5,9 +5,15 @@
 import { ROW } from './relation.ts'
 import { LANE, SEQUENCE } from './sequence.ts'
 
+/** Of `sizeMs`, one every `everyMs`; the size is a multiple of it. */
+interface FixedWindows {
+  readonly kind: 'fixed'
+  readonly sizeMs: number
+  readonly everyMs: number
+}
+
 export type Windows =
-  /** Of `sizeMs`, one every `everyMs`; the size is a multiple of it. */
-  | { readonly kind: 'fixed'; readonly sizeMs: number; readonly everyMs: number }
+  | FixedWindows
   /** Rows of a group that follow each other within `gapMs`. */
   | { readonly kind: 'session'; readonly gapMs: number }
 
@@ -29,6 +35,8 @@ export interface WindowState {
   readonly columns: readonly { readonly name: string; readonly type: string }[]
   /** SQL of the event time as TIMESTAMP over a row of the input; NULL where it has none. */
   readonly time: string
+  /** What comes too late is an output of its own: it is neither kept nor told of as a correction. */
+  readonly aside: boolean
 }
 
 /** The newest batches may be repeated: what they were decided by is kept as it was. */
@@ -65,11 +73,12 @@ export function windowMark(state: WindowState, inputTable: string): string[] {
     ...columns.map(({ name }) => name),
     ...['__at', '__end', `coalesce(${lateSql(windows)}, false)`, self(seen, '__nth'), SEQUENCE, ROW],
   ]
-  const timed = `SELECT *, ${endSql(windows)} AS __end FROM (SELECT *, ${time} AS __at FROM ${inputTable})`
+  const timed = `SELECT *, ${self(seen, '__before')} AS __before FROM (${timedSql(state, `SELECT * FROM ${inputTable}`)})`
+  const kept = state.aside ? ` WHERE __at IS NOT NULL AND NOT (${lateSql(windows)})` : ''
   return [
     `DELETE FROM ${rows} WHERE __seq = ${SEQUENCE}`,
     `INSERT INTO ${seen} SELECT ${SEQUENCE}, ${newest} + 1, ${LANE}, ${mine}, ${now}, ${before}, greatest(${before}, CASE WHEN NOT (${held}) THEN ${reached} - ${span(state.latenessMs)} END) WHERE NOT EXISTS (SELECT 1 FROM ${seen} WHERE __seq = ${SEQUENCE})`,
-    `INSERT INTO ${rows} SELECT ${taken.join(', ')} FROM (SELECT *, ${self(seen, '__before')} AS __before FROM (${timed}))`,
+    `INSERT INTO ${rows} SELECT ${taken.join(', ')} FROM (${timed})${kept}`,
     ...sweep(state),
   ]
 }
@@ -80,26 +89,40 @@ export function closedRows(state: WindowState): string {
   return windows.kind === 'fixed' ? closedFixed(state, windows) : closedSessions(state, windows, tables)
 }
 
-function closedFixed({ tables }: WindowState, { sizeMs, everyMs }: Extract<Windows, { kind: 'fixed' }>): string {
+function closedFixed({ tables, aside }: WindowState, windows: FixedWindows): string {
   const { rows, seen } = tables
   const [nth, before, after] = [self(seen, '__nth'), self(seen, '__before'), self(seen, '__after')]
+  const of = (where: string) => inWindows(windows, `SELECT * FROM ${rows} WHERE ${where}`)
+  const closed = `SELECT *, false AS __correction FROM (${of(`__nth <= ${nth} AND __end > ${before} AND __at < ${after}`)}) WHERE __w_end > ${before} AND __w_end <= ${after}`
+  if (aside) return closed
+  const missed = `SELECT *, true AS __correction FROM (${of(`__seq = ${SEQUENCE} AND __at IS NOT NULL`)}) WHERE __w_end <= ${before}`
+  return [closed, missed, untimed(rows)].join(' UNION ALL BY NAME ')
+}
+
+/** The rows once for each window that they are in, with its start and end. */
+function inWindows({ sizeMs, everyMs }: FixedWindows, from: string): string {
   const first = `time_bucket(${span(everyMs)}, __at)`
   const starts =
     sizeMs === everyMs
       ? first
       : `unnest(list_transform(range(${sizeMs / everyMs}), lambda __i: ${first} - __i * ${span(everyMs)}))`
-  const windows = (where: string) =>
-    `SELECT *, __w + ${span(sizeMs)} AS __w_end FROM (SELECT *, ${starts} AS __w FROM ${rows} WHERE ${where})`
-  return [
-    `SELECT *, false AS __correction FROM (${windows(`__nth <= ${nth} AND __end > ${before} AND __at < ${after}`)}) WHERE __w_end > ${before} AND __w_end <= ${after}`,
-    `SELECT *, true AS __correction FROM (${windows(`__seq = ${SEQUENCE} AND __at IS NOT NULL`)}) WHERE __w_end <= ${before}`,
-    untimed(rows),
-  ].join(' UNION ALL BY NAME ')
+  return `SELECT *, __w + ${span(sizeMs)} AS __w_end FROM (SELECT *, ${starts} AS __w FROM (${from}))`
+}
+
+/** SELECT of the rows of `input` once for each window that they have missed, with ROW, `__w` and `__w_end`: NULL where a row has no time, and
+ *  of sessions, of which nobody knows which it would have been. */
+export function lateRows(state: WindowState, input: string): string {
+  const { windows, tables } = state
+  const before = self(tables.seen, '__before')
+  const of = (where: string) => `SELECT * FROM (${timedSql(state, input)}) WHERE ${where}`
+  if (windows.kind === 'session') return inNoWindow(of(`__at IS NULL OR __at < ${before}`))
+  const missed = `SELECT * FROM (${inWindows(windows, of('__at IS NOT NULL'))}) WHERE __w_end <= ${before}`
+  return `${missed} UNION ALL BY NAME ${inNoWindow(of('__at IS NULL'))}`
 }
 
 /** Sessions of the groups of which one may close now. */
 function closedSessions(
-  { groups }: WindowState,
+  { groups, aside }: WindowState,
   { gapMs }: Extract<Windows, { kind: 'session' }>,
   { rows, seen }: WindowTables,
 ): string {
@@ -110,11 +133,10 @@ function closedSessions(
   const closing = `SELECT DISTINCT ${['1 AS __one', ...keys].join(', ')} FROM (${known}) WHERE __end > ${before} AND __end <= ${after}`
   const touched = `SELECT __t.* FROM (${known}) __t SEMI JOIN (${closing}) __c ON ${same}`
   const sessions = (from: string) => sessionsOf(from, keys, gapMs)
-  return [
-    `SELECT *, false AS __correction FROM (${sessions(touched)}) WHERE __w_end > ${before} AND __w_end <= ${after}`,
-    `SELECT *, true AS __correction FROM (${sessions(`SELECT * FROM ${rows} WHERE __seq = ${SEQUENCE} AND __late`)})`,
-    untimed(rows),
-  ].join(' UNION ALL BY NAME ')
+  const closed = `SELECT *, false AS __correction FROM (${sessions(touched)}) WHERE __w_end > ${before} AND __w_end <= ${after}`
+  if (aside) return closed
+  const missed = `SELECT *, true AS __correction FROM (${sessions(`SELECT * FROM ${rows} WHERE __seq = ${SEQUENCE} AND __late`)})`
+  return [closed, missed, untimed(rows)].join(' UNION ALL BY NAME ')
 }
 
 /** The rows with the start and the end of their session. */
@@ -129,7 +151,11 @@ function sessionsOf(from: string, keys: readonly string[], gapMs: number): strin
 
 /** A row without a time is in no window, and is told of at once. */
 function untimed(rows: string): string {
-  return `SELECT *, NULL::TIMESTAMP AS __w, NULL::TIMESTAMP AS __w_end, true AS __correction FROM ${rows} WHERE __seq = ${SEQUENCE} AND __at IS NULL`
+  return `SELECT *, true AS __correction FROM (${inNoWindow(`SELECT * FROM ${rows} WHERE __seq = ${SEQUENCE} AND __at IS NULL`)})`
+}
+
+function inNoWindow(from: string): string {
+  return `SELECT *, NULL::TIMESTAMP AS __w, NULL::TIMESTAMP AS __w_end FROM (${from})`
 }
 
 /** Rows whose windows had closed before the oldest batch that may be repeated, and what is known of batches before it. */
@@ -147,6 +173,10 @@ function sweep({ tables, windows, groups }: WindowState): string[] {
     `DELETE FROM ${rows} WHERE ${old} AND (__at IS NULL OR __late OR ${goes})`,
     `DELETE FROM ${seen} WHERE ${old} AND __nth > (SELECT min(__nth) FROM ${seen}) AND __nth < (SELECT max(__nth) FROM ${seen} AS __s WHERE __s.__lane = ${seen.split('.').at(-1)}.__lane AND __s.${old})`,
   ]
+}
+
+function timedSql({ time, windows }: WindowState, input: string): string {
+  return `SELECT *, ${endSql(windows)} AS __end FROM (SELECT *, ${time} AS __at FROM (${input}))`
 }
 
 /** End of the last window that a row at `__at` is in, or can be in. */

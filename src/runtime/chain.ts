@@ -110,6 +110,10 @@ class GuardedChain {
       await mark(session, stage, at)
       const { guarded } = stage
       if (guarded.drops !== undefined) this.#drops.push(await dropOf(session, stage, at(guarded.drops.sql)))
+      for (const { name, relation } of guarded.branches ?? []) {
+        const branch = pipeline.outputs.get(name)
+        if (branch !== undefined) outputs.set(name, await this.#output(branch, at(relation.sql)))
+      }
       const named = pipeline.outputs.get(stage.id)
       if (named !== undefined && named.kind === 'set')
         outputs.set(stage.id, await this.#output(named, at(guarded.output.sql)))

@@ -58,7 +58,7 @@ export async function* runJobTests(options: JobTestOptions): AsyncGenerator<Test
 }
 
 function openBench({ job, registry, log }: JobTestOptions): Promise<Workbench> {
-  const outputs = [MAIN, ...job.steps.map(({ id }) => id)]
+  const outputs = [MAIN, ...job.steps.flatMap(({ id, branches }) => [id, ...branches])]
   return Workbench.open({ job: { ...job, extract: [], load: [] }, registry, log, outputs })
 }
 

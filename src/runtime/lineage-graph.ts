@@ -80,7 +80,13 @@ export function lineageGraph({ pipeline, sources, stores, consumers = [] }: Grap
   for (const stage of stages) {
     nodes.push({ id: stage.id, kind: 'step', type: stage.verb, columns: shown(stage.id, stage.step.output.columns) })
     flows.push({ from: input, to: stage.id }, ...referencesOf(stage).map((from) => ({ from, to: stage.id })))
-    edges.push(...stepEdges(stage, input))
+    edges.push(...stepEdges(stage.id, stage.guarded.output.columns, stage, input))
+    for (const { name, relation } of stage.guarded.branches ?? []) {
+      nodes.push({ id: name, kind: 'step', type: stage.verb, columns: shown(name, relation.columns) })
+      flows.push({ from: input, to: name })
+      edges.push(...stepEdges(name, relation.columns, stage, input))
+      ends.set(name, name)
+    }
     const { decides } = stage.guarded.lineage ?? {}
     if (decides !== undefined && decides.columns.length > 0)
       decisions.push({
@@ -127,11 +133,11 @@ export function lineageGraph({ pipeline, sources, stores, consumers = [] }: Grap
 }
 
 /** The guarded form of a step tells the lineage of this step alone. */
-function stepEdges({ id, guarded }: Stage, input: string): LineageEdge[] {
+function stepEdges(id: string, columns: readonly Column[], { guarded }: Stage, input: string): LineageEdge[] {
   const hidden = new Set(guarded.hides ?? [])
   const sqlOf = new Map(guarded.expressions.map(({ field, sql }) => [field, redact(sql)]))
   const { finds = {} } = guarded.lineage ?? {}
-  return guarded.output.columns.flatMap(({ name, from, how = 'same' }) => {
+  return columns.flatMap(({ name, from, how = 'same' }) => {
     const to = { node: id, column: name }
     const masked = hidden.has(name)
     const sql = how === 'computed' ? sqlOf.get(name) : undefined

@@ -21,12 +21,17 @@ export function personalFlow(pipeline: Pipeline): { readonly steps: PersonalColu
   const steps = new Map<string, Shown>()
   for (const { id, step } of pipeline.stages) {
     const hidden = new Set(step.hides ?? [])
-    const next = new Map<string, readonly string[]>()
-    for (const column of step.output.columns) {
-      const sources = hidden.has(column.name) ? [] : sourcesOf(column, input, shown, step.kind)
-      if (sources.length > 0) next.set(column.name, sources)
+    const showing = (columns: readonly Column[], kind: 'row' | 'set'): Shown => {
+      const next = new Map<string, readonly string[]>()
+      for (const column of columns) {
+        const sources = hidden.has(column.name) ? [] : sourcesOf(column, input, shown, kind)
+        if (sources.length > 0) next.set(column.name, sources)
+      }
+      return next
     }
+    const next = showing(step.output.columns, step.kind)
     steps.set(id, next)
+    for (const { name, relation } of step.branches ?? []) steps.set(name, showing(relation.columns, 'row'))
     if (pipeline.outputs.get(id)?.kind !== 'set') {
       input = step.output.columns
       shown = next

@@ -7,7 +7,7 @@ import type { Column, Relation } from '../core/contracts.ts'
 import { AdflowError } from '../core/errors.ts'
 import type { Job, JobColumn, JobStep } from '../core/job/job.ts'
 import type { Registry } from '../core/registry.ts'
-import type { Analysis, CompiledStep, Expression, StepEnv } from '../core/step-contract.ts'
+import type { Analysis, Branch, CompiledStep, Expression, StepEnv } from '../core/step-contract.ts'
 import { createAnalysis } from '../engine/analysis.ts'
 import type { ContractColumn, ReadPlan } from '../engine/read-plan.ts'
 import { ROW } from '../engine/relation.ts'
@@ -61,7 +61,7 @@ export interface Pipeline {
   readonly stages: readonly Stage[]
   /** End of the part of the chain whose rows stand for records. */
   readonly rows: Relation
-  /** `main` and the named outputs. */
+  /** `main`, the named outputs and the branches. */
   readonly outputs: ReadonlyMap<string, Output>
   readonly batchRules: readonly CompiledBatchRule[]
   readonly warnRules: readonly { readonly id: string; readonly check: string }[]
@@ -136,6 +136,7 @@ export async function compilePipeline({
           details: { path: [...loader.path, 'input'] },
         }),
       )
+  if (problems.length === 0) problems.push(...unreadBranches(job, chain.stages))
   if (problems.length > 0) throw problemsError(job, problems)
 
   return {
@@ -160,6 +161,22 @@ export async function compilePipeline({
     reorders: chain.stages.some(({ step }) => step.state !== undefined || (step.references ?? []).length > 0),
     stateful: chain.stages.some((stage) => stage.step.state !== undefined),
   }
+}
+
+/** What a step sets aside would be gone. A stage of a pipe has no loaders, and reads one output. */
+function unreadBranches(job: Job, stages: readonly Stage[]): AdflowError[] {
+  const read = new Set([...job.load, ...job.distribute].map(({ input }) => input))
+  if (read.size === 0) return []
+  return stages
+    .flatMap(({ step }) => step.branches ?? [])
+    .filter(({ name }) => !read.has(name))
+    .map(
+      ({ name, path }) =>
+        new AdflowError('JOB_INVALID', `nothing reads \`${name}\`: its rows would be lost`, {
+          hint: `give a loader \`input: ${name}\``,
+          details: { path },
+        }),
+    )
 }
 
 function evolvedColumns(evolved: Readonly<Record<string, string>>): JobColumn[] {
@@ -264,6 +281,7 @@ class Chain {
       guarded,
     })
     for (const reference of compiled.references ?? []) this.#addKeys(reference)
+    for (const branch of compiled.branches ?? []) this.#addBranch(branch)
     if (compiled.kind === 'set' && step.named)
       this.outputs.set(step.id, { name: step.id, relation: compiled.output, kind: 'set' })
     else {
@@ -271,6 +289,12 @@ class Chain {
       this.#current = { name: MAIN, relation: compiled.output, kind }
       if (kind === 'row') this.rows = compiled.output
     }
+  }
+
+  #addBranch({ name, relation, path }: Branch): void {
+    if (name === MAIN || this.#job.steps.some(({ id }) => id === name) || this.outputs.has(name))
+      throw new AdflowError('JOB_INVALID', `there is another output or step ${name}`, { details: { path } })
+    this.outputs.set(name, { name, relation, kind: 'set' })
   }
 
   #addKeys({ table, key }: { readonly table: string; readonly key: readonly string[] }): void {

@@ -4,11 +4,11 @@ import type { Column, Relation } from '../core/contracts.ts'
 import { defineStep } from '../core/define.ts'
 import { identifier } from '../core/job/identifier.ts'
 import { duration } from '../core/job/units.ts'
-import type { CompiledStep, StepEnv } from '../core/step-contract.ts'
+import type { Branch, CompiledStep, StepEnv } from '../core/step-contract.ts'
 import { ROW } from '../engine/relation.ts'
 import { ident } from '../engine/sql-text.ts'
-import { checkNames, invalidStep, operand, requireColumn, union } from '../engine/step-columns.ts'
-import { closedRows, type WindowState, type Windows, windowDdl, windowMark } from '../engine/windows.ts'
+import { checkNames, invalidStep, operand, placed, requireColumn, union } from '../engine/step-columns.ts'
+import { closedRows, lateRows, type WindowState, type Windows, windowDdl, windowMark } from '../engine/windows.ts'
 
 const MAX_MS = 366 * 86_400_000
 /** So many windows of one row are still a table, and not a mistake. */
@@ -39,6 +39,12 @@ const options = z
     settle: duration
       .prefault('10s')
       .describe('Nothing closes before so long after the very first batch: until then each lane has been heard of.'),
+    late: z
+      .strictObject({ to: identifier.describe('Name of the output, for `input` of a loader or consumer.') })
+      .optional()
+      .describe(
+        'Records that find their window closed, and those without a time, go to an output of their own as they are, with `window_start` and `window_end` of what they have missed. Without it they come out as corrections.',
+      ),
     by: z
       .array(
         z
@@ -70,7 +76,7 @@ export default defineStep({
   summary: 'Groups rows by windows of event time, over all batches, and gives each window once it is complete.',
   description: [
     'One output row for each group of a window, when the window closes: `window_start`, `window_end`, the columns of `by`, those of `select`, and `correction`. A window closes when the watermark passes its end. The watermark is `lateness` behind the newest event of the lane that is furthest behind; lanes of which no batch has come for `idle` do not count, nor do those that have never been heard of (`settle` gives them time), and an event from the future moves it at most to the clock of its batch.',
-    'Whatever the order in which records arrive, within the `lateness` the rows that come out are the same. A record that comes later than that, when its window has closed, is not dropped: it comes out in a row of its own with `correction` true, so that sums and counts stay right where rows are added up; so does a record without a time, with NULL for its window. Aggregates over a floating-point column, and those that depend on the order of their rows (`first`, `list` without ORDER BY), may differ in what depends on the order.',
+    'Whatever the order in which records arrive, within the `lateness` the rows that come out are the same. A record that comes later than that, when its window has closed, is not dropped: it comes out in a row of its own with `correction` true, so that sums and counts stay right where rows are added up; so does a record without a time, with NULL for its window. With `late: { to: NAME }` there are no corrections and no column `correction`: such records are rows of the output NAME, which a loader must read (`input: NAME`), whole and once for each window that they have missed, with `window_start` and `window_end` (NULL for sessions: which it would have been nobody knows). Either way each record that arrives is in a window or told of. Aggregates over a floating-point column, and those that depend on the order of their rows (`first`, `list` without ORDER BY), may differ in what depends on the order.',
     'Rows of open windows stand in the state of the job; what they need is on disk, beyond the memory limit of the job. A batch that is repeated after a crash closes the same windows with the same rows. A window that is open when a run ends is closed by a later one. Other columns, groups or windows under the same id begin with no rows: let the windows close first, or give the step another `id`.',
     'Output rows are new ones: a failure in an aggregate stops the batch. Cast and check in a step before.',
   ].join('\n\n'),
@@ -111,6 +117,7 @@ export default defineStep({
       },
     ],
   },
+  branches: ({ late }) => (late === undefined ? [] : [late.to]),
   async compile(chosen, input: Relation, env: StepEnv): Promise<CompiledStep> {
     const time = timeColumn(input, chosen.time, [...env.path, 'time'])
     const groups = await groupsOf(chosen.by, input, env)
@@ -123,12 +130,13 @@ export default defineStep({
       at('window_end'),
       ...groupColumns,
       ...sums.map(({ column }) => column),
-      { name: 'correction', type: 'BOOLEAN', from: time.from },
+      ...(state.aside ? [] : [{ name: 'correction', type: 'BOOLEAN', from: time.from }]),
     ]
     checkNames(columns.map(({ name }) => ({ name, path: placeOf(name, chosen, env) })))
     return {
       output: { sql: numbered(state, time, groupColumns, sums, columns), columns },
       kind: 'set',
+      ...(chosen.late === undefined ? {} : { branches: [lateBranch(chosen.late.to, state, input, at, env)] }),
       lineage: { decides: { by: 'group', columns: union([time.from, ...groupColumns.map(({ from }) => from)]) } },
       expressions: groups.flatMap(({ column, raw }) => (raw === undefined ? [] : [{ field: column.name, sql: raw }])),
       state: {
@@ -232,6 +240,7 @@ function stateOf(
     settleMs: chosen.settle,
     groups: keys,
     columns: kept,
+    aside: chosen.late !== undefined,
     time: `(CASE WHEN ${at} ${SANE} THEN ${at} END)`,
   }
 }
@@ -251,10 +260,31 @@ function numbered(
     `${cast('__w_end')} AS window_end`,
     ...groups.map(({ name }, index) => `${keys[index]} AS ${ident(name)}`),
     ...sums.map(({ column, sql }) => `${sql} AS ${ident(column.name)}`),
-    '__correction AS correction',
+    ...(state.aside ? [] : ['__correction AS correction']),
   ]
   const select = `SELECT ${items.join(', ')}, row_number() OVER (ORDER BY ${['__correction', '__w', ...keys].join(', ')}) - 1 AS ${ROW} FROM (${closedRows(state)}) GROUP BY ${['__correction', '__w', '__w_end', ...keys].join(', ')}`
   return `SELECT ${[ROW, ...columns.map(({ name }) => ident(name))].join(', ')} FROM (${select}) ORDER BY ${ROW}`
+}
+
+/** Whole records, by record and window. */
+function lateBranch(
+  name: string,
+  state: WindowState,
+  input: Relation,
+  at: (name: string) => Column,
+  env: StepEnv,
+): Branch {
+  const path = [...env.path, 'late', 'to']
+  const columns = [...input.columns, at('window_start'), at('window_end')]
+  checkNames(placed(columns, path))
+  const { type } = at('window_start')
+  const items = [
+    ...input.columns.map((column) => ident(column.name)),
+    `CAST(__w AS ${type}) AS window_start`,
+    `CAST(__w_end AS ${type}) AS window_end`,
+  ]
+  const sql = `SELECT row_number() OVER (ORDER BY ${ROW}, __w) - 1 AS ${ROW}, ${items.join(', ')} FROM (${lateRows(state, input.sql)}) ORDER BY ${ROW}, __w`
+  return { name, relation: { sql, columns }, path }
 }
 
 function placeOf(name: string, { select }: Chosen, { path }: StepEnv): StepEnv['path'] {

@@ -1,4 +1,5 @@
-/** A job with windows, killed at random instants: the rows of its windows are those of one SQL statement over the whole input. */
+/** A job with windows, killed at random instants: the rows of its windows are those of one SQL statement over the whole input. What
+ *  comes when they have closed is told of. */
 import { randomInt } from 'node:crypto'
 import { appendFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -35,10 +36,12 @@ transform:
       lateness: 20s
       settle: 5s
       by: [campaign]
+      late: { to: late }
       select: { n: "count(*)", ids: "count(distinct id)", spend: "sum(cost)" }
 load:
   warehouse: { type: duckdb, input: minutes, path: warehouse.duckdb, table: rows }
   archive: { type: files, input: minutes, format: ndjson, path: archive }
+  late: { type: files, input: late, format: ndjson, path: late }
 resources: { chunk: ${LONG ? '200kB' : '100kB'}, threads: 1 }
 `
 
@@ -90,15 +93,22 @@ it.each(Array.from({ length: SEEDS }, () => randomInt(1_000_000_000)))(
     const expected = await duckdbRows(
       `SELECT ${columns} FROM (SELECT time_bucket(INTERVAL 1 MINUTE, t) AS window_start, campaign, count(*) AS n, count(DISTINCT id) AS ids, sum(cost) AS spend FROM read_json('${wanted}', columns = {id: 'BIGINT', campaign: 'VARCHAR', t: 'TIMESTAMP', cost: 'DECIMAL(18,6)'}) GROUP BY ALL) ORDER BY ALL`,
     )
-    expect(
-      await job.warehouse(`SELECT ${columns} FROM w.rows WHERE NOT correction AND campaign <> 'end' ORDER BY ALL`),
-    ).toEqual(expected)
+    expect(await job.warehouse(`SELECT ${columns} FROM w.rows WHERE campaign <> 'end' ORDER BY ALL`)).toEqual(expected)
     expect(
       await duckdbRows(
-        `SELECT ${columns} FROM read_json('${folder.path}/archive/**/*.ndjson', columns = {window_start: 'TIMESTAMP', campaign: 'VARCHAR', n: 'BIGINT', ids: 'BIGINT', spend: 'DECIMAL(38,6)', correction: 'BOOLEAN'}) WHERE NOT correction AND campaign <> 'end' ORDER BY ALL`,
+        `SELECT ${columns} FROM read_json('${folder.path}/archive/**/*.ndjson', columns = {window_start: 'TIMESTAMP', campaign: 'VARCHAR', n: 'BIGINT', ids: 'BIGINT', spend: 'DECIMAL(38,6)'}) WHERE campaign <> 'end' ORDER BY ALL`,
       ),
     ).toEqual(expected)
-    expect(await job.warehouse('SELECT * FROM w.rows WHERE correction')).toEqual([])
+    const told = () =>
+      duckdbRows(
+        `SELECT id, cost, window_start FROM read_json('${folder.path}/late/**/*.ndjson', columns = {id: 'BIGINT', cost: 'VARCHAR', window_start: 'TIMESTAMP'}) ORDER BY id`,
+      )
+    appendFileSync(
+      join(folder.path, 'data/0.ndjson'),
+      `{"id":-9,"campaign":"c1","t":"2026-01-05T12:00:59","cost":"0.5"}\n`,
+    )
+    expect((await job.run()).json<RunSummary>()).toMatchObject({ exit: 0, unaccounted: 0 })
+    expect(await told()).toEqual([{ id: '-9', cost: '0.500000', window_start: '2026-01-05 12:00:00' }])
     folder.remove()
   },
 )

@@ -83,6 +83,23 @@ describe('lint', () => {
     expect(problems[1]?.message).toBe('a check must be true or false; this is BIGINT')
   })
 
+  it('refuses what a step sets aside and nobody reads, and a name that is taken', async () => {
+    const transform = '- window: { id: w, time: event_time, every: 1m, select: { n: count(*) }, late: { to: NAME } }'
+    const unread = await lint({ transform: transform.replace('NAME', 'late') })
+    expect(unread.problems[0]).toMatchObject({
+      message: 'nothing reads `late`: its rows would be lost',
+      suggestion: 'give a loader `input: late`',
+    })
+    const load = 'warehouse: { type: duckdb, input: NAME, path: w.duckdb, table: events }'
+    expect(
+      await lint({ transform: transform.replace('NAME', 'late'), load: load.replace('NAME', 'late') }),
+    ).toMatchObject({
+      problems: [],
+    })
+    const taken = await lint({ transform: transform.replace('NAME', 'w'), load: load.replace('NAME', 'w') })
+    expect(taken.problems[0]?.message).toBe('there is another output or step w')
+  })
+
   it('finds what a loader would refuse at its first write', async () => {
     const { problems } = await lint({
       transform: MASK,

@@ -1,5 +1,6 @@
 import { randomInt } from 'node:crypto'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { bindSequence } from '../../src/engine/sequence.ts'
 import { literal } from '../../src/engine/sql-text.ts'
 import window from '../../src/transforms/window.ts'
 import { type Row, StepBench } from '../harness/step.ts'
@@ -67,6 +68,41 @@ describe('a window', () => {
       ['', 1, true],
     ])
     expect(counts(await pass(minute, 4, [event(400)]))).toEqual([['03:00', 2, false]])
+  })
+
+  test.each([
+    ['tumbling', { every: '1m' }, ['1 12:00:00', '2 12:00:00', '3 12:02:00', '4'], 4],
+    [
+      'hopping',
+      { every: '1m', size: '2m' },
+      ['1 11:59:00', '1 12:00:00', '2 11:59:00', '2 12:00:00', '3 12:01:00', '4'],
+      9,
+    ],
+    ['session', { gap: '5s' }, ['1', '2', '3', '4'], 4],
+  ])('sets aside what comes too late, whole, where an output is named for it: %s', async (_, kind, told, counted) => {
+    const chosen = { ...minute, every: undefined, ...kind, late: { to: 'late' } }
+    const late: string[] = []
+    let closed = 0
+    const take = async (number: number, rows: readonly Row[]) => {
+      const input = await bench.input(COLUMNS, rows)
+      const step = await bench.compile(window, chosen, input, 'w')
+      for (const { n } of (await bench.run(step, input, number)).rows) closed += Number(n)
+      const aside = bindSequence(step.branches?.[0]?.relation.sql ?? '', number)
+      const found = await bench.rows(aside)
+      expect(found.map(({ __row }) => __row)).toEqual(found.map((__, index) => index))
+      late.push(...found.map(({ id, window_start }) => `${id} ${String(window_start ?? '').slice(11, 19)}`.trim()))
+    }
+    await take(1, [event(0, { id: 9 })])
+    await take(2, [event(200, { id: 9 })])
+    const lateOnes = [event(1, { id: 1 }), event(2, { id: 2 }), event(150, { id: 3 }), event(0, { id: 4, t: null })]
+    for (let time = 0; time < 2; time += 1) {
+      late.length = 0
+      await take(3, [...lateOnes, event(201, { id: 9 }), event(202, { id: 9 })])
+      expect(late).toEqual(told)
+    }
+    await take(4, [event(9000, { id: 9 })])
+    expect(late).toEqual(told)
+    expect(closed).toBe(counted)
   })
 
   test('waits at the very beginning until the lanes have been heard of', async () => {

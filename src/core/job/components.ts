@@ -74,7 +74,7 @@ export async function readDistribute(
 }
 
 function checkInputs(checker: Checker, section: 'load' | 'distribute', steps: readonly JobStep[]): void {
-  const outputs = [MAIN, ...steps.map((step) => step.id)]
+  const outputs = [MAIN, ...steps.flatMap(({ id, branches }) => [id, ...branches])]
   for (const id of Object.keys(checker.rawMap([section]))) {
     const input = checker.raw([section, id, 'input'])
     if (typeof input !== 'string' || outputs.includes(input)) continue
@@ -200,9 +200,16 @@ async function readStep(
   if (!verbs.includes(verb)) {
     checker.add(at, `there is no step \`${verb}\``, didYouMean(verb, verbs) ?? listed(verbs), 'key')
     // Kept for its id, so that what names the step is not wrong as well.
-    return { id: typeof item['id'] === 'string' ? item['id'] : undefined, verb, options: undefined, path: at }
+    return {
+      id: typeof item['id'] === 'string' ? item['id'] : undefined,
+      verb,
+      options: undefined,
+      branches: [],
+      path: at,
+    }
   }
-  const { options: schema } = await registry.get('step', verb)
+  const definition = await registry.get('step', verb)
+  const { options: schema } = definition
   const value = item[verb]
   const inside = isMap(value) && 'id' in value && takesId(schema)
   const { id: innerId, ...rest } = isMap(value) ? value : {}
@@ -213,7 +220,8 @@ async function readStep(
     checker.add([...at, 'id'], 'the step has an `id` twice', 'keep one of them', 'key')
   const id = (inside ? innerId : undefined) ?? item['id']
   const checkedId = id === undefined ? undefined : checker.check(identifier, idPath)
-  return { id: checkedId, verb, options, path: at }
+  const branches = options === undefined ? [] : (definition.branches?.(options) ?? [])
+  return { id: checkedId, verb, options, branches, path: at }
 }
 
 /** Named options may hold the step's id; a map of columns may not, there `id` is a column. */

@@ -92,6 +92,8 @@ export interface JobStep {
   /** false: the id was made up from the verb. */
   readonly named: boolean
   readonly verb: string
+  /** Names of the outputs that the step has beside its own. */
+  readonly branches: readonly string[]
   readonly options: unknown
   /** Path of the options: ['transform', 0, 'derive']. */
   readonly path: Path

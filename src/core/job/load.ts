@@ -88,7 +88,7 @@ async function readDocument(
   const rules = readRules(checker, closed ? columns.map((column) => column.name) : undefined)
   const sources = Object.keys(checker.rawMap(['extract']))
   const ends = [...Object.keys(checker.rawMap(['load'])), ...Object.keys(checker.rawMap(['distribute']))]
-  const outputs = [MAIN, ...ends, ...steps.map((step) => step.id)]
+  const outputs = [MAIN, ...ends, ...steps.flatMap(({ id, branches }) => [id, ...branches])]
   const tests = readTests(checker, whole?.tests ?? section(checker, z.array(test), 'tests') ?? [], { sources, outputs })
   problems.throwIfAny()
   if (whole === undefined) throw new AdflowError('UNEXPECTED', `${file} gave neither a job nor a mistake`)
