@@ -1,6 +1,9 @@
 /** Topics of Kafka: partitions are lanes, positions are offsets; record batches are decoded straight into chunks. */
 import { setTimeout as delay } from 'node:timers/promises'
 import { z } from 'zod'
+import { diagnoseSchemas } from '../clients/avro/diagnose.ts'
+import { avroOptions } from '../clients/avro/options.ts'
+import { AvroSchemas, AvroValues } from '../clients/avro/values.ts'
 import { addressesOf, KafkaCluster } from '../clients/kafka/cluster.ts'
 import { diagnoseKafkaSource } from '../clients/kafka/diagnose-source.ts'
 import { discoverTopics } from '../clients/kafka/discover-source.ts'
@@ -85,10 +88,13 @@ const options = z
       .default('read_committed')
       .describe('`read_committed`: nothing of a transaction that was aborted, nor of one that is still open.'),
     format: z
-      .enum(['json', 'csv'])
+      .enum(['json', 'csv', 'avro'])
       .default('json')
-      .describe('Format of the values: one JSON object each, on one line or several, or one line of CSV each.'),
+      .describe(
+        'Format of the values: one JSON object each, on one line or several, one line of CSV each, or Avro in its binary encoding.',
+      ),
     csv: csv.prefault({}),
+    avro: avroOptions.optional(),
     fields: fieldsOption.default({}),
     tombstones: z
       .enum(['record', 'skip'])
@@ -115,9 +121,12 @@ const options = z
       .describe('How long a broker that is down, or a partition without leader, is waited for; then there is a gap.'),
     poll: duration.prefault('100ms').describe('How often a job that runs for ever looks for new records.'),
   })
-  .superRefine(({ topics, pattern, format, csv: { quote }, fields }, context) => {
+  .superRefine(({ topics, pattern, format, csv: { quote }, fields, avro }, context) => {
     const refuse = (path: string[], message: string) => context.addIssue({ code: 'custom', path, message })
     if ((topics === undefined) === (pattern === undefined)) refuse(['topics'], 'say either `topics` or `pattern`')
+    if (format === 'avro' && avro === undefined)
+      refuse(['avro'], 'say where the schema comes from: `schema`, `schema_file` or `registry`')
+    if (format !== 'avro' && avro !== undefined) refuse(['format'], '`avro` goes with `format: avro`')
     if (format === 'csv' && quote === '' && Object.keys(fields).length > 0)
       refuse(['csv', 'quote'], '`fields` need quotes: keys and headers may hold anything')
   })
@@ -138,6 +147,13 @@ An empty value is quarantined: it is no JSON. A record without value (a tombston
 it can be told, and with a required column it is quarantined. Key, headers, timestamp, partition and offset become columns by \`fields\`;
 offsets are whole 64-bit numbers. Where a value has a field of the same name the record is quarantined: a key stands twice. A key or header that is not UTF-8, too, unless it is asked for as base64.
 
+**Avro** (\`format: avro\`). The schema of the values stands in the job (\`schema\`), in a file beside it (\`schema_file\`), or in a schema registry (\`registry\`): then
+each value begins with a zero byte and the id of the schema with which it was written, and what a schema refers to is fetched with it, once. Values become JSON of
+the same names, and the contract says which of them are columns: fields that a later schema adds or lacks are what they are in JSON. Nothing is rounded: \`long\` keeps its 64 bits;
+\`decimal\` is a text of digits, days, times and timestamps are texts in ISO 8601 (one that no calendar has stays a number), \`bytes\` and \`fixed\` are what a column of the type
+\`blob\` takes (\`\\xDE\\xAD\`), \`uuid\`, \`enum\` and \`duration\` texts; of a union the value alone. A value without such a head, of an unknown id, of another type of schema, cut off or
+longer than its schema says is quarantined; in quarantine its bytes are kept, of a value that could be read its JSON. A registry that does not answer is a gap (69).
+
 **What is gone.** A position before the first record of a partition is a loss, never a silent skip: a gap with the exact range of
 offsets, and exit 65. \`on_lost: continue\` goes on behind it. A topic that was deleted and made anew is known by its id, and its offsets are not
 taken for those of the old one. A range that was planned before a crash must hold the same records when it is cut again: where compaction has
@@ -150,10 +166,18 @@ removed some meanwhile it is a gap (SOURCE_CHANGED). Of a compacted topic a run 
     topics: 'ads.events',
     fields: { event_offset: 'offset', event_key: 'key', sent_at: 'timestamp' },
   },
-  diagnose: (chosen, env) => diagnoseKafkaSource(chosen, choiceOf(chosen), env),
+  diagnose: (chosen, env) => {
+    const cluster = diagnoseKafkaSource(chosen, choiceOf(chosen), env)
+    return { ...cluster, findings: both(cluster.findings, diagnoseSchemas(chosen.avro, env)) }
+  },
   discovery: discovery(z.object(connectionShape), discoverTopics),
   create: (chosen, env) => new KafkaExtractor(chosen, env),
 })
+
+async function* both<T>(first: AsyncIterable<T>, second: AsyncIterable<T>): AsyncGenerator<T> {
+  yield* first
+  yield* second
+}
 
 /** Told as bytes by a survey: brokers tell offsets, not sizes. */
 const ASSUMED_RECORD_BYTES = 256
@@ -165,6 +189,7 @@ class KafkaExtractor implements Extractor {
   readonly #choice: TopicChoice
   readonly #cluster: KafkaCluster
   readonly #place: string
+  readonly #schemas: AvroSchemas | undefined
   readonly #toldGaps = new Set<string>()
 
   constructor(chosen: Options, env: ExtractorEnv) {
@@ -172,6 +197,7 @@ class KafkaExtractor implements Extractor {
     this.#env = env
     this.#choice = choiceOf(chosen)
     this.#cluster = new KafkaCluster(chosen, env.baseDir)
+    this.#schemas = chosen.avro === undefined ? undefined : new AvroSchemas(chosen.avro, env.baseDir, env.hosts)
     const [first] = addressesOf(chosen)
     this.#place = `kafka://${first?.host}:${first?.port}`
   }
@@ -216,6 +242,7 @@ class KafkaExtractor implements Extractor {
 
   async close(): Promise<void> {
     await this.#cluster.close()
+    await this.#schemas?.close()
   }
 
   /** Up to what is there now, once. */
@@ -254,8 +281,16 @@ class KafkaExtractor implements Extractor {
     const { isolation, format, fields, tombstones, on_lost, fetch_bytes, max_batch, patience } = this.#options
     return {
       ...{ place: this.#place, chunkDir: this.#env.chunkDir, chunkBytes, maxRecordBytes, signal },
-      ...{ isolation, type: format, csv: this.#options.csv, fields, tombstones, onLost: on_lost },
+      ...{
+        isolation,
+        type: format,
+        csv: this.#options.csv,
+        fields,
+        tombstones,
+        onLost: on_lost,
+      },
       ...{ fetchBytes: fetch_bytes, maxBatchBytes: max_batch, patienceMs: patience },
+      avro: this.#schemas === undefined ? undefined : new AvroValues(this.#schemas, maxRecordBytes, signal),
       moved: (bytes) => watch?.moved(bytes),
     }
   }

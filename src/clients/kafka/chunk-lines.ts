@@ -7,6 +7,7 @@ import { lines } from '../../records/lines.ts'
 import { RAW_BYTES } from '../../records/raw-head.ts'
 import { RecordIndex } from '../../records/record-index.ts'
 import { NEWLINE, RETURN, type Splitter, trimLineEnd } from '../../records/splitter.ts'
+import { type AvroValues, TOO_LONG } from '../avro/values.ts'
 import { chunkPath } from '../objects/chunk-names.ts'
 import type { LogBatch } from './log-batches.ts'
 import { RecordCursor } from './record-cursor.ts'
@@ -14,7 +15,9 @@ import { type Fields, FieldWriter, NotText } from './record-fields.ts'
 import { RecordPlaces, sourceOf } from './record-places.ts'
 
 export interface LineFormat {
-  readonly type: 'json' | 'csv'
+  readonly type: 'json' | 'csv' | 'avro'
+  /** Of `avro`; may be shared. */
+  readonly avro?: AvroValues | undefined
   readonly csv: { readonly delimiter: string; readonly quote: string; readonly header: readonly string[] }
   readonly fields: Fields
   readonly tombstones: 'record' | 'skip'
@@ -25,6 +28,15 @@ export interface LineOptions extends LineFormat {
   readonly partition: number
   readonly chunkDir: string
   readonly maxRecordBytes: number
+}
+
+/** Of a record, as it becomes a line. */
+interface Value {
+  readonly bytes: Buffer
+  readonly at: number
+  /** Its first byte that is not blank. */
+  readonly begin: number
+  readonly end: number
 }
 
 export type WrittenLines = Pick<
@@ -48,6 +60,7 @@ export class ChunkLines {
   readonly #writer: FieldWriter | undefined
   readonly #splitter: Splitter
   readonly #isCsv: boolean
+  readonly #avro: AvroValues | undefined
   #out = Buffer.allocUnsafe(BUFFER_BYTES)
   #end = 0
   /** Bytes of the line in work that are not the value's. */
@@ -58,6 +71,7 @@ export class ChunkLines {
   constructor(options: LineOptions) {
     this.#options = options
     this.#isCsv = options.type === 'csv'
+    this.#avro = options.avro
     this.#splitter = this.#isCsv ? csvSplitter(options.csv) : lines
     this.#path = chunkPath(options.chunkDir, this.#isCsv ? 'csv' : 'ndjson')
     this.#file = new ChunkFile(this.#path)
@@ -88,6 +102,8 @@ export class ChunkLines {
     while (cursor.next()) {
       if (cursor.offsetDelta < first) continue
       if (cursor.offsetDelta >= stop) return to
+      const { valueAt, valueBytes } = cursor
+      if (this.#avro?.needs(records, valueAt, valueAt + valueBytes)) await this.#avro.prepare(records, valueAt)
       this.#take(cursor, batch)
       if (this.#end >= BUFFER_BYTES) await this.#flush()
       if (this.#file.bytes + this.#end >= targetBytes) return batch.base + BigInt(cursor.offsetDelta) + 1n
@@ -106,28 +122,39 @@ export class ChunkLines {
   }
 
   #take(record: RecordCursor, batch: LogBatch): void {
-    const { valueAt, valueBytes, bytes } = record
-    if (valueBytes < 0 && this.#options.tombstones === 'skip') return
-    const whole = valueAt + Math.max(0, valueBytes)
-    const end = this.#isCsv ? trimLineEnd(bytes, valueAt, whole) : whole
-    const begin = firstByte(bytes, valueAt, end)
+    if (record.valueBytes < 0 && this.#options.tombstones === 'skip') return
+    const value = this.#value(record)
     const fault =
-      end - valueAt > this.#options.maxRecordBytes
-        ? this.#tooLarge()
-        : begin === end && valueBytes >= 0
-          ? 'the value is empty'
-          : this.#line(record, batch, begin, end)
+      typeof value === 'string'
+        ? value
+        : value.end - value.at > this.#options.maxRecordBytes
+          ? this.#tooLarge()
+          : value.begin === value.end && record.valueBytes >= 0
+            ? 'the value is empty'
+            : this.#line(record, batch, value)
     if (fault !== undefined) this.#refuse(record, batch, fault)
   }
 
-  /** `begin`: the first byte of the value that is not blank. Returns why there is no such line. */
-  #line(record: RecordCursor, batch: LogBatch, begin: number, end: number): string | undefined {
-    this.#makeRoom(end - record.valueAt + (this.#writer?.bound(record) ?? 0) + this.#empty.length + MORE_BYTES)
+  /** As text; or why there is none. */
+  #value({ bytes, valueAt, valueBytes }: RecordCursor): Value | string {
+    const whole = valueAt + Math.max(0, valueBytes)
+    if (this.#avro === undefined || valueBytes <= 0) {
+      const end = this.#isCsv ? trimLineEnd(bytes, valueAt, whole) : whole
+      return { bytes, at: valueAt, begin: firstByte(bytes, valueAt, end), end }
+    }
+    const json = this.#avro.read(bytes, valueAt, whole)
+    if (typeof json === 'string') return json === TOO_LONG ? this.#tooLarge() : json
+    return { bytes: json, at: 0, begin: 0, end: json.length }
+  }
+
+  /** Returns why there is no such line. */
+  #line(record: RecordCursor, batch: LogBatch, value: Value): string | undefined {
+    this.#makeRoom(value.end - value.at + (this.#writer?.bound(record) ?? 0) + this.#empty.length + MORE_BYTES)
     const from = this.#end
     this.#added = 0
     let at: number
     try {
-      at = this.#isCsv ? this.#csvLine(record, batch, end) : this.#jsonLine(record, batch, begin, end)
+      at = this.#isCsv ? this.#csvLine(record, batch, value) : this.#jsonLine(record, batch, value)
     } catch (error) {
       if (error instanceof NotText) return error.message
       throw error
@@ -143,29 +170,29 @@ export class ChunkLines {
   }
 
   /** The fields stand before those of the value. */
-  #csvLine(record: RecordCursor, batch: LogBatch, end: number): number {
+  #csvLine(record: RecordCursor, batch: LogBatch, { bytes, at: from, end }: Value): number {
     const at = this.#fields(record, batch, this.#end)
     this.#added = at - this.#end
-    if (record.valueBytes >= 0) return at + record.bytes.copy(this.#out, at, record.valueAt, end)
+    if (record.valueBytes >= 0) return at + bytes.copy(this.#out, at, from, end)
     // The last separator stands before the value; of a tombstone every column is empty.
     return at + this.#out.write(this.#empty, at, 'latin1')
   }
 
   /** The fields stand behind the brace that opens the value. */
-  #jsonLine(record: RecordCursor, batch: LogBatch, begin: number, end: number): number {
-    const { bytes, valueAt, valueBytes } = record
+  #jsonLine(record: RecordCursor, batch: LogBatch, { bytes, at: from, begin, end }: Value): number {
+    const isNull = record.valueBytes < 0
     const out = this.#out
     let at = this.#end
-    if (this.#writer === undefined || (valueBytes >= 0 && bytes[begin] !== BRACE))
-      return at + (valueBytes < 0 ? NULL.copy(out, at) : bytes.copy(out, at, valueAt, end))
-    at += bytes.copy(out, at, valueAt, begin)
+    if (this.#writer === undefined || (!isNull && bytes[begin] !== BRACE))
+      return at + (isNull ? NULL.copy(out, at) : bytes.copy(out, at, from, end))
+    at += bytes.copy(out, at, from, begin)
     out[at++] = BRACE
     const inside = at
     at = this.#fields(record, batch, at)
     // No comma before the end of an object that has nothing else.
-    if (valueBytes < 0 || bytes[firstByte(bytes, begin + 1, end)] === CLOSING) at -= 1
+    if (isNull || bytes[firstByte(bytes, begin + 1, end)] === CLOSING) at -= 1
     this.#added = at - inside
-    if (valueBytes >= 0) return at + bytes.copy(out, at, begin + 1, end)
+    if (!isNull) return at + bytes.copy(out, at, begin + 1, end)
     out[at] = CLOSING
     return at + 1
   }
