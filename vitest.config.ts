@@ -3,6 +3,16 @@ import { defineConfig } from 'vitest/config'
 /** Tests against real servers: each has a server of its own, or a place of its own on a shared one. */
 const SERVER_TESTS = 'test/**/*.server.test.ts'
 
+/** Tests that run whole jobs, most of them many times: `npm run check` leaves them to `npm test`. */
+const RUN_TESTS = [
+  'test/{reconcile,trace,jobs}/**/*.test.ts',
+  'test/conformance/{consumers,extractors,loaders}.test.ts',
+  'test/runtime/{rerun,run-lineage,whole-chunks}.test.ts',
+  'test/lineage/ledger.test.ts',
+  'test/sample/generate.test.ts',
+  'test/distribute/distributor.test.ts',
+]
+
 const long = process.env['ADFLOW_TEST_LONG'] === '1'
 
 export default defineConfig({
@@ -14,7 +24,16 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['test/**/*.test.ts'],
-          exclude: ['test/acceptance/**', SERVER_TESTS],
+          exclude: ['test/acceptance/**', SERVER_TESTS, ...RUN_TESTS],
+          testTimeout: 60_000,
+          sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        test: {
+          name: 'runs',
+          include: RUN_TESTS,
+          exclude: [SERVER_TESTS],
           testTimeout: 60_000,
           sequence: { groupOrder: 1 },
         },
