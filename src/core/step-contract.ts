@@ -1,5 +1,5 @@
 /** What a step is given when it is compiled, and what it gives back. Types only. */
-import type { Column, Relation } from './contracts.ts'
+import type { Column, Dataset, Relation } from './contracts.ts'
 import type { StepLineage } from './step-lineage.ts'
 
 /** A SQL expression of a job file, with its place in the file, so that an engine error names file:line:column. */
@@ -89,11 +89,40 @@ export interface StepEnv {
   readonly analysis: Analysis
   /** Register a secret for use in SQL; returns the SQL that reads it (a BLOB). The value never appears in SQL text. */
   secret(name: string, value: Uint8Array): string
-  /** Register a reference table, loaded before the first batch; returns its SQL name and columns. `file` is relative to
-   *  the folder of the job file; without `format` its name decides. */
+  /** Register a reference table, loaded before the first batch, and again every so often where `refresh` says so; returns its
+   *  SQL name and columns. A batch sees one version of it from beginning to end, and the same one when it is repeated. */
   reference(
     name: string,
-    file: string,
-    format?: 'csv' | 'ndjson' | 'parquet',
+    source: ReferenceSource,
+    refresh?: ReferenceRefresh,
   ): Promise<{ readonly table: string; readonly columns: readonly Column[] }>
+}
+
+export type ReferenceSource = ReferenceFile | ReferenceQuery
+
+export interface ReferenceFile {
+  readonly kind: 'file'
+  /** Relative to the folder of the job file. */
+  readonly file: string
+  /** Default: by the name of the file. */
+  readonly format?: ReferenceFormat | undefined
+  /** Column → engine type. Default: what the engine finds in the file. */
+  readonly columns?: Readonly<Record<string, string>> | undefined
+}
+
+export interface ReferenceQuery {
+  readonly kind: 'query'
+  readonly dataset: Dataset
+  /** Column → engine type: nobody is asked before the run. */
+  readonly columns: Readonly<Record<string, string>>
+  /** Writes the rows to a file as NDJSON. `baseDir`: folder of the job file. @throws AdflowError SOURCE_… */
+  fetch(to: string, baseDir: string, signal: AbortSignal): Promise<void>
+}
+
+export type ReferenceFormat = 'csv' | 'ndjson' | 'parquet'
+
+export interface ReferenceRefresh {
+  readonly everyMs: number
+  /** No batch is planned with data that were last read longer ago. */
+  readonly maxAgeMs: number | undefined
 }

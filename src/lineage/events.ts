@@ -95,6 +95,8 @@ export interface BatchClosed extends RangeFields {
   readonly clock: string
   /** The extractor's evidence at the end of the range: with it the next range can be cut without those before. */
   readonly mark?: string
+  /** Reference data that are read again while the run goes on → the version that the batch saw: a file in `pins/files`. */
+  readonly references?: PerId<string>
   readonly counts: BatchCounts
   readonly sums: BatchSums
   readonly stores: PerId<StoreOutcome>

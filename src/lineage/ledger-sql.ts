@@ -28,6 +28,7 @@ const COLUMNS = {
   bytes: ['bytes', 'BIGINT'],
   clock: ['clock', 'VARCHAR'],
   mark: ['mark', 'VARCHAR'],
+  references: ['references', 'MAP(VARCHAR, VARCHAR)'],
   counts: [
     'counts',
     'STRUCT("read" BIGINT, quarantined MAP(VARCHAR, BIGINT), filtered MAP(VARCHAR, BIGINT), deduplicated BIGINT, warned MAP(VARCHAR, BIGINT))',
@@ -121,7 +122,7 @@ function viewsOver(ledger: string, events: string): readonly string[] {
  *  that loaders write beside the rows of the main output (core/token.ts).
  *  A store that came into the job later, and got the batch by a backfill, is among its stores. */
 const BATCHES = `
-SELECT token, TRY_CAST('0x' || token[1:16] AS UBIGINT)::BIT::BIGINT AS _batch, sequence, source, lane, range_from, range_to, origin, digest, bytes, clock, mark, counts."read" AS "read",
+SELECT token, TRY_CAST('0x' || token[1:16] AS UBIGINT)::BIT::BIGINT AS _batch, sequence, source, lane, range_from, range_to, origin, digest, bytes, clock, mark, "references", counts."read" AS "read",
   coalesce(list_sum(map_values(counts.quarantined)), 0)::BIGINT AS quarantined,
   coalesce(list_sum(map_values(counts.filtered)), 0)::BIGINT AS filtered,
   counts.deduplicated AS deduplicated,

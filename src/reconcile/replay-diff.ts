@@ -73,7 +73,13 @@ export async function diffRun(options: DiffOptions): Promise<DiffReport> {
   const folder = await scratch()
   try {
     const common = { registry, log, own, before, output, folder, signal, evolved: pinned.evolved }
-    const one = await rowsOf({ ...common, job: pinned.job, locate: pinned.locate, name: 'before' })
+    const one = await rowsOf({
+      ...common,
+      job: pinned.job,
+      locate: pinned.locate,
+      copies: pinned.copies,
+      name: 'before',
+    })
     const two = await rowsOf({ ...common, job: other, name: 'after' })
     const found = await new Difference(options, keyOf(options, config.options), one, two, folder).compare()
     return {

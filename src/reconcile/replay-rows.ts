@@ -19,6 +19,7 @@ export interface RowsOptions {
   readonly log: Logger
   readonly evolved: Readonly<Record<string, string>>
   readonly locate?: (file: string) => Promise<string>
+  readonly copies?: string
   /** Batches whose rows are wanted; and these with all before, for steps with memory. */
   readonly own: readonly PastBatch[]
   readonly before: readonly PastBatch[]
@@ -40,10 +41,18 @@ export interface MadeRows {
 
 /** @throws AdflowError with the code of a source whose range cannot be read any more */
 export async function rowsOf(options: RowsOptions): Promise<MadeRows> {
-  const { job, registry, log, evolved, locate, own, before, output, folder, name, signal } = options
+  const { job, registry, log, evolved, locate, copies, own, before, output, folder, name, signal } = options
   const wanted = new Set(own.map(({ token }) => token))
   const outputs = [output]
-  const rerun = await Rerun.open({ job, registry, log, outputs, evolved, ...(locate === undefined ? {} : { locate }) })
+  const rerun = await Rerun.open({
+    job,
+    registry,
+    log,
+    outputs,
+    evolved,
+    ...(locate === undefined ? {} : { locate }),
+    ...(copies === undefined ? {} : { copies }),
+  })
   const files: string[] = []
   const quarantined: Record<string, number> = {}
   let columns: readonly Column[] = rerun.pipeline.outputs.get(output)?.relation.columns ?? []

@@ -89,10 +89,10 @@ class Verification {
   async run(): Promise<VerifyReport> {
     const { pinned, own, before, run, pin } = this.#past
     const { registry, log, signal, version } = this.#options
-    const { job, evolved, locate } = pinned
+    const { job, evolved, locate, copies } = pinned
     for (const config of job.load) requireThere(config, await placesOf(config, job, registry, log), own)
     const outputs = [...new Set(job.load.map(({ input }) => input ?? 'main'))]
-    const rerun = await Rerun.open({ job, registry, log, outputs, evolved, locate, readOnly: true }, job.load)
+    const rerun = await Rerun.open({ job, registry, log, outputs, evolved, locate, copies, readOnly: true }, job.load)
     let engine: string
     try {
       engine = rerun.workshop.engine.version

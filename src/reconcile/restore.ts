@@ -128,8 +128,8 @@ class Restoration {
     const pinned = await openPinnedJob(new Pins(state.pins), this.#pin, { registry, today: job, env: process.env })
     if (pinned.changed.length > 0)
       warn(`secrets are other ones than in the run: ${pinned.changed.join(', ')}; what is made with them differs`)
-    const { evolved, locate } = pinned
-    return Rerun.open({ job: pinned.job, evolved, locate, ...common }, stores)
+    const { evolved, locate, copies } = pinned
+    return Rerun.open({ job: pinned.job, evolved, locate, copies, ...common }, stores)
   }
 
   #stores(): readonly JobLoader[] {

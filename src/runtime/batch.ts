@@ -10,6 +10,7 @@ import type { PlannedBatch } from './checkpoint-slot.ts'
 import type { Saver } from './group-saver.ts'
 import type { OpenGaps } from './open-gaps.ts'
 import type { Outbox } from './outbox.ts'
+import type { ReferenceVersions } from './reference-tables.ts'
 import type { PastRanges, RoundLimits, RunObserver } from './run.ts'
 import type { StateDir } from './state-dir.ts'
 import type { BatchState, State } from './states.ts'
@@ -51,6 +52,8 @@ export interface Batch {
   readonly plan: PlannedBatch
   /** Planned before this run: a store may have it already. */
   readonly repeated: boolean
+  /** The versions of reference data that it sees. */
+  readonly references: ReferenceVersions | undefined
   readonly token: string
   /** The plan is on disk: the range will be retried exactly. */
   readonly planned: Promise<void>

@@ -116,12 +116,14 @@ export class Batches {
     const same = (batch: PlannedBatch) =>
       batch.source === id && batch.lane === range.lane && batch.from === range.from && batch.to === range.to
     const before = saver.state.planned.find(same)
+    const references = this.#options.workshop.references.hold(before?.references)
     const plan: PlannedBatch = before ?? {
       ...range,
       ...(mark === undefined ? {} : { mark }),
       source: id,
       sequence: saver.state.sequence,
       clock: new Date().toISOString(),
+      ...(references === undefined ? {} : { references }),
     }
     const planned =
       before === undefined
@@ -139,6 +141,7 @@ export class Batches {
       chunk,
       plan,
       repeated: before !== undefined,
+      references,
       token,
       planned,
       session,
@@ -161,6 +164,7 @@ export class Batches {
     } finally {
       batch.turn.done()
       for (const turn of batch.storeTurns.values()) turn.done()
+      this.#options.workshop.references.release(batch.references)
       this.#options.workshop.sessions.release(batch.session)
       await batch.chunk.release()
     }
@@ -168,6 +172,7 @@ export class Batches {
 
   async #throughStages(batch: Batch): Promise<void> {
     batch.state.move('validation.pending', 'validation.running')
+    await this.#options.workshop.references.show(batch.session, batch.references)
     if (isWhole(batch.chunk)) return this.#throughWhole(batch)
     await this.#lookAt(batch)
   }

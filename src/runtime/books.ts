@@ -63,6 +63,7 @@ export class Books {
         bytes: chunk.bytes,
         clock: plan.clock,
         ...(chunk.mark === undefined ? {} : { mark: chunk.mark }),
+        ...(batch.references === undefined ? {} : { references: batch.references }),
         counts: refined.counts,
         sums: refined.sums,
         stores,

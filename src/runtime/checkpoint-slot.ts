@@ -20,6 +20,8 @@ export interface PlannedBatch extends PlannedRange {
   readonly source: string
   /** ISO 8601 UTC. */
   readonly clock: string
+  /** Reference data that are read again → the version that the batch sees. */
+  readonly references?: Readonly<Record<string, string>>
 }
 
 /** What a run changes. Integers are decimal strings. */

@@ -1,5 +1,4 @@
 /** The lineage of a compiled job: sources and reference data → contract → steps → stores, column by column. */
-import { resolve } from 'node:path'
 import type { Column, Dataset } from '../core/contracts.ts'
 import { redact } from '../core/job/secrets.ts'
 import type { How, LineageColumn, LineageDecision, LineageEdge, LineageGraph, LineageNode } from '../lineage/graph.ts'
@@ -53,11 +52,12 @@ export function lineageGraph({ pipeline, sources, stores, consumers = [] }: Grap
         masked: false,
       })
   }
-  for (const { name, file, columns } of pipeline.references) {
+  for (const { name, place, source, columns } of pipeline.references) {
     if (nodes.some(({ id }) => id === name)) continue
-    const dataset = { namespace: 'file', name: resolve(job.baseDir, file) }
+    const dataset = source.kind === 'query' ? source.dataset : { namespace: 'file', name: place }
+    const type = source.kind === 'query' ? dataset.namespace.replace(/:.*/, '') : 'files'
     const plain = columns.map((column) => ({ ...column, personal: false }))
-    nodes.push({ id: name, kind: 'reference', type: 'files', dataset, columns: plain })
+    nodes.push({ id: name, kind: 'reference', type, dataset, columns: plain })
   }
   nodes.push({
     id: CONTRACT,

@@ -13,6 +13,8 @@ export interface PastBatch extends PlannedRange {
   readonly digest: string
   /** ISO 8601 UTC. */
   readonly clock: string
+  /** Reference data that were read again while the run went on → the version that the batch saw. */
+  readonly references?: Readonly<Record<string, string>>
   readonly sequence: string
   /** The run that closed it last, and what that run was made of. */
   readonly run: string
@@ -42,7 +44,7 @@ export interface PastOutcome {
 
 const ISO = '%Y-%m-%dT%H:%M:%S.%gZ'
 const COLUMNS = `token, source, lane, range_from::VARCHAR AS range_from, range_to::VARCHAR AS range_to, mark, mark_from, origin, digest,
-  clock, sequence::VARCHAR AS sequence, run, pin, epoch::VARCHAR AS epoch, "out"::BIGINT AS "out", "read", bytes, to_json(counts)::VARCHAR AS counts, to_json(sums)::VARCHAR AS sums, to_json(stores)::VARCHAR AS stores,
+  clock, to_json("references")::VARCHAR AS "references", sequence::VARCHAR AS sequence, run, pin, epoch::VARCHAR AS epoch, "out"::BIGINT AS "out", "read", bytes, to_json(counts)::VARCHAR AS counts, to_json(sums)::VARCHAR AS sums, to_json(stores)::VARCHAR AS stores,
   strftime(closed_at, '${ISO}') AS closed_at, to_json(coalesce(paid, MAP {}))::VARCHAR AS paid`
 
 /** The batches for which the condition holds, over the columns of the view `batches`, of `runs`, and `mark_from`; in the order in
@@ -61,7 +63,7 @@ export async function pastBatches(session: Session, where = 'true'): Promise<rea
 function pastBatch(row: Readonly<Record<string, unknown>>): PastBatch {
   const text = (name: string) => String(row[name])
   const optional = (name: string) => (row[name] === null || row[name] === undefined ? undefined : String(row[name]))
-  const [mark, markFrom] = [optional('mark'), optional('mark_from')]
+  const [mark, markFrom, references] = [optional('mark'), optional('mark_from'), optional('references')]
   const token = text('token')
   return {
     token,
@@ -74,6 +76,7 @@ function pastBatch(row: Readonly<Record<string, unknown>>): PastBatch {
     origin: text('origin'),
     digest: text('digest'),
     clock: text('clock'),
+    ...(references === undefined ? {} : { references: JSON.parse(references) as Record<string, string> }),
     sequence: text('sequence'),
     run: text('run'),
     pin: optional('pin'),

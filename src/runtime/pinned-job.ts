@@ -15,8 +15,10 @@ export interface PinnedJob {
   /** Secrets that are other ones by now: what is computed with them differs. */
   readonly changed: readonly string[]
   readonly evolved: Readonly<Record<string, string>>
-  /** Absolute path of a reference file → the copy that the run had read. */
+  /** Absolute path of a reference file, or place of other reference data → the copy that the run had read. */
   readonly locate: (file: string) => Promise<string>
+  /** Folder of the versions of reference data that its batches were planned with. */
+  readonly copies: string
 }
 
 export interface PinnedOptions {
@@ -44,5 +46,6 @@ export async function openPinnedJob(
     changed,
     evolved: pin.evolved,
     locate: (path) => pins.locate(pin, path),
+    copies: pins.copies,
   }
 }

@@ -43,7 +43,9 @@ export interface PinOptions {
 }
 
 /** Larger reference files are pinned by digest alone. */
-const LARGEST_COPY_BYTES = 256_000_000
+export const LARGEST_COPY_BYTES = 256_000_000
+/** Length of a digest in hex. */
+const SHA256 = 64
 
 export class Pins {
   readonly #folder: string
@@ -54,6 +56,7 @@ export class Pins {
   readonly #kept = new Map<string, Promise<string>>()
   /** Name in the folder of pinned files → the copy that waits for save(). */
   readonly #staged = new Map<string, string>()
+  #count = 0
 
   /** `temporary`: on the same file system, emptied between runs. */
   constructor(folder: string, temporary = folder) {
@@ -62,15 +65,21 @@ export class Pins {
     this.#temporary = temporary
   }
 
+  /** Where copies stand under the names that `copyName` gives them. */
+  get copies(): string {
+    return this.#files
+  }
+
   /** Copies the file, and says where to read it: what is loaded is what is pinned. A file that is not there is left to
-   *  whoever reads it. @throws AdflowError LOCAL_IO */
-  keep(file: string): Promise<string> {
-    const kept = this.#kept.get(file) ?? this.#keep(file)
+   *  whoever reads it. `fetch`: of what is no file, writes it to one. @throws AdflowError LOCAL_IO, and what `fetch` throws */
+  keep(file: string, fetch?: (to: string) => Promise<void>): Promise<string> {
+    const kept = this.#kept.get(file) ?? this.#keep(file, fetch)
     this.#kept.set(file, kept)
     return kept
   }
 
-  async #keep(file: string): Promise<string> {
+  async #keep(file: string, fetch: ((to: string) => Promise<void>) | undefined): Promise<string> {
+    if (fetch !== undefined) return this.#stage(file, fetch)
     if (!existsSync(file)) return file
     try {
       const { size } = await stat(file)
@@ -78,17 +87,20 @@ export class Pins {
         this.#references[file] = { sha256: await digestOf(file), bytes: size }
         return file
       }
-      const staged = join(this.#temporary, `reference-${process.pid}-${this.#staged.size}${endingOf(file)}`)
-      await mkdir(this.#temporary, { recursive: true, mode: 0o700 })
-      await copyFile(file, staged)
-      const sha256 = await digestOf(staged)
-      const copy = `${sha256}${endingOf(file)}`
-      this.#references[file] = { sha256, bytes: (await stat(staged)).size, copy }
-      this.#staged.set(copy, staged)
-      return staged
+      return await this.#stage(file, (to) => copyFile(file, to))
     } catch (error) {
       throw localIoError(error, `copy the reference data ${file}`)
     }
+  }
+
+  async #stage(file: string, write: (to: string) => Promise<void>): Promise<string> {
+    const staged = join(this.#temporary, `reference-${process.pid}-${this.#count++}${endingOf(file)}`)
+    await mkdir(this.#temporary, { recursive: true, mode: 0o700 })
+    await write(staged)
+    const copy = await copyName(staged)
+    this.#references[file] = { sha256: copy.slice(0, SHA256), bytes: (await stat(staged)).size, copy }
+    this.#staged.set(copy, staged)
+    return staged
   }
 
   /** A job that does not compile leaves nothing behind. */
@@ -182,8 +194,13 @@ function seal(key: Buffer, value: string): string {
   return createHmac('sha256', key).update(value).digest('hex')
 }
 
+/** Name of a copy: by what is in it. */
+export async function copyName(file: string): Promise<string> {
+  return `${await digestOf(file)}${endingOf(file)}`
+}
+
 /** The engine tells formats and compression by it. */
-function endingOf(file: string): string {
+export function endingOf(file: string): string {
   return /(?:\.(?:csv|tsv|json|jsonl|ndjson|parquet))?(?:\.(?:gz|zst))?$/.exec(basename(file))?.[0] ?? ''
 }
 

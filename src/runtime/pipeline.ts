@@ -2,12 +2,19 @@
  * Compiles a job: types of the contract, rules and steps become SQL over one table of admitted rows. Everything that can
  * be wrong in the SQL of a job file is found here, without data, and named with file:line:column.
  */
-import { basename, extname, resolve } from 'node:path'
 import type { Column, Relation } from '../core/contracts.ts'
 import { AdflowError } from '../core/errors.ts'
 import type { Job, JobColumn, JobStep } from '../core/job/job.ts'
 import type { Registry } from '../core/registry.ts'
-import type { Analysis, Branch, CompiledStep, Expression, StepEnv } from '../core/step-contract.ts'
+import type {
+  Analysis,
+  Branch,
+  CompiledStep,
+  Expression,
+  ReferenceRefresh,
+  ReferenceSource,
+  StepEnv,
+} from '../core/step-contract.ts'
 import { createAnalysis } from '../engine/analysis.ts'
 import type { ContractColumn, ReadPlan } from '../engine/read-plan.ts'
 import { ROW } from '../engine/relation.ts'
@@ -16,6 +23,7 @@ import { ident, literal } from '../engine/sql-text.ts'
 import { resolveType } from '../engine/types.ts'
 import { type CompiledBatchRule, compileBatchRules } from './batch-rules.ts'
 import { problemsError } from './job-problems.ts'
+import { describeReference, type Locate, type Reference } from './reference-source.ts'
 
 /** Temp view of each session over the rows of the batch in work: contract columns, `rowid`, `__ok`. */
 export const ROWS_VIEW = 'batch_rows'
@@ -39,19 +47,6 @@ export interface Output {
   readonly relation: Relation
   /** `set`: the rows are new; they do not stand for records one by one. */
   readonly kind: 'row' | 'set'
-}
-
-type ReferenceFormat = 'csv' | 'ndjson' | 'parquet'
-
-export interface Reference {
-  /** SQL name. */
-  readonly table: string
-  readonly name: string
-  readonly file: string
-  readonly select: string
-  readonly path: readonly (string | number)[]
-  readonly keys: readonly (readonly string[])[]
-  readonly columns: readonly { readonly name: string; readonly type: string }[]
 }
 
 export interface Pipeline {
@@ -85,8 +80,8 @@ export interface CompileOptions {
   readonly evolved?: Readonly<Record<string, string>>
   /** Reference tables that the engine holds already: their files are out of reach after the lock-down. */
   readonly references?: readonly Reference[]
-  /** Absolute path of a reference file → where to read it. Default: there. */
-  readonly locate?: (file: string) => Promise<string>
+  /** Where to read reference data. Default: files where they are. */
+  readonly locate?: Locate
 }
 
 export async function compilePipeline({
@@ -222,7 +217,7 @@ interface ChainParts {
   readonly analysis: Analysis
   readonly base: Relation
   readonly loaded: readonly Reference[]
-  readonly locate: NonNullable<CompileOptions['locate']>
+  readonly locate: Locate
 }
 
 /** The steps in order. A set-wise step with an id of its own branches off; everything else continues the chain. */
@@ -238,7 +233,7 @@ class Chain {
   readonly #session: Session
   readonly #analysis: Analysis
   readonly #loaded: readonly Reference[]
-  readonly #locate: NonNullable<CompileOptions['locate']>
+  readonly #locate: Locate
 
   constructor({ job, registry, session, analysis, base, loaded, locate }: ChainParts) {
     this.#loaded = loaded
@@ -313,58 +308,24 @@ class Chain {
         this.secrets.set(variable, value)
         return `getvariable(${literal(variable)})`
       },
-      reference: (name, file, format) => this.#reference(step, name, file, format),
+      reference: (name, source, refresh) => this.#reference(step, name, source, refresh),
     }
   }
 
   async #reference(
     step: JobStep,
     name: string,
-    file: string,
-    format?: ReferenceFormat,
+    source: ReferenceSource,
+    refresh: ReferenceRefresh | undefined,
   ): Promise<{ table: string; columns: readonly Column[] }> {
-    const table = ident(`reference_${step.id}_${name}`)
-    const loaded = this.#loaded.some((reference) => reference.table === table)
-    const original = resolve(this.#job.baseDir, file)
-    const place = loaded ? original : await this.#locate(original)
-    const select = `SELECT * FROM ${referenceReader(place, format ?? formatOf(original))}`
-    try {
-      const columns = await this.#session.describe(loaded ? `SELECT * FROM ${table}` : select)
-      if (!this.references.some((reference) => reference.table === table))
-        this.references.push({ table, name, file, select, keys: [], columns, path: fileOf(step) })
-      return {
-        table,
-        columns: columns.map((column) => ({ ...column, from: [`${name}.${column.name}`] })),
-      }
-    } catch (error) {
-      const missing = /No files found that match/.test((error as Error).message)
-      const found = (error as Error).message.split('\n', 1)[0]?.replaceAll(place, original)
-      const hint = missing
-        ? 'its columns are needed before anything runs, for lint too: make the file first, or mend the path, which is relative to the job file'
-        : 'give a CSV, NDJSON or Parquet file; the path is relative to the job file'
-      throw new AdflowError(
-        'SQL_INVALID',
-        `cannot read the reference data ${basename(file)}: ${missing ? `there is no file ${original}` : found}`,
-        { cause: error, hint, details: { path: fileOf(step) } },
-      )
+    const key = `${step.id}.${name}`
+    const known = [...this.references, ...this.#loaded].find((reference) => reference.key === key)
+    const options = { job: this.#job, step, session: this.#session, locate: this.#locate, refresh }
+    const reference = known ?? (await describeReference(name, source, options))
+    if (!this.references.some((other) => other.key === key)) this.references.push({ ...reference, keys: [] })
+    return {
+      table: reference.table,
+      columns: reference.columns.map((column) => ({ ...column, from: [`${name}.${column.name}`] })),
     }
   }
-}
-
-/** Where the step names its reference file; the nearest place that is there, where it does so otherwise. */
-function fileOf(step: JobStep): (string | number)[] {
-  return [...step.path, 'from', 'path']
-}
-
-const FORMATS: Readonly<Record<string, ReferenceFormat>> = { '.csv': 'csv', '.tsv': 'csv', '.parquet': 'parquet' }
-
-function formatOf(file: string): ReferenceFormat {
-  return FORMATS[extname(file.replace(/\.(gz|zst)$/, ''))] ?? 'ndjson'
-}
-
-/** The engine sniffs the types of reference data: it is small, and its columns are named by the step. */
-function referenceReader(file: string, kind: ReferenceFormat): string {
-  if (kind === 'csv') return `read_csv(${literal(file)}, header = true, sample_size = -1)`
-  if (kind === 'parquet') return `read_parquet(${literal(file)})`
-  return `read_json(${literal(file)}, format = 'newline_delimited', sample_size = -1)`
 }

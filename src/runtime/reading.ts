@@ -182,8 +182,9 @@ class SourceTask {
 
   /** false: nothing more is read. */
   async #begin(chunk: Chunk): Promise<boolean> {
-    const { workshop, broken, stop, process, whole } = this.#options
+    const { workshop, broken, stop, process, whole, forever } = this.#options
     const { id, priority } = this.#source.config
+    await workshop.references.ready(forever, stop)
     const session = await workshop.sessions.acquire(priority)
     const isBroken = broken.get(placeOf(this.#source, chunk)) !== undefined
     if (isBroken || stop.aborted) {

@@ -119,9 +119,9 @@ export class Rerun {
   }
 
   /** With the rows in a table. In a run the store is the first to evaluate them; a record on which that fails is refused then. */
-  async #evaluated(chunk: Chunk, { token, source, clock }: PastBatch): Promise<Refined> {
+  async #evaluated(chunk: Chunk, { token, source, clock, references }: PastBatch): Promise<Refined> {
     const once = async (guarded: boolean): Promise<Refined> => {
-      const refined = await this.#bench.refine(chunk, { token, source, clock, guarded })
+      const refined = await this.#bench.refine(chunk, { token, source, clock, references, guarded })
       const rows = refined.chain?.rows ?? this.pipeline.rows.sql
       await this.session.run(`CREATE OR REPLACE TEMP TABLE ${ROWS_TABLE} AS ${rows}`)
       return refined

@@ -140,12 +140,16 @@ async function inLedger(
   }
   const pins = new Pins(state.pins, state.temp)
   const evolved = evolvedOf(checkpoints)
-  const workshop = await openWorkshop({ ...options, state, ...evolved, locate: (file) => pins.keep(file) }).catch(
-    async (error: unknown) => {
-      await pins.discard()
-      throw error
-    },
-  )
+  const workshop = await openWorkshop({
+    ...options,
+    state,
+    ...evolved,
+    locate: (file, fetch) => pins.keep(file, fetch),
+    copies: pins.copies,
+  }).catch(async (error: unknown) => {
+    await pins.discard()
+    throw error
+  })
   try {
     const pin = await pins.save({ job, adflow: options.version, engine: workshop.engine.version, ...evolved })
     await ledger.append([
@@ -258,6 +262,7 @@ async function loadAndDistribute(options: RunOptions, parts: RunParts, outbox: O
     outbox,
     makeRoom: distribute,
   })
+  if (past === undefined) workshop.references.keepFresh({ warn, failed: (error) => batches.fail(error) })
   const upkeep = forever ? await startUpkeep(options, parts, stores, { batches, distribute }) : undefined
   let failure: unknown
   try {

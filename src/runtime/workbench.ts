@@ -11,6 +11,8 @@ import type { Registry } from '../core/registry.ts'
 import { Evolution } from './evolve.ts'
 import { memorySaver } from './memory-saver.ts'
 import type { Pipeline } from './pipeline.ts'
+import type { Locate } from './reference-source.ts'
+import type { ReferenceVersions } from './reference-tables.ts'
 import { type Refined, refine } from './refine.ts'
 import { openStateDir, type StateDir } from './state-dir.ts'
 import type { Store } from './store.ts'
@@ -24,8 +26,10 @@ export interface BenchOptions {
   readonly outputs: readonly string[]
   /** Columns that `unknown: evolve` had added: name → engine type. */
   readonly evolved?: Readonly<Record<string, string>>
-  /** Absolute path of a reference file → where to read it. Default: there. */
-  readonly locate?: (file: string) => Promise<string>
+  /** Where to read reference data. Default: files where they are. */
+  readonly locate?: Locate
+  /** Folder of the versions of reference data that batches were planned with. */
+  readonly copies?: string
   /** State file of a job, of which a copy is worked on: what its steps remember. Default: they begin with nothing. */
   readonly memory?: string
   /** Stores of the job are attached read-only. */
@@ -38,6 +42,7 @@ export interface BenchBatch {
   readonly source: string
   /** ISO 8601 UTC: now() of the batch. */
   readonly clock: string
+  readonly references?: ReferenceVersions | undefined
   readonly stores?: readonly Store[]
   /** Step by step, without the records on which an expression fails. */
   readonly guarded?: boolean
@@ -89,7 +94,11 @@ export class Workbench {
   }
 
   /** One chunk after the other. */
-  async refine(chunk: Chunk, { token, source, clock, stores = [], guarded = false }: BenchBatch): Promise<Refined> {
+  async refine(
+    chunk: Chunk,
+    { token, source, clock, references, stores = [], guarded = false }: BenchBatch,
+  ): Promise<Refined> {
+    await this.workshop.references.show(this.session, references)
     await this.#evolution.takeUp(chunk, this.session, stores)
     const refined = await refine(chunk, {
       session: this.session,

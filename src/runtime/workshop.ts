@@ -12,11 +12,11 @@ import { AdflowError, EXIT } from '../core/errors.ts'
 import type { Job, JobExtractor, JobLoader } from '../core/job/job.ts'
 import type { Registry } from '../core/registry.ts'
 import { Engine, type Session } from '../engine/session.ts'
-import { ident } from '../engine/sql-text.ts'
 import { checkConsumers } from './consumer-checks.ts'
-import { problemsError } from './job-problems.ts'
 import { checkLoaders } from './loader-checks.ts'
 import { compilePipeline, type Pipeline } from './pipeline.ts'
+import type { Locate } from './reference-source.ts'
+import { ReferenceTables } from './reference-tables.ts'
 import { SessionPool } from './session-pool.ts'
 import type { StateDir } from './state-dir.ts'
 
@@ -34,6 +34,7 @@ export interface Workshop {
   readonly sessions: SessionPool
   readonly pipeline: Pipeline
   readonly extractors: readonly OpenSource[]
+  readonly references: ReferenceTables
   /** `unavailable`: the store's file could not be attached. */
   readonly loaders: readonly {
     readonly config: JobLoader
@@ -51,14 +52,16 @@ export interface WorkshopOptions {
   /** Ids of the sources to read; undefined: all. */
   readonly only?: readonly string[]
   readonly evolved?: Readonly<Record<string, string>>
-  /** Absolute path of a reference file → where to read it. Default: there. */
-  readonly locate?: (file: string) => Promise<string>
+  /** Where to read reference data. Default: files where they are. */
+  readonly locate?: Locate
+  /** Folder of the versions of reference data; without it they are loaded once. */
+  readonly copies?: string
   /** Stores are only looked at: their files are attached read-only, and none is made. */
   readonly readOnly?: boolean
 }
 
 export async function openWorkshop(options: WorkshopOptions): Promise<Workshop> {
-  const { job, registry, state, log, only, evolved, locate, readOnly = false } = options
+  const { job, registry, state, log, only, evolved, locate, copies, readOnly = false } = options
   const { resources } = job
   const engine = await Engine.open({
     memoryBytes: resources.memoryLimitBytes,
@@ -96,7 +99,8 @@ export async function openWorkshop(options: WorkshopOptions): Promise<Workshop> 
     })
     await checkLoaders(pipeline, session, registry)
     await checkConsumers(pipeline, session, registry)
-    await loadReferences(session, pipeline)
+    const references = await ReferenceTables.load({ engine, session, pipeline, state, locate, copies, log })
+    access.push({ folders: ReferenceTables.folders(pipeline, copies) })
 
     const loaders: { config: JobLoader; loader: Loader; unavailable?: AdflowError }[] = []
     const attached = new Map<string, AdflowError | undefined>()
@@ -136,7 +140,9 @@ export async function openWorkshop(options: WorkshopOptions): Promise<Workshop> 
       pipeline,
       extractors: opened,
       loaders,
+      references,
       close: async () => {
+        await references.close()
         await closeSources(opened, log)
         for (const { loader } of loaders) await loader.close()
         sessions.close()
@@ -204,29 +210,4 @@ async function openAccess(
 
 function hinted(hint: string | undefined): { hint?: string } {
   return hint === undefined ? {} : { hint }
-}
-
-/** Reference data is loaded once, before the lock-down. A repeated key would double the rows that match it. */
-async function loadReferences(session: Session, pipeline: Pipeline): Promise<void> {
-  for (const { table, name, select, keys, path } of pipeline.references) {
-    await session.run(`CREATE OR REPLACE TABLE ${table} AS ${select}`)
-    for (const key of keys) {
-      const columns = key.map(ident).join(', ')
-      const present = key.map((column) => `${ident(column)} IS NOT NULL`).join(' AND ')
-      const [twice] = await session.rows(
-        `SELECT count(*) AS n FROM (SELECT 1 FROM ${table} WHERE ${present} GROUP BY ${columns} HAVING count(*) > 1)`,
-      )
-      if (Number(twice?.['n'] ?? 0) > 0)
-        throw problemsError(pipeline.job, [
-          new AdflowError(
-            'JOB_INVALID',
-            `the reference data \`${name}\` has ${twice?.['n']} repeated ${Number(twice?.['n']) === 1 ? 'key' : 'keys'} (${key.join(', ')})`,
-            {
-              hint: 'each key must stand once, or matching rows would be doubled',
-              details: { path },
-            },
-          ),
-        ])
-    }
-  }
 }

@@ -65,6 +65,7 @@ export async function repeatBatches(
         outputs,
         evolved: pinned.evolved,
         locate: pinned.locate,
+        copies: pinned.copies,
         memory: state.database,
       })
     } catch (error) {

@@ -1,6 +1,8 @@
 import { z } from 'zod'
+import { postgresReference, referenceOptions } from '../clients/postgres/source/reference.ts'
 import type { Column, Relation } from '../core/contracts.ts'
 import { defineStep } from '../core/define.ts'
+import { duration } from '../core/job/units.ts'
 import type { CompiledStep, Drops, StepEnv } from '../core/step-contract.ts'
 import { columnNamed, ROW } from '../engine/relation.ts'
 import { ident } from '../engine/sql-text.ts'
@@ -12,6 +14,7 @@ export default defineStep({
   summary: 'Adds columns of a reference table, found by key.',
   description: [
     'The reference table is loaded before the first batch. Its key must not repeat: a repeated key would double rows, so the run stops before it starts. NULL in a key finds nothing.',
+    'With `refresh` it is read again while the run goes on. A new version counts from one batch on, whole: no batch sees a part of each. The version is written down with the plan of the batch, and kept with the pins of the job (`pins/files`) for as long as these are: a batch that is repeated after a crash, or by `replay`, `trace` and `heal`, finds the same rows. A version that cannot be read, that has other columns, a value that does not fit or a repeated key is left aside: the one before stays, and the log says how old it is. Put a file in place by renaming it. One version has at most 256 MB.',
     'The lineage of an added column are the columns by which it was found.',
   ].join('\n\n'),
   options: z
@@ -21,12 +24,30 @@ export default defineStep({
         .regex(/^[a-z][a-z0-9_]{0,62}$/, 'must be lower_snake')
         .describe('Name of the reference table, for messages and lineage.'),
       from: z
-        .strictObject({
-          type: z.literal('files').describe('Where the table is.'),
-          path: z.string().min(1).describe('File, relative to the folder of the job file.'),
-          format: z.enum(['csv', 'ndjson', 'parquet']).optional().describe('Default: by the name of the file.'),
-        })
-        .describe('Source of the reference table.'),
+        .discriminatedUnion('type', [
+          z.strictObject({
+            type: z.literal('files').describe('A file.'),
+            path: z.string().min(1).describe('File, relative to the folder of the job file.'),
+            format: z.enum(['csv', 'ndjson', 'parquet']).optional().describe('Default: by the name of the file.'),
+            columns: z
+              .record(z.string().min(1), z.string().min(1).describe('Type, as in the contract.'))
+              .optional()
+              .describe(
+                'Columns of the file that the step may use → type. Default: all, with the types that the engine finds.',
+              ),
+          }),
+          referenceOptions,
+        ])
+        .describe('Where the reference table is.'),
+      refresh: duration
+        .refine((ms) => ms >= 100, 'at least `100ms`')
+        .optional()
+        .describe('How often the table is read again while the run goes on. Default: once, when the run begins.'),
+      max_age: duration
+        .optional()
+        .describe(
+          'With `refresh`: where the table was last read longer ago, because it cannot be read, a run without an end takes up no more batches until it can, and another one fails. Default: the version that is there is used.',
+        ),
       on: z
         .record(expression, z.string().min(1).describe('Column of the reference table.'))
         .refine((keys) => Object.keys(keys).length > 0, 'name at least one column')
@@ -44,6 +65,10 @@ export default defineStep({
         .nullable()
         .default('null')
         .describe('What becomes of a row that finds nothing: added columns are NULL, quarantine, or filtered out.'),
+    })
+    .refine(({ refresh, max_age }) => max_age === undefined || (refresh !== undefined && max_age >= refresh), {
+      error: '`max_age` needs `refresh`, and is not shorter',
+      path: ['max_age'],
     })
     .describe('The reference table, how its rows are found, and what is added.'),
   example: {
@@ -67,7 +92,14 @@ export default defineStep({
     files: { 'campaigns.csv': 'id,name\n7,Spring\n9,Summer\n' },
   },
   async compile(options, input: Relation, env: StepEnv): Promise<CompiledStep> {
-    const { table, columns } = await env.reference(options.table, options.from.path, options.from.format)
+    const { from, refresh, max_age: maxAgeMs } = options
+    const { table, columns } = await env.reference(
+      options.table,
+      from.type === 'postgres'
+        ? postgresReference(from, options.table)
+        : { kind: 'file', file: from.path, format: from.format, columns: from.columns },
+      refresh === undefined ? undefined : { everyMs: refresh, maxAgeMs },
+    )
     const reference = { sql: table, columns }
     const keys = await keysOf(options.on, options.table, input, reference, env)
     const found = union(keys.map((key) => key.from))

@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { extname, join, resolve } from 'node:path'
 import type { Column, Relation, StepDefinition } from '../../src/core/contracts.ts'
-import type { Analysis, CompiledStep } from '../../src/core/step-contract.ts'
+import type { Analysis, CompiledStep, ReferenceSource } from '../../src/core/step-contract.ts'
 import { createAnalysis } from '../../src/engine/analysis.ts'
 import { ROW, withoutRow } from '../../src/engine/relation.ts'
 import { bindSequence } from '../../src/engine/sequence.ts'
@@ -98,14 +98,16 @@ export class StepBench {
         secrets.push(this.session.setSecret(`${id}_${name}`, value))
         return `getvariable(${literal(`${id}_${name}`)})`
       },
-      reference: (name, file) => this.#reference(id, name, file),
+      reference: (name, source) => this.#reference(id, name, source),
     })
     await Promise.all(secrets)
     for (const ddl of compiled.state?.tables ?? []) await this.session.run(ddl)
     return compiled
   }
 
-  async #reference(id: string, name: string, file: string): Promise<{ table: string; columns: Column[] }> {
+  async #reference(id: string, name: string, source: ReferenceSource): Promise<{ table: string; columns: Column[] }> {
+    if (source.kind === 'query') throw new Error('a step under test has its reference data in files')
+    const { file } = source
     const table = ident(`reference_${id}_${name}`)
     const reader = extname(file) === '.csv' ? 'read_csv' : 'read_json'
     const path = literal(resolve(this.#folder, file))
