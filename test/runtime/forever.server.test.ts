@@ -82,6 +82,62 @@ await serverSuite('a job that goes on for ever', ['postgres', 'toxiproxy'], ({ p
     expect(await countOf(database.url)).toBe(1200)
     folder.remove()
   })
+
+  it('takes up no batch while a lookup in PostgreSQL is older than max_age, and goes on with its newest version', async () => {
+    const folder = temporaryFolder('forever')
+    await using database = await freshDatabase(postgres)
+    await using proxy = await proxyFor(toxiproxy, database.url)
+    const ask = async (sql: string) => {
+      const client = new Client({ connectionString: database.url })
+      await client.connect()
+      await client.query(sql).finally(() => client.end())
+    }
+    await ask(
+      `CREATE TABLE budgets (id bigint PRIMARY KEY, daily numeric, since timestamptz, note text);
+       INSERT INTO budgets VALUES (9007199254740993, 12345678901234567890.123456, '2026-01-05 12:00:00.000001+02', ''), (2, NULL, NULL, NULL)`,
+    )
+    const job = new SmallJob(folder.path, lookupOf(proxy.url))
+    const source = job.put('data/a.ndjson', '')
+    const write = (id: string) => appendFileSync(source, `{"id":${id}}\n`)
+    const stored = () =>
+      duckdbRows(
+        `SELECT id::VARCHAR AS id, daily, since, note FROM read_json('${folder.path}/archive/**/*.ndjson', columns = {id: 'BIGINT', daily: 'VARCHAR', since: 'VARCHAR', note: 'VARCHAR'}) ORDER BY filename, id`,
+      ).catch(() => []) // no file yet
+
+    write('9007199254740993')
+    write('2')
+    const child = Promise.withResolvers<number>()
+    let log = ''
+    const ended = job.run([], {
+      started: ({ pid, stderr }) => {
+        stderr?.on('data', (data: Buffer) => (log += data.toString()))
+        child.resolve(pid ?? 0)
+      },
+    })
+    const pid = await child.promise
+    const first = [
+      { id: '2', daily: null, since: null, note: null },
+      {
+        id: '9007199254740993',
+        daily: '12345678901234567890.123456',
+        since: expect.stringContaining('10:00:00.000001'),
+        note: '',
+      },
+    ]
+    await vi.waitFor(async () => expect(await stored()).toEqual(first), PATIENCE)
+
+    await proxy.down()
+    await vi.waitFor(() => expect(log).toContain('no batch is taken up'), PATIENCE)
+    write('2')
+    await ask('UPDATE budgets SET daily = 7 WHERE id = 2')
+    await proxy.up()
+    await vi.waitFor(async () => expect(await stored()).toHaveLength(3), PATIENCE)
+    expect((await stored()).filter(({ daily }) => daily?.toString().startsWith('7'))).toHaveLength(1)
+
+    process.kill(pid, 'SIGTERM')
+    expect((await ended).json<RunSummary>()).toMatchObject({ exit: 0, read: 3, passed: 3, unaccounted: 0 })
+    folder.remove()
+  })
 })
 
 function jobOf(url: string): string {
@@ -97,6 +153,31 @@ load:
   postgres: { type: postgres, url: ${JSON.stringify(url)}, table: events }
   archive: { type: files, format: ndjson, path: archive }
 stream: { store_timeout: 2s }
+`
+}
+
+function lookupOf(url: string): string {
+  return `version: 1
+name: rows
+until: forever
+extract:
+  input: { type: files, path: "data/*", settle: 0s, poll: 50ms }
+contract:
+  columns:
+    id: { type: bigint, required: true }
+transform:
+  - lookup:
+      table: budgets
+      from:
+        type: postgres
+        url: ${JSON.stringify(url)}
+        query: select * from budgets
+        columns: { id: bigint, daily: "decimal(38,6)", since: timestamptz, note: varchar }
+      refresh: 100ms
+      max_age: 300ms
+      on: { id: id }
+load:
+  archive: { type: files, format: ndjson, path: archive }
 `
 }
 
