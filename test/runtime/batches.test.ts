@@ -41,6 +41,12 @@ it('a chunk that cannot be cleared away ends the run with its error, not the pro
       extractors: [{ config: { id: 's' }, extractor, silenceMs: Number.POSITIVE_INFINITY }],
       pipeline: { batchRules: [], warnRules: [], stages: [], plan: {}, outputs: new Map() },
       sessions: { acquire: async () => session, release: () => undefined },
+      references: {
+        ready: async () => undefined,
+        hold: () => undefined,
+        show: async () => undefined,
+        release: () => undefined,
+      },
     },
   } as unknown as BatchesOptions)
   await expect(batches.readAll()).rejects.toBe(damaged)
