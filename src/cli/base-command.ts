@@ -1,5 +1,5 @@
 /** What every command shares: state directory, logs, errors with exit codes, JSON output. */
-import { Command, Errors, Flags } from '@oclif/core'
+import { Command, Errors, Flags, type Interfaces } from '@oclif/core'
 import type { Logger } from 'pino'
 import { AdflowError, ERROR_CODES, type ErrorCode } from '../core/errors.ts'
 import { findJob } from '../core/job/find.ts'
@@ -7,7 +7,9 @@ import type { Job } from '../core/job/job.ts'
 import { loadJob } from '../core/job/load.ts'
 import { redact, redactAll } from '../core/job/secrets.ts'
 import { loadRegistry, type Registry } from '../core/registry.ts'
-import { resolveStateDir } from '../runtime/state-dir.ts'
+import type { StatePlace } from '../core/state-place.ts'
+import { fetchState } from '../runtime/hold.ts'
+import { resolveStateDir, sharedPlace, workingDir } from '../runtime/state-dir.ts'
 import { createLog, LOG_LEVELS } from './log.ts'
 
 export interface ErrorJson {
@@ -26,9 +28,9 @@ export abstract class BaseCommand extends Command {
     'state-dir': Flags.string({
       env: 'ADFLOW_STATE_DIR',
       helpGroup: 'GLOBAL',
-      helpValue: 'DIR',
+      helpValue: 'DIR|URL',
       description:
-        'Where checkpoints, ledger and spool live. Default: $STATE_DIRECTORY, $XDG_STATE_HOME/adflow, or .adflow beside the job file.',
+        'Where checkpoints, ledger and spool live: a folder, or `postgres://user@host/database` where several machines share them. Default: $STATE_DIRECTORY, $XDG_STATE_HOME/adflow, or .adflow beside the job file.',
     }),
     'log-level': Flags.option({
       options: LOG_LEVELS,
@@ -47,6 +49,7 @@ export abstract class BaseCommand extends Command {
   }
 
   #registry: Promise<Registry> | undefined
+  #place: StatePlace | undefined
 
   /** Component definitions, found by file name. */
   registry(): Promise<Registry> {
@@ -61,11 +64,37 @@ export abstract class BaseCommand extends Command {
       ...(name === undefined ? {} : { name }),
       cwd: process.cwd(),
     })
-    return loadJob(found, { registry: await this.registry() })
+    return this.placed(await loadJob(found, { registry: await this.registry() }))
   }
 
+  /** With its state where the command line says; what the job says counts more. */
+  placed(job: Job): Job {
+    const state = job.state ?? this.#place
+    return state === undefined ? job : { ...job, state }
+  }
+
+  /** Folder in which the folder of the job is, on this machine. For commands that hold the job. */
   stateDir(flag: string | undefined, job: Job): string {
-    return resolveStateDir({ ...(flag === undefined ? {} : { flag }), env: process.env, jobFile: job.file })
+    const root = resolveStateDir({ ...(flag === undefined ? {} : { flag }), env: process.env, jobFile: job.file })
+    return workingDir(root, job.state)
+  }
+
+  /** The same, as new as it is anywhere. For commands that look before they hold the job, or do not hold it at all. */
+  async currentStateDir(flag: string | undefined, job: Job): Promise<string> {
+    const stateDir = this.stateDir(flag, job)
+    await fetchState(job, stateDir)
+    return stateDir
+  }
+
+  protected override async parse<
+    F extends Interfaces.OutputFlags<F>,
+    B extends Interfaces.OutputFlags<B>,
+    A extends Interfaces.OutputArgs<A>,
+  >(options?: Interfaces.Input<F, B, A>, argv?: string[]): Promise<Interfaces.ParserOutput<F, B, A>> {
+    const parsed = await super.parse<F, B, A>(options, argv)
+    const flag = (parsed.flags as { readonly 'state-dir'?: string })['state-dir']
+    this.#place = sharedPlace({ ...(flag === undefined ? {} : { flag }), env: process.env })
+    return parsed
   }
 
   logger(flags: { readonly 'log-level': (typeof LOG_LEVELS)[number]; readonly 'log-format': 'text' | 'json' }): Logger {

@@ -50,7 +50,7 @@ killed, or dead letters were sent back. It ends when nothing waits, or when a co
     const summary = await distributeJob({
       job,
       registry: await this.registry(),
-      stateDir: this.stateDir(flags['state-dir'], job),
+      stateDir: await this.currentStateDir(flags['state-dir'], job),
       log: this.logger(flags),
       command: this.commandLine,
       who: whoIsThis(),

@@ -44,7 +44,7 @@ themselves; --collect does it at once, and reads only the sources that have gaps
   async run(): Promise<GapsReport> {
     const { args, flags } = await this.parse(Gaps)
     const job = await this.job(args.job)
-    const stateDir = this.stateDir(flags['state-dir'], job)
+    const stateDir = await this.currentStateDir(flags['state-dir'], job)
     const registry = await this.registry()
     const log = this.logger(flags)
     const browser = await openBrowser(job, stateDir, registry, log, { stores: false })

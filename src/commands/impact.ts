@@ -46,7 +46,7 @@ Exit 0: told. 11: a store lacks a row that it was given. 65: bytes of the source
     const impact = await impactOf({
       job,
       registry: await this.registry(),
-      stateDir: this.stateDir(flags['state-dir'], job),
+      stateDir: await this.currentStateDir(flags['state-dir'], job),
       log: this.logger(flags),
       env: process.env,
       signal: new AbortController().signal,

@@ -43,7 +43,7 @@ job file alone: nothing is read. Columns that show personal data are marked. Wit
     const lineage = await jobLineage({
       job,
       registry: await this.registry(),
-      stateDir: this.stateDir(flags['state-dir'], job),
+      stateDir: await this.currentStateDir(flags['state-dir'], job),
       log: this.logger(flags),
       ...(flags.column === undefined ? {} : { column: flags.column }),
       ...(flags.run === undefined ? {} : { run: flags.run }),

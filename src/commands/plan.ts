@@ -25,7 +25,7 @@ and what is owed to stores.`
     const plan = await planJob({
       job,
       registry: await this.registry(),
-      stateDir: this.stateDir(flags['state-dir'], job),
+      stateDir: await this.currentStateDir(flags['state-dir'], job),
       log: this.logger(flags),
     })
     this.log(flags.sql ? sqlText(plan) : planText(plan))

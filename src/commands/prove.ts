@@ -43,7 +43,7 @@ Exit 0: proven. 11: differences. 65: a part of a source was never read. The head
     const certificate = await prove({
       job,
       registry: await this.registry(),
-      stateDir: this.stateDir(flags['state-dir'], job),
+      stateDir: await this.currentStateDir(flags['state-dir'], job),
       log: this.logger(flags),
       version: this.config.version,
       ...parseModified(flags.from, flags.to).modified,

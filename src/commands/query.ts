@@ -41,7 +41,7 @@ the ledger does not hold, its tables are refused (exit 78); the others can be as
     const job = await this.job(flags.job)
     const browser = await openBrowser(
       job,
-      this.stateDir(flags['state-dir'], job),
+      await this.currentStateDir(flags['state-dir'], job),
       await this.registry(),
       this.logger(flags),
       { withoutLedger: true },

@@ -64,7 +64,7 @@ yet, or owed, is said apart. Defaults stand in the job's \`reconcile\` block. En
     const result = await reconcile({
       job,
       registry: await this.registry(),
-      stateDir: this.stateDir(flags['state-dir'], job),
+      stateDir: await this.currentStateDir(flags['state-dir'], job),
       log: this.logger(flags),
       command: this.commandLine,
       who: userInfo().username,

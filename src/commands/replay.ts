@@ -69,7 +69,7 @@ says which rows it adds, removes and changes. Steps with memory, such as \`dedup
     const common = {
       job,
       registry: await this.registry(),
-      stateDir: this.stateDir(flags['state-dir'], job),
+      stateDir: await this.currentStateDir(flags['state-dir'], job),
       log: this.logger(flags),
       run: args.run,
       shown: flags.rows,

@@ -102,6 +102,6 @@ next run, or \`adflow gaps --collect\`, goes on where it stopped.`
   /** Paths in the text are relative to the file, which somebody may be editing at this moment. */
   private async accepted(file: string | undefined, text: string): Promise<Job> {
     if (file === undefined) throw new AdflowError('USAGE', '--text needs the job file that it is of')
-    return readJobText(await readFile(text, 'utf8'), file, { registry: await this.registry() })
+    return this.placed(await readJobText(await readFile(text, 'utf8'), file, { registry: await this.registry() }))
   }
 }

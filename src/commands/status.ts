@@ -15,7 +15,7 @@ export default class Status extends BaseCommand {
   async run(): Promise<JobStatus> {
     const { args, flags } = await this.parse(Status)
     const job = await this.job(args.job)
-    const stateDir = this.stateDir(flags['state-dir'], job)
+    const stateDir = await this.currentStateDir(flags['state-dir'], job)
     const browser = await openBrowser(job, stateDir, await this.registry(), this.logger(flags), { stores: false })
     try {
       const status = await jobStatus(job, stateDir, browser)

@@ -65,7 +65,7 @@ does not know its batch.`
     const options = {
       job,
       registry: await this.registry(),
-      stateDir: this.stateDir(flags['state-dir'], job),
+      stateDir: await this.currentStateDir(flags['state-dir'], job),
       log: this.logger(flags),
       env: process.env,
       signal: new AbortController().signal,

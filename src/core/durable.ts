@@ -2,10 +2,12 @@
  * The only door to files that must survive a crash: temp in the same folder, fsync, rename, fsync of the folder.
  * A reader sees the old content or the new one, never a part. Nothing here is retried: after a failed fsync the kernel
  * has dropped the dirty pages, and a second fsync would report success for bytes that never reached the disk.
+ * Where a folder has a copy elsewhere (`durable-copy.ts`), durable means there, too.
  */
 import { constants } from 'node:fs'
 import { copyFile, type FileHandle, open, readdir, rename, rm, stat, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
+import { copied } from './durable-copy.ts'
 import { localIoError } from './errors.ts'
 
 const TEMPORARY = /^\..+\.\d+\.\d+\.tmp$/s
@@ -30,11 +32,12 @@ export async function writeDurably(path: string, data: string | Buffer | readonl
       await handle.close()
     }
     await rename(temporary, path)
-    await syncDirectory(dirname(path))
+    await syncNames(dirname(path))
   } catch (error) {
     await discard(temporary)
     throw localIoError(error, `write ${path}`)
   }
+  await copied(path, 'replaced')
 }
 
 /** Makes a finished file visible under its final name. Across file systems the bytes are copied to a temp beside the
@@ -48,10 +51,11 @@ export async function publish(temporary: string, final: string): Promise<void> {
       if (errorCode(error) !== 'EXDEV') throw error
       await copyAcross(temporary, final)
     }
-    await syncDirectory(dirname(final))
+    await syncNames(dirname(final))
   } catch (error) {
     throw localIoError(error, `publish ${temporary} as ${final}`)
   }
+  await copied(final, 'replaced')
 }
 
 async function copyAcross(from: string, final: string): Promise<void> {
@@ -71,10 +75,23 @@ async function copyAcross(from: string, final: string): Promise<void> {
 export async function removeDurably(path: string): Promise<void> {
   try {
     await rm(path, { force: true })
-    await syncDirectory(dirname(path))
+    await syncNames(dirname(path))
   } catch (error) {
     throw localIoError(error, `remove ${path}`)
   }
+  await copied(path, 'replaced')
+}
+
+/** Cuts off what stands behind `bytes`, if anything does. Resolved: on disk. */
+export async function truncateDurably(handle: FileHandle, bytes: number, path: string): Promise<void> {
+  try {
+    if ((await handle.stat()).size === bytes) return
+    await handle.truncate(bytes)
+    await handle.sync()
+  } catch (error) {
+    throw localIoError(error, `cut ${path} off after ${bytes} bytes`)
+  }
+  await copied(path, 'replaced')
 }
 
 /** Appends to a handle opened for appending. Resolved: on disk. Rejected: any prefix of `data` may have been written,
@@ -91,6 +108,7 @@ export async function appendDurably(
   } catch (error) {
     throw localIoError(error, `append to ${path}`)
   }
+  await copied(path, 'appended')
 }
 
 /** In as few calls as the system takes: each waits for a thread, which on a busy machine costs more than the bytes. */
@@ -107,14 +125,19 @@ async function appendPieces(handle: FileHandle, pieces: readonly Uint8Array[]): 
   }
 }
 
-/** Makes the names in a folder durable. Windows has no such call, and journals names by itself. */
+/** Makes the names in a folder durable. */
 export async function syncDirectory(path: string): Promise<void> {
-  if (process.platform === 'win32') return
   try {
-    await syncFile(path)
+    await syncNames(path)
   } catch (error) {
     throw localIoError(error, `sync the folder ${path}`)
   }
+  await copied(path, 'listed')
+}
+
+/** Windows has no such call, and journals names by itself. */
+async function syncNames(path: string): Promise<void> {
+  if (process.platform !== 'win32') await syncFile(path)
 }
 
 /** Removes temps that a killed process left behind: those last written before this process began and at least

@@ -72,7 +72,16 @@ export const ERROR_CODES = {
   ),
   FENCED: spec(
     EXIT.denied,
-    'Another daemon has taken over the state directory: this one, and what it had just started, did nothing more.',
+    'Another process has taken over the state: this one, and what it had just started, did nothing more. It was stopped, or cut off, for longer than its lease.',
+  ),
+  STATE_UNREACHABLE: spec(
+    EXIT.tryAgain,
+    'The PostgreSQL server that keeps the state cannot be reached, or was away for as long as the lease. Nothing more was written; the next run goes on from what the server has.',
+    true,
+  ),
+  STATE_DENIED: spec(
+    EXIT.denied,
+    'The PostgreSQL server that keeps the state refuses the user or a privilege, or shows a certificate that is not trusted.',
   ),
   DAEMON_ADDRESS: spec(
     EXIT.unavailable,

@@ -4,7 +4,7 @@
  */
 import { type FileHandle, open, readFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { appendDurably, syncDirectory } from './durable.ts'
+import { appendDurably, syncDirectory, truncateDurably } from './durable.ts'
 import { AdflowError, localIoError } from './errors.ts'
 import { GroupCommit } from './group-commit.ts'
 
@@ -34,7 +34,7 @@ export class TokenLog {
         throw new AdflowError('STATE_DAMAGED', `line ${damaged + 1} of ${path} is no token`, {
           hint: 'restore the file: without it nobody knows what was handed over; nothing was touched',
         })
-      await handle.truncate(tokens.length * LINE_BYTES)
+      await truncateDurably(handle, tokens.length * LINE_BYTES, path)
       return new TokenLog(path, handle, new Set(tokens))
     } catch (error) {
       throw localIoError(error, `open ${path}`)

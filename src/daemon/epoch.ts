@@ -4,12 +4,12 @@
  * compared. Where the kernel can tell that the leader's process is gone, nobody waits. Whoever finds a folder newer than its
  * own leads no more, and says so with FENCED before it writes.
  */
-import { readFileSync, readlinkSync, realpathSync } from 'node:fs'
 import { type FileHandle, mkdir, open, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { syncDirectory, writeDurably } from '../core/durable.ts'
 import { AdflowError, localIoError } from '../core/errors.ts'
+import { machineOf } from '../core/this-machine.ts'
 import { type JobLock, lockJob } from '../runtime/lock.ts'
 import { newestEpoch } from '../runtime/slot.ts'
 import type { Clock } from './clock.ts'
@@ -75,7 +75,7 @@ export class Candidate {
   /** True only where it is certain. */
   async #isGone(folder: string): Promise<boolean> {
     const lease = await readLease(folder)
-    if (lease === undefined || lease.machine === null || lease.machine !== thisMachine(folder)) return false
+    if (lease === undefined || lease.machine === null || lease.machine !== machineOf(folder)) return false
     try {
       await (await lockJob(folder, { command: this.#options.command, run: 'standby' })).close()
       return true
@@ -102,7 +102,7 @@ export class Candidate {
       host: hostname(),
       since: new Date().toISOString(),
       url,
-      machine: thisMachine(folder),
+      machine: machineOf(folder),
     }
     await writeDurably(join(folder, 'lease.json'), `${JSON.stringify(lease)}\n`)
     await removeOld(epochs, epoch)
@@ -196,13 +196,5 @@ async function exists(path: string): Promise<boolean> {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
     throw localIoError(error, `look for ${path}`)
-  }
-}
-
-function thisMachine(folder: string): string | null {
-  try {
-    return `${readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()} ${readlinkSync('/proc/self/ns/net')} ${realpathSync(folder)}`
-  } catch {
-    return null // not Linux: the counter alone decides
   }
 }

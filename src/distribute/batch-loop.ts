@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Answer, BatchConsumer } from '../core/consumer.ts'
 import type { LoadBatch } from '../core/contracts.ts'
+import { mayGoOn } from '../core/durable-copy.ts'
 import { redact } from '../core/job/secrets.ts'
 import { encode } from '../engine/encode.ts'
 import type { Session } from '../engine/session.ts'
@@ -80,6 +81,7 @@ export class BatchLoop {
   async #attempt(batch: LoadBatch, attempts: number): Promise<Answer> {
     const { endpoints } = this.#consumer
     const endpoint = endpoints[(attempts - 1) % endpoints.length] ?? ''
+    mayGoOn(this.#work.state.folder)
     try {
       return await this.#consumer.send(batch, { endpoint, signal: this.#work.signal })
     } catch (error) {

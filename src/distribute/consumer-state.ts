@@ -25,11 +25,11 @@ export class ConsumerState {
   readonly passed: TokenLog
   readonly messages: MessageFiles
   readonly letters: Letters
-  readonly #folder: string
+  readonly folder: string
   #off: SwitchedOff | undefined
 
   private constructor(folder: string, passed: TokenLog, letters: Letters, off: SwitchedOff | undefined) {
-    this.#folder = folder
+    this.folder = folder
     this.passed = passed
     this.messages = new MessageFiles(messagesFolder(folder))
     this.letters = letters
@@ -55,11 +55,11 @@ export class ConsumerState {
   async switchOff(reason: string): Promise<void> {
     // At once: several requests that are under way may be told the same.
     this.#off = { at: new Date().toISOString(), reason }
-    await writeDurably(join(this.#folder, OFF), JSON.stringify(this.#off))
+    await writeDurably(join(this.folder, OFF), JSON.stringify(this.#off))
   }
 
   async switchOn(): Promise<void> {
-    await removeDurably(join(this.#folder, OFF))
+    await removeDurably(join(this.folder, OFF))
     this.#off = undefined
   }
 
@@ -70,8 +70,8 @@ export class ConsumerState {
 
   /** A kill between the note that a batch is through and the removal of its messages leaves these behind. */
   async #sweep(): Promise<void> {
-    const names = await readdir(messagesFolder(this.#folder)).catch((error) => {
-      throw localIoError(error, `list ${messagesFolder(this.#folder)}`)
+    const names = await readdir(messagesFolder(this.folder)).catch((error) => {
+      throw localIoError(error, `list ${messagesFolder(this.folder)}`)
     })
     const tokens = new Set(names.map((name) => /^([0-9a-f]{64})\./.exec(name)?.[1] ?? ''))
     for (const token of tokens) if (this.passed.has(token)) await this.messages.remove(token)

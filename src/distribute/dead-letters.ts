@@ -1,10 +1,9 @@
 /** Dead letters of a job: looked at without a lock, sent back or given up under it, and audited before anything changes. */
 import { existsSync } from 'node:fs'
 import { AdflowError } from '../core/errors.ts'
-import { uuidv7 } from '../core/ids.ts'
 import type { Job } from '../core/job/job.ts'
 import { type Ledger, openLedger } from '../lineage/ledger.ts'
-import { lockJob } from '../runtime/lock.ts'
+import { holdJob } from '../runtime/hold.ts'
 import { stateDirOf } from '../runtime/state-dir.ts'
 import { ConsumerState, lettersFile } from './consumer-state.ts'
 import { requireConsumers } from './distribute-job.ts'
@@ -71,7 +70,7 @@ export async function changeLetters(options: ChangeOptions): Promise<LettersChan
   const letters: Record<string, readonly string[]> = {}
   const state = stateDirOf(stateDir, job.name)
   if (existsSync(state.path)) {
-    const lock = await lockJob(state.path, { command: options.command, run: uuidv7() })
+    const held = await holdJob(options)
     const consumers = new Map<string, ConsumerState>()
     try {
       for (const { id } of job.distribute) consumers.set(id, await ConsumerState.open(state.consumerOf(id)))
@@ -80,7 +79,7 @@ export async function changeLetters(options: ChangeOptions): Promise<LettersChan
         if (dead.length > 0) letters[id] = dead.map((letter) => letter.id)
       }
       refuseMissing(options.ids, Object.values(letters).flat())
-      const ledger = await openLedger(state.ledger, { run: lock.run })
+      const ledger = await openLedger(state.ledger, { run: held.run })
       try {
         for (const [id, ids] of Object.entries(letters)) await change(options, ledger, id, consumers.get(id), ids)
       } finally {
@@ -88,7 +87,7 @@ export async function changeLetters(options: ChangeOptions): Promise<LettersChan
       }
     } finally {
       for (const consumer of consumers.values()) await consumer.close()
-      await lock.close()
+      await held.close()
     }
   }
   refuseMissing(options.ids, Object.values(letters).flat())

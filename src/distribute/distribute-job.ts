@@ -2,15 +2,14 @@
 import { existsSync } from 'node:fs'
 import type { Logger } from 'pino'
 import { AdflowError, type ErrorCode, EXIT } from '../core/errors.ts'
-import { uuidv7 } from '../core/ids.ts'
 import type { Job } from '../core/job/job.ts'
 import type { Registry } from '../core/registry.ts'
 import { openLedger } from '../lineage/ledger.ts'
 import { openCheckpoints } from '../runtime/checkpoints.ts'
 import { type ConsumerSummary, consumersOwed } from '../runtime/distribution.ts'
-import { lockJob } from '../runtime/lock.ts'
+import { holdJob } from '../runtime/hold.ts'
 import { Outbox } from '../runtime/outbox.ts'
-import { emptyStateFolders, openStateDir, stateDirOf } from '../runtime/state-dir.ts'
+import { emptyStateFolders, stateDirOf } from '../runtime/state-dir.ts'
 import { ConsumerState } from './consumer-state.ts'
 import { type DistributeLimits, distribution } from './distributor.ts'
 
@@ -48,12 +47,12 @@ export async function distributeJob(options: DistributeOptions): Promise<Distrib
       hint: 'run it first, or point --state-dir at its state',
     })
   const started = Date.now()
-  const state = await openStateDir(stateDir, job.name)
-  const lock = await lockJob(state.path, { command: options.command, run: uuidv7() })
+  const held = await holdJob(options)
+  const { state } = held
   try {
     const { planned } = (await openCheckpoints(state.path, job.name)).current
     // Before anything is touched: where the ledger is damaged, nothing may change.
-    const ledger = await openLedger(state.ledger, { run: lock.run })
+    const ledger = await openLedger(state.ledger, { run: held.run })
     await emptyStateFolders(state)
     const outbox = await Outbox.open(state, job)
     if (outbox === undefined) throw new AdflowError('UNEXPECTED', `there is no outbox of ${job.name}`)
@@ -68,13 +67,13 @@ export async function distributeJob(options: DistributeOptions): Promise<Distrib
       }
       const work = { job, registry, state, outbox, ledger, planned, log, signal: drain }
       const consumers = await distribution(options).workOff(work)
-      return summaryOf(options, lock.run, started, consumers)
+      return summaryOf(options, held.run, started, consumers)
     } finally {
       await outbox.close()
       await ledger.close()
     }
   } finally {
-    await lock.close()
+    await held.close()
   }
 }
 

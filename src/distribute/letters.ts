@@ -4,7 +4,7 @@
  */
 import { createReadStream } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
-import { appendDurably, publish, temporaryPath } from '../core/durable.ts'
+import { appendDurably, publish, temporaryPath, truncateDurably } from '../core/durable.ts'
 import { localIoError } from '../core/errors.ts'
 import { GroupCommit } from '../core/group-commit.ts'
 import type { StoredMessage } from './message-file.ts'
@@ -70,7 +70,7 @@ export class Letters {
     await letters.#compact()
     try {
       const handle = await open(path, 'a')
-      await handle.truncate(letters.#end)
+      await truncateDurably(handle, letters.#end, path)
       letters.#handle = handle
     } catch (error) {
       throw localIoError(error, `open ${path}`)

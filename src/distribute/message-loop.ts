@@ -4,6 +4,7 @@
  */
 import { isBrokenCircuitError } from 'cockatiel'
 import type { Answer, MessageConsumer } from '../core/consumer.ts'
+import { mayGoOn } from '../core/durable-copy.ts'
 import { redact } from '../core/job/secrets.ts'
 import { type ConsumerEnd, type ConsumerWork, pauseMs, switchOff } from './consumer-work.ts'
 import { Endpoint } from './endpoint.ts'
@@ -169,6 +170,7 @@ export class MessageLoop {
   }
 
   async #send(item: Item, endpoint: Endpoint): Promise<Answer> {
+    mayGoOn(this.#work.state.folder)
     item.attempts += 1
     item.firstMs ??= Date.now()
     try {

@@ -3,7 +3,7 @@
  * for each attempt that failed. A line that a kill has torn does not count: the message goes out again, under the same id.
  */
 import { type FileHandle, open } from 'node:fs/promises'
-import { appendDurably } from '../core/durable.ts'
+import { appendDurably, truncateDurably } from '../core/durable.ts'
 import { localIoError } from '../core/errors.ts'
 import { GroupCommit } from '../core/group-commit.ts'
 
@@ -40,7 +40,8 @@ export class Progress {
       const lines = (await handle.readFile('latin1')).split('\n').slice(0, -1)
       const end = lines.findIndex((line) => !LINE.test(line))
       const whole = end === -1 ? lines : lines.slice(0, end)
-      await handle.truncate(whole.reduce((bytes, line) => bytes + line.length + 1, 0))
+      const bytes = whole.reduce((total, line) => total + line.length + 1, 0)
+      await truncateDurably(handle, bytes, path)
       return new Progress(handle, path, whole)
     } catch (error) {
       throw localIoError(error, `open ${path}`)

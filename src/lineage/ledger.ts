@@ -5,7 +5,7 @@
 import { type FileHandle, mkdir, open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { canonicalJson } from '../core/canonical.ts'
-import { appendDurably, syncDirectory, writeDurably } from '../core/durable.ts'
+import { appendDurably, syncDirectory, truncateDurably, writeDurably } from '../core/durable.ts'
 import { localIoError } from '../core/errors.ts'
 import { GroupCommit } from '../core/group-commit.ts'
 import type { LedgerEvent } from './events.ts'
@@ -70,8 +70,7 @@ async function cutOff(
 ): Promise<LedgerCut> {
   const kept = `${segment}.${end}.cut`
   await writeDurably(join(directory, kept), await readBytes(handle, end, size))
-  await handle.truncate(end)
-  await handle.sync()
+  await truncateDurably(handle, end, join(directory, segment))
   return { segment, byte: end, bytes: size - end, kept }
 }
 

@@ -133,7 +133,7 @@ class Work {
           },
         },
       },
-      state,
+      { state, lost: new AbortController().signal },
       uuidv7(),
     )
     this.#done += closed

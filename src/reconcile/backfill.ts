@@ -5,15 +5,14 @@
  */
 import type { Logger } from 'pino'
 import { AdflowError, ERROR_CODES, EXIT } from '../core/errors.ts'
-import { uuidv7 } from '../core/ids.ts'
 import type { Job } from '../core/job/job.ts'
 import { redact } from '../core/job/secrets.ts'
 import type { Registry } from '../core/registry.ts'
 import { openLedger } from '../lineage/ledger.ts'
 import { requireSoundLedger } from '../lineage/ledger-verify.ts'
 import { openCheckpoints } from '../runtime/checkpoints.ts'
-import { lockJob } from '../runtime/lock.ts'
-import { emptyStateFolders, openStateDir, type StateDir } from '../runtime/state-dir.ts'
+import { holdJob } from '../runtime/hold.ts'
+import { emptyStateFolders, type StateDir } from '../runtime/state-dir.ts'
 import {
   type BackfillHead,
   type BackfillItem,
@@ -183,15 +182,15 @@ async function work(
 }
 
 async function locked<T>(options: BackfillOptions, act: (state: StateDir, run: string) => Promise<T>): Promise<T> {
-  const state = await openStateDir(options.stateDir, options.job.name)
-  const lock = await lockJob(state.path, { command: options.command, run: uuidv7() })
+  const held = await holdJob(options)
+  const { state } = held
   try {
     // What is missing is asked of the ledger: where it is damaged, nothing may change.
     await requireSoundLedger(state.ledger)
     await emptyStateFolders(state)
-    return await act(state, lock.run)
+    return await act(state, held.run)
   } finally {
-    await lock.close()
+    await held.close()
   }
 }
 

@@ -15,7 +15,7 @@ import { type Ledger, openLedger } from '../lineage/ledger.ts'
 import { openBrowser } from '../runtime/browse.ts'
 import type { CheckpointState } from '../runtime/checkpoint-slot.ts'
 import { openCheckpoints } from '../runtime/checkpoints.ts'
-import { type JobLock, lockJob } from '../runtime/lock.ts'
+import { type HeldJob, holdJob } from '../runtime/hold.ts'
 import { type StateDir, stateDirOf } from '../runtime/state-dir.ts'
 import { comparePair } from './compare-pair.ts'
 import type { KindCounts } from './differences.ts'
@@ -71,12 +71,12 @@ export async function reconcile(options: ReconcileOptions): Promise<Reconciliati
         hint: 'the job has not run yet, or --state-dir names another folder',
       },
     )
-  const lock = await lockIfFree(state, options)
+  const held = await holdIfFree(options)
   let ledger: Ledger | undefined
   try {
     const snapshot = await snapshotOf(options, state)
     const checkpoint = (await openCheckpoints(state.path, job.name)).current
-    const run = lock?.run ?? uuidv7()
+    const run = held?.run ?? uuidv7()
     if (heal !== 'none') ledger = await openLedger(state.ledger, { run })
     const situation: Situation = { options, snapshot, checkpoint, ledger, run }
     const comparisons = await inScratch(async (scratch) => {
@@ -93,7 +93,7 @@ export async function reconcile(options: ReconcileOptions): Promise<Reconciliati
     return { schema_version: 1, job: job.name, clean: exit === EXIT.done, exit, comparisons }
   } finally {
     await ledger?.close()
-    await lock?.close()
+    await held?.close()
   }
 }
 
@@ -109,9 +109,10 @@ async function inScratch<T>(work: (folder: string) => Promise<T>): Promise<T> {
 }
 
 /** While a run holds the job, what can be read is compared all the same; a heal waits for nobody. */
-async function lockIfFree(state: StateDir, { heal, command }: ReconcileOptions): Promise<JobLock | undefined> {
+async function holdIfFree(options: ReconcileOptions): Promise<HeldJob | undefined> {
+  const { heal } = options
   try {
-    return await lockJob(state.path, { command, run: uuidv7() })
+    return await holdJob(options)
   } catch (error) {
     if (heal !== 'none' || !(error instanceof AdflowError) || error.code !== 'JOB_LOCKED') throw error
     return undefined

@@ -4,6 +4,7 @@
  * token, and the stores refuse what they have.
  */
 import type { Chunk, Loader, Range } from '../core/contracts.ts'
+import { mayGoOn, settled } from '../core/durable-copy.ts'
 import type { AdflowError } from '../core/errors.ts'
 import { tokenOf } from '../core/token.ts'
 import { Turnstile } from '../core/turnstile.ts'
@@ -316,6 +317,8 @@ export class Batches {
   async #deliver(batch: Batch, refined: Streamed): Promise<Record<string, StoreOutcome>> {
     const offered = () => this.#broken.offered(batch.plan.sequence)
     const going = () => this.#ensureGoing(batch)
+    // Marks that are lost after a store has the rows would let the same rows through again.
+    if (this.#evolution.pipeline.stateful) await settled(this.#options.state.path)
     if (!refined.direct) return deliver(batch, refined, this.#options, going, offered)
     try {
       const outcomes = await deliver(batch, refined, this.#options, going, () => undefined)
@@ -330,6 +333,7 @@ export class Batches {
 
   #ensureGoing({ source, chunk }: Batch): void {
     if (this.#failure !== undefined) throw this.#failure
+    mayGoOn(this.#options.state.path)
     const broken = this.#broken.get(placeOf(source, chunk))
     if (broken !== undefined) throw broken
   }

@@ -2,7 +2,6 @@
 
 import { existsSync } from 'node:fs'
 import { AdflowError } from '../core/errors.ts'
-import { uuidv7 } from '../core/ids.ts'
 import type { Job } from '../core/job/job.ts'
 import { comparePositions, START } from '../core/positions.ts'
 import { tokenOf } from '../core/token.ts'
@@ -11,11 +10,11 @@ import { openLedger } from '../lineage/ledger.ts'
 import { requireSoundLedger } from '../lineage/ledger-verify.ts'
 import { ASK_STORES, type Checkpoint, type LaneCheckpoint, type PlannedBatch } from './checkpoint-slot.ts'
 import { type Checkpoints, openCheckpoints } from './checkpoints.ts'
-import { lockJob } from './lock.ts'
+import { holdJob } from './hold.ts'
 import { forgetMarks, ledgerOf, withStateEngine } from './orphans.ts'
 import { Spool } from './spool.ts'
 import { isStaged, requireStagedBytes, withCursors } from './staged-positions.ts'
-import { openStateDir, type StateDir } from './state-dir.ts'
+import type { StateDir } from './state-dir.ts'
 
 export interface ChangeOptions {
   readonly job: Job
@@ -47,8 +46,8 @@ export async function changeState(options: ChangeOptions): Promise<StateChange> 
     throw new AdflowError('USAGE', `${to} is not a position`, {
       hint: 'positions are whole numbers, as `adflow state show` prints them',
     })
-  const state = await openStateDir(options.stateDir, job.name)
-  const lock = await lockJob(state.path, { command: options.command, run: uuidv7() })
+  const held = await holdJob(options)
+  const { state } = held
   try {
     // Edges and marks are looked up in the ledger: a line that is passed over in silence would leave records behind.
     await requireSoundLedger(state.ledger)
@@ -65,7 +64,7 @@ export async function changeState(options: ChangeOptions): Promise<StateChange> 
     const changes = Object.fromEntries(
       lanes.map((lane) => [lane, { before: before.sources[source]?.[lane]?.at ?? null, after: to }]),
     )
-    const ledger = await openLedger(state.ledger, { run: lock.run })
+    const ledger = await openLedger(state.ledger, { run: held.run })
     await ledger.append([
       {
         type: 'state_changed',
@@ -93,7 +92,7 @@ export async function changeState(options: ChangeOptions): Promise<StateChange> 
     })
     return { schema_version: 1, job: job.name, source, epoch, lanes: changes }
   } finally {
-    await lock.close()
+    await held.close()
   }
 }
 

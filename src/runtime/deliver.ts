@@ -39,8 +39,10 @@ export async function deliver(
     else if (refined.streamed && isDataError(outcome)) throw outcome
     else later.push({ store, delivery, error: outcome })
   }
-  for (const { store, delivery, error } of later)
+  for (const { store, delivery, error } of later) {
+    ensureGoing()
     outcomes[store.id] = booked(store, delivery, await store.persist(delivery, batch.session, error))
+  }
   return outcomes
 }
 

@@ -4,18 +4,17 @@
  */
 import type { StoreRecord } from '../core/contracts.ts'
 import { AdflowError } from '../core/errors.ts'
-import { uuidv7 } from '../core/ids.ts'
 import { openLedger } from '../lineage/ledger.ts'
 import { requireSoundLedger } from '../lineage/ledger-verify.ts'
 import { openCheckpoints, setAsideCheckpoints } from './checkpoints.ts'
-import { lockJob } from './lock.ts'
+import { holdJob } from './hold.ts'
 import { forgetOtherMarks, ledgerOf, withStateEngine } from './orphans.ts'
 import { type Hole, notSuperseded, type Rebuilt, rebuild } from './rebuild.ts'
 import { batchTokens, epochOf } from './resume.ts'
 import type { RunOptions } from './run.ts'
 import { Spool } from './spool.ts'
 import { withCursors } from './staged-positions.ts'
-import { openStateDir, type StateDir } from './state-dir.ts'
+import type { StateDir } from './state-dir.ts'
 import { openWorkshop } from './workshop.ts'
 
 export interface Recovery {
@@ -43,8 +42,8 @@ export interface RecoverOptions extends RunOptions {
 
 export async function recoverJob(options: RecoverOptions): Promise<Recovery> {
   const { job } = options
-  const state = await openStateDir(options.stateDir, job.name)
-  const lock = await lockJob(state.path, { command: options.command, run: uuidv7() })
+  const held = await holdJob(options)
+  const { state } = held
   try {
     const before = await openCheckpoints(state.path, job.name).catch((error: unknown) => {
       if (error instanceof AdflowError && error.code === 'STATE_DAMAGED') return undefined
@@ -131,7 +130,7 @@ export async function recoverJob(options: RecoverOptions): Promise<Recovery> {
           workshop.session,
           new Set(records.flatMap(({ record, input }) => batchTokens(job, input, record, epoch))),
         )
-      const ledger = await openLedger(state.ledger, { run: lock.run })
+      const ledger = await openLedger(state.ledger, { run: held.run })
       try {
         const generation = before?.current.generation ?? String(Date.now())
         const sources: Record<string, Rebuilt['sources'][string]> = {}
@@ -161,7 +160,7 @@ export async function recoverJob(options: RecoverOptions): Promise<Recovery> {
       await workshop.close()
     }
   } finally {
-    await lock.close()
+    await held.close()
   }
 }
 

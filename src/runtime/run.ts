@@ -3,7 +3,7 @@
 import pLimit from 'p-limit'
 import type { Logger } from 'pino'
 import type { Positions, Receipt } from '../core/contracts.ts'
-import { uuidv7 } from '../core/ids.ts'
+import { mayGoOn } from '../core/durable-copy.ts'
 import type { Job } from '../core/job/job.ts'
 import { redact } from '../core/job/secrets.ts'
 import type { Registry } from '../core/registry.ts'
@@ -15,7 +15,7 @@ import { type Checkpoints, openCheckpoints } from './checkpoints.ts'
 import { conclude, failed } from './conclusion.ts'
 import { addConsumers, type Distribution } from './distribution.ts'
 import { GroupSaver } from './group-saver.ts'
-import { lockJob } from './lock.ts'
+import { type HeldJob, holdJob } from './hold.ts'
 import { pastSaver } from './memory-saver.ts'
 import { OpenGaps, openGapsOf } from './open-gaps.ts'
 import { Outbox } from './outbox.ts'
@@ -25,7 +25,7 @@ import { RunLineage } from './run-lineage.ts'
 import { SessionPool } from './session-pool.ts'
 import { admitSlot, type SlotRun, type SlotTicket } from './slot.ts'
 import { Spool } from './spool.ts'
-import { emptyStateFolders, openStateDir, type StateDir, spoolsIn } from './state-dir.ts'
+import { emptyStateFolders, spoolsIn } from './state-dir.ts'
 import { Store } from './store.ts'
 import { addWarning, emptySummary, type RunSummary } from './summary.ts'
 import { Upkeep } from './upkeep.ts'
@@ -83,17 +83,20 @@ export interface RunObserver {
 /** Never rejects for what happens to data: the summary says it, with the exit code. Rejects with JOB_INVALID, JOB_LOCKED,
  *  STATE_* and other errors that come before the run has begun. */
 export async function runJob(options: RunOptions): Promise<RunSummary> {
-  const state = await openStateDir(options.stateDir, options.job.name)
-  const lock = await lockJob(state.path, { command: options.command, run: uuidv7() })
+  const held = await holdJob(options)
   try {
-    return await runUnderLock(options, state, lock.run)
+    return await runUnderLock(options, held, held.run)
   } finally {
-    await lock.close()
+    await held.close()
   }
 }
 
-/** The same for who holds the lock of the job already. */
-export async function runUnderLock(options: RunOptions, state: StateDir, run: string): Promise<RunSummary> {
+/** The same for who holds the job already. */
+export async function runUnderLock(
+  options: RunOptions,
+  { state, lost }: Pick<HeldJob, 'state' | 'lost'>,
+  run: string,
+): Promise<RunSummary> {
   const had = options.slot === undefined ? undefined : await admitSlot(options.slot, state.ledger)
   if (had !== undefined) return repeatedSlot(options, had)
   const checkpoints = await openCheckpoints(state.path, options.job.name)
@@ -101,7 +104,7 @@ export async function runUnderLock(options: RunOptions, state: StateDir, run: st
   const ledger = await openLedger(state.ledger, { run })
   try {
     await emptyStateFolders(state)
-    return await inLedger(options, state, checkpoints, ledger, run)
+    return await inLedger(options, { state, lost, checkpoints, ledger, run })
   } finally {
     await ledger.close()
   }
@@ -118,14 +121,9 @@ function repeatedSlot({ job, slot }: RunOptions, { run, status, exit }: SlotRun)
   return { ...summary, status, exit, warnings: [`${slot?.slot} has had its run: nothing was done`] }
 }
 
-async function inLedger(
-  options: RunOptions,
-  state: StateDir,
-  checkpoints: Checkpoints,
-  ledger: Ledger,
-  run: string,
-): Promise<RunSummary> {
+async function inLedger(options: RunOptions, held: HeldParts): Promise<RunSummary> {
   const { job, log } = options
+  const { state, checkpoints, ledger, run } = held
   const started = new Date()
   const first = ledger.head.seq === 0
   const summary = emptySummary(
@@ -180,7 +178,7 @@ async function inLedger(
       await ledger.append([{ type: 'ledger_cut', segment, byte, bytes }])
     }
     try {
-      await work(options, { state, checkpoints, ledger, first, run, summary, workshop, warn })
+      await work(options, { ...held, first, summary, workshop, warn })
     } catch (error) {
       failed(summary, error)
       log.error({ err: error }, redact(error instanceof Error ? error.message : String(error)))
@@ -202,13 +200,15 @@ async function inLedger(
   }
 }
 
-interface RunParts {
-  readonly state: StateDir
+interface HeldParts extends Pick<HeldJob, 'state' | 'lost'> {
   readonly checkpoints: Checkpoints
   readonly ledger: Ledger
+  readonly run: string
+}
+
+interface RunParts extends HeldParts {
   /** Nothing has happened to the job before. */
   readonly first: boolean
-  readonly run: string
   readonly summary: RunSummary
   readonly workshop: Workshop
   warn(text: string): void
@@ -263,6 +263,9 @@ async function loadAndDistribute(options: RunOptions, parts: RunParts, outbox: O
     makeRoom: distribute,
   })
   if (past === undefined) workshop.references.keepFresh({ warn, failed: (error) => batches.fail(error) })
+  const lose = () => batches.fail(parts.lost.reason)
+  parts.lost.addEventListener('abort', lose, { once: true })
+  if (parts.lost.aborted) lose()
   const upkeep = forever ? await startUpkeep(options, parts, stores, { batches, distribute }) : undefined
   let failure: unknown
   try {
@@ -272,6 +275,8 @@ async function loadAndDistribute(options: RunOptions, parts: RunParts, outbox: O
   }
   await upkeep?.stop()
   await saver.idle()
+  parts.lost.removeEventListener('abort', lose)
+  if (failure === undefined) mayGoOn(state.path)
   for (const store of stores) {
     const owed = store.spool.owed
     const line = summary.stores[store.id]

@@ -3,6 +3,7 @@ import { mkdir, readdir, rm, writeFile } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { sweepTemporaries, temporaryPath } from '../core/durable.ts'
 import { AdflowError, localIoError } from '../core/errors.ts'
+import { isStateUrl, parseStatePlace, type StatePlace } from '../core/state-place.ts'
 
 export interface StateDirSources {
   readonly flag?: string
@@ -10,12 +11,28 @@ export interface StateDirSources {
   readonly jobFile: string
 }
 
-/** Flag > ADFLOW_STATE_DIR > STATE_DIRECTORY (systemd) > XDG_STATE_HOME/adflow > .adflow beside the job file. */
+/** Flag > ADFLOW_STATE_DIR > STATE_DIRECTORY (systemd) > XDG_STATE_HOME/adflow > .adflow beside the job file. A URL where flag or
+ *  ADFLOW_STATE_DIR have one says where the state is shared, not where this machine works on it: see `sharedPlace`. */
 export function resolveStateDir({ flag, env, jobFile }: StateDirSources): string {
-  const given = flag ?? filled(env['ADFLOW_STATE_DIR']) ?? filled(env['STATE_DIRECTORY'])?.split(':')[0]
+  const given = folder(flag) ?? folder(filled(env['ADFLOW_STATE_DIR'])) ?? filled(env['STATE_DIRECTORY'])?.split(':')[0]
   if (given !== undefined) return resolve(given)
   const xdg = filled(env['XDG_STATE_HOME'])
   return xdg === undefined ? join(dirname(resolve(jobFile)), '.adflow') : resolve(xdg, 'adflow')
+}
+
+/** Where the state is shared, if flag or ADFLOW_STATE_DIR say so. @throws AdflowError USAGE */
+export function sharedPlace({ flag, env }: Pick<StateDirSources, 'flag' | 'env'>): StatePlace | undefined {
+  const url = [flag, filled(env['ADFLOW_STATE_DIR'])].find((text) => text !== undefined && isStateUrl(text))
+  return url === undefined ? undefined : parseStatePlace(url)
+}
+
+/** Folder of this machine's working copies of what is shared there: apart from jobs whose state is here alone. */
+export function workingDir(stateDir: string, place: StatePlace | undefined): string {
+  return place === undefined ? stateDir : join(stateDir, `_shared-${place.key}`)
+}
+
+function folder(text: string | undefined): string | undefined {
+  return text === undefined || isStateUrl(text) ? undefined : text
 }
 
 function filled(value: string | undefined): string | undefined {

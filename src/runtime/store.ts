@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import pLimit, { type LimitFunction } from 'p-limit'
 import pRetry from 'p-retry'
 import type { BatchInfo, Column, LoadBatch, Loader, Receipt } from '../core/contracts.ts'
+import { mayGoOn } from '../core/durable-copy.ts'
 import { AdflowError } from '../core/errors.ts'
 import type { Job, JobLoader } from '../core/job/job.ts'
 import { Turnstile } from '../core/turnstile.ts'
@@ -152,6 +153,7 @@ export class Store {
 
   /** false: the store has not taken it, and is down. */
   async #payOne(batch: OwedBatch, session: Session, write: Write): Promise<boolean> {
+    mayGoOn(this.spool.folder)
     let receipt: Receipt
     try {
       receipt = await write({ ...batch, relation: this.spool.relation(batch) }, session)

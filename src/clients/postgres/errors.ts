@@ -77,6 +77,23 @@ const SOURCE_MEANINGS: readonly Meaning[] = [
   },
 ]
 
+/** Where it keeps the state of jobs. */
+const STATE_MEANINGS: readonly Meaning[] = [
+  { pattern: /^28/, code: 'STATE_DENIED', hint: 'check user and password in `state`, and pg_hba.conf of the server' },
+  {
+    pattern: /^42501$/,
+    code: 'STATE_DENIED',
+    hint: 'the user needs CREATE on the database for the first run, then its own schema',
+  },
+  { pattern: /^3D000$/, code: 'STATE_DENIED', hint: 'create the database, or name another in `state`' },
+  {
+    pattern: /CERT|TLS|SELF_SIGNED|LEAF_SIGNATURE|ISSUER/,
+    code: 'STATE_DENIED',
+    hint: 'renew the certificate of the server, or name its authority by `ca=` in `state`',
+  },
+  { pattern: /^25006$/, code: 'STATE_UNREACHABLE', hint: 'this is a read-only replica: name the primary in `state`' },
+]
+
 /** @returns an AdflowError; one that comes in is passed on. `doing` reads "write a batch to public.events". */
 export function explainPostgres(error: unknown, doing: string): AdflowError {
   return explained(error, doing, MEANINGS, 'STORE_UNAVAILABLE')
@@ -85,6 +102,11 @@ export function explainPostgres(error: unknown, doing: string): AdflowError {
 /** As `explainPostgres`, of a source. */
 export function explainSource(error: unknown, doing: string): AdflowError {
   return explained(error, doing, SOURCE_MEANINGS, 'SOURCE_UNREADABLE')
+}
+
+/** As `explainPostgres`, of the server that keeps the state. */
+export function explainState(error: unknown, doing: string): AdflowError {
+  return explained(error, doing, STATE_MEANINGS, 'STATE_UNREACHABLE')
 }
 
 function explained(error: unknown, doing: string, meanings: readonly Meaning[], other: ErrorCode): AdflowError {

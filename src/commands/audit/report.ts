@@ -40,7 +40,7 @@ gaps, rules that stopped a batch, dead letters. Days and times are UTC. Reads on
     const job = await this.job(args.job)
     const report = await auditReport({
       job,
-      stateDir: this.stateDir(flags['state-dir'], job),
+      stateDir: await this.currentStateDir(flags['state-dir'], job),
       registry: await this.registry(),
       log: this.logger(flags),
       ...parseModified(flags.from, flags.to).modified,

@@ -34,7 +34,7 @@ Reads only, and may stand beside a running job.`
   async run(): Promise<AuditVerification> {
     const { args, flags } = await this.parse(AuditVerify)
     const job = await this.job(args.job)
-    const result = await verifyAudit(job, this.stateDir(flags['state-dir'], job), flags.head)
+    const result = await verifyAudit(job, await this.currentStateDir(flags['state-dir'], job), flags.head)
     const { events, segments, head, torn, compared_with } = result
     this.log(
       `✔ ${result.job}: the hash chain holds over ${integer(events)} events in ${integer(segments)} ${segments === 1 ? 'segment' : 'segments'}`,

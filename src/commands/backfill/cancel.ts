@@ -20,7 +20,7 @@ export default class BackfillCancel extends BaseCommand {
       job,
       id: args.backfill,
       registry: await this.registry(),
-      stateDir: this.stateDir(flags['state-dir'], job),
+      stateDir: await this.currentStateDir(flags['state-dir'], job),
       log: this.logger(flags),
       command: this.commandLine,
       version: this.config.version,

@@ -73,7 +73,7 @@ left alone. The first SIGINT or SIGTERM pauses the backfill; after that, and aft
     const report = await startBackfill({
       job,
       registry: await this.registry(),
-      stateDir: this.stateDir(flags['state-dir'], job),
+      stateDir: await this.currentStateDir(flags['state-dir'], job),
       log: this.logger(flags),
       command: this.commandLine,
       version: this.config.version,

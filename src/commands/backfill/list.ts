@@ -13,7 +13,7 @@ export default class BackfillList extends BaseCommand {
   async run(): Promise<{ schema_version: 1; job: string; backfills: readonly BackfillStatus[] }> {
     const { args, flags } = await this.parse(BackfillList)
     const job = await this.job(args.job)
-    const stateDir = this.stateDir(flags['state-dir'], job)
+    const stateDir = await this.currentStateDir(flags['state-dir'], job)
     const backfills = await backfillStatuses(job, stateDir)
     this.log(backfillsText(backfills))
     return { schema_version: 1, job: job.name, backfills }

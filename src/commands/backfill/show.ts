@@ -17,7 +17,7 @@ export default class BackfillShow extends BaseCommand {
   async run(): Promise<BackfillDetail> {
     const { args, flags } = await this.parse(BackfillShow)
     const job = await this.job(args.job)
-    const stateDir = this.stateDir(flags['state-dir'], job)
+    const stateDir = await this.currentStateDir(flags['state-dir'], job)
     const detail = await backfillDetail(job, stateDir, await this.registry(), this.logger(flags), args.backfill)
     this.log(backfillDetailText(detail))
     return detail

@@ -31,7 +31,7 @@ export default class DlqDiscard extends BaseCommand {
     const changed = await changeLetters({
       ...chosenLetters(args.ids, flags),
       job,
-      stateDir: this.stateDir(flags['state-dir'], job),
+      stateDir: await this.currentStateDir(flags['state-dir'], job),
       command: this.commandLine,
       who: whoIsThis(),
       what: 'discarded',

@@ -34,7 +34,7 @@ export default class DlqList extends BaseCommand {
   async run(): Promise<LetterList> {
     const { args, flags } = await this.parse(DlqList)
     const job = await this.job(args.job)
-    const stateDir = this.stateDir(flags['state-dir'], job)
+    const stateDir = await this.currentStateDir(flags['state-dir'], job)
     const found = await listLetters(job, stateDir, letterFilter(args.ids, flags))
     const letters = found.slice(0, flags.limit)
     this.log(found.length === 0 ? 'no dead letters' : lettersTable(letters))

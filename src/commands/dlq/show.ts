@@ -19,7 +19,7 @@ export default class DlqShow extends BaseCommand {
   async run(): Promise<ShownLetter> {
     const { args, flags } = await this.parse(DlqShow)
     const job = await this.job(args.job)
-    const letter = await findLetter(job, this.stateDir(flags['state-dir'], job), args.id)
+    const letter = await findLetter(job, await this.currentStateDir(flags['state-dir'], job), args.id)
     const { consumer, state, reason, attempts, first_at, last_at, rows, keys, attributes, token } = letter
     this.log(`${letter.id}: ${state}, for ${consumer}`)
     this.log(`  ${reason}`)

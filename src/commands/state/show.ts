@@ -16,7 +16,7 @@ export default class StateShow extends BaseCommand {
   async run(): Promise<{ schema_version: 1; state_dir: string; checkpoint: Checkpoint }> {
     const { args, flags } = await this.parse(StateShow)
     const job = await this.job(args.job)
-    const { path } = stateDirOf(this.stateDir(flags['state-dir'], job), job.name)
+    const { path } = stateDirOf(await this.currentStateDir(flags['state-dir'], job), job.name)
     const checkpoints = await openCheckpoints(path, job.name)
     if (checkpoints.fresh)
       throw new AdflowError('STATE_MISSING', `there is no checkpoint of job ${job.name} in ${path}`, {

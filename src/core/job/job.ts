@@ -1,4 +1,5 @@
 /** A job file after reading: every value checked, every default filled in, sizes in bytes, durations in milliseconds. */
+import type { StatePlace } from '../state-place.ts'
 import type { Expression } from '../step-contract.ts'
 import type { Failure, Used } from './interpolate.ts'
 import type { Path } from './places.ts'
@@ -45,6 +46,8 @@ export interface Job {
   /** undefined: the daemon runs it when somebody asks for it. */
   readonly schedule: JobSchedule | undefined
   readonly stream: JobStream
+  /** Where its state is kept, if not in files on this machine. */
+  readonly state: StatePlace | undefined
   readonly tests: readonly JobTest[]
   /** file:line:column of the value at a path; of what is nearest around it, where there is none. */
   at(path: Path): string

@@ -6,6 +6,7 @@ import { dirname, resolve } from 'node:path'
 import { z } from 'zod'
 import { AdflowError } from '../errors.ts'
 import type { Registry } from '../registry.ts'
+import { parseStatePlace, type StatePlace } from '../state-place.ts'
 import { Checker } from './checker.ts'
 import { MAIN, readDistribute, readExtract, readLoad, readTransform, readTransport } from './components.ts'
 import { parseYaml, type YamlDocument } from './document.ts'
@@ -90,6 +91,7 @@ async function readDocument(
   const ends = [...Object.keys(checker.rawMap(['load'])), ...Object.keys(checker.rawMap(['distribute']))]
   const outputs = [MAIN, ...ends, ...steps.flatMap(({ id, branches }) => [id, ...branches])]
   const tests = readTests(checker, whole?.tests ?? section(checker, z.array(test), 'tests') ?? [], { sources, outputs })
+  const state = whole?.state === undefined ? undefined : readState(checker, whole.state)
   problems.throwIfAny()
   if (whole === undefined) throw new AdflowError('UNEXPECTED', `${file} gave neither a job nor a mistake`)
   return {
@@ -113,12 +115,23 @@ async function readDocument(
     reconcile: reconciliation(whole.reconcile ?? reconcile.parse({})),
     schedule: whole.schedule === undefined ? undefined : readSchedule(whole.schedule),
     stream: readStream(whole.until, whole.stream),
+    state,
     tests,
     at: (path) => {
       const { line, column } = checker.place(path)
       return `${file}:${line}:${column}`
     },
     excerpt: (path) => redact(excerpt(text, checker.place(path))),
+  }
+}
+
+function readState(checker: Checker, text: string): StatePlace | undefined {
+  try {
+    return parseStatePlace(text)
+  } catch (error) {
+    if (!(error instanceof AdflowError)) throw error
+    checker.add(['state'], error.message, error.hint ?? '', 'value')
+    return undefined
   }
 }
 

@@ -379,5 +379,12 @@ export const jobDocument = z.strictObject({
   schedule: schedule.optional().describe('When `adflow daemon` runs the job. Without it: when somebody asks for it.'),
   until,
   stream: stream.prefault({}),
+  state: z
+    .string()
+    .regex(/^postgres(?:ql)?:\/\/./, 'expected `postgres://user@host:5432/database?schema=adflow`')
+    .optional()
+    .describe(
+      'Where checkpoints, ledger and spool are kept so that several machines share them: `postgres://user@host:5432/database`, with `?schema=`, `lease=`, `tls=`, `ca=`, `certificate=`, `key=`. Default: in files, in the state directory.',
+    ),
   tests: z.array(test).default([]).describe('Tests of this job: `adflow test` runs them.'),
 })
