@@ -3,6 +3,10 @@ import { type FileHandle, open, rm } from 'node:fs/promises'
 import { crc32 } from 'node:zlib'
 import { localIoError } from '../core/errors.ts'
 
+export function digestOf(crc: number): string {
+  return `crc32:${crc.toString(16).padStart(8, '0')}`
+}
+
 export class ChunkFile {
   bytes = 0
   readonly #path: string | undefined
@@ -15,7 +19,7 @@ export class ChunkFile {
   }
 
   get digest(): string {
-    return `crc32:${this.#crc.toString(16).padStart(8, '0')}`
+    return digestOf(this.#crc)
   }
 
   async append(bytes: Buffer, from: number, to: number): Promise<void> {

@@ -76,9 +76,54 @@ export class JsonScanner {
     if (from >= to) return INCOMPLETE
     const first = this.#kind === 'none'
     if (first) this.#kind = kindOf(bytes[from] as number)
+    if (first && this.#kind === 'container') {
+      const whole = this.#whole(bytes, from, to)
+      if (whole !== INCOMPLETE) return whole
+      this.lines = 0
+    }
     const end = this.#kind === 'scalar' ? scalarEnd(bytes, from, to, first) : this.#structure(bytes, from, to)
     if (end === INCOMPLETE) this.#remember(bytes, from, to)
     return end
+  }
+
+  /**
+   * An object or array that is whole and sound in these bytes, as nearly all are: what has to be remembered between pieces stands in
+   * local variables, which is twice as fast. INCOMPLETE: #structure() has to say what it is.
+   */
+  #whole(bytes: Buffer, from: number, to: number): number {
+    const objects = this.#objects
+    objects[0] = bytes[from] === OPEN_OBJECT ? 1 : 0
+    let depth = 1
+    let lines = 0
+    for (let at = from + 1; at < to; at += 1) {
+      const byte = bytes[at] as number
+      if (STRUCTURAL[byte] === 0) continue
+      if (byte === QUOTE) {
+        at += 1
+        for (;;) {
+          while (at < to && IN_STRING[bytes[at] as number] === 0) at += 1
+          if (bytes[at] === QUOTE && at < to) break
+          if (at >= to || bytes[at] === NEWLINE || bytes[at + 1] === NEWLINE) return INCOMPLETE
+          at += 2
+        }
+      } else if (byte === NEWLINE) lines += 1
+      else if (byte === OPEN_OBJECT || byte === OPEN_ARRAY) {
+        let back = at - 1
+        while (SPACE[bytes[back] as number] === 1) back -= 1
+        const before = bytes[back]
+        const mayOpen = objects[depth - 1] === 1 ? before === COLON : before === COMMA || before === OPEN_ARRAY
+        if (!mayOpen || depth === objects.length) return INCOMPLETE
+        objects[depth] = byte === OPEN_OBJECT ? 1 : 0
+        depth += 1
+      } else {
+        depth -= 1
+        if (objects[depth] !== (byte === CLOSE_OBJECT ? 1 : 0)) return INCOMPLETE
+        if (depth > 0) continue
+        this.lines = lines
+        return at + 1
+      }
+    }
+    return INCOMPLETE
   }
 
   #structure(bytes: Buffer, from: number, to: number): number {

@@ -24,11 +24,17 @@ export class Window {
   readonly #source: ByteSource
   readonly #signal: AbortSignal | undefined
 
-  constructor(source: ByteSource, position: number, signal?: AbortSignal) {
+  /** `bytes`: to be filled, nobody else's; a larger one takes its place where a record needs it. */
+  constructor(
+    source: ByteSource,
+    position: number,
+    signal?: AbortSignal,
+    bytes: Buffer = Buffer.allocUnsafeSlow(PIECE_BYTES),
+  ) {
     this.#source = source
     this.#signal = signal
     this.position = position
-    this.bytes = Buffer.allocUnsafeSlow(PIECE_BYTES)
+    this.bytes = bytes
   }
 
   get length(): number {

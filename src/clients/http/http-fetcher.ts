@@ -6,6 +6,7 @@ import type { JsonPath } from '../../records/json-page.ts'
 import type { Fetcher, FetchLane, FetchTask } from '../staging/fetcher.ts'
 import { KnownKeys } from '../staging/known-keys.ts'
 import { compareSince, type SinceKind, sinceText } from '../staging/since.ts'
+import { PageBuffers } from './page-buffers.ts'
 import { type PageOptions, readPage } from './page-reader.ts'
 import { PageTaker } from './page-taker.ts'
 import type { PageAt, Paging } from './paging.ts'
@@ -95,6 +96,7 @@ class Pass {
   readonly #asked = new Set<string>()
   #pass: NonNullable<PassState['pass']>
   readonly #known: KnownKeys
+  readonly #buffers = new PageBuffers()
   /** Keys of the pages before that may be asked for again. */
   #recent: ReadonlySet<string>[] = []
   #validators: PassState['validators']
@@ -130,7 +132,8 @@ class Pass {
         this.#lastDigest = digest
       }
       taker.remember()
-      if (!numbered || (records > 0 && at.behind === undefined)) this.#last = { at, records, digest }
+      if (this.#addsToLast && (!numbered || (records > 0 && at.behind === undefined)))
+        this.#last = { at, records, digest }
       const next = paging.next(at, { ...seen, records, fresh })
       this.#pass = {
         ...this.#pass,
@@ -145,12 +148,17 @@ class Pass {
     }
   }
 
+  /** A list to whose end records are added: the next pass begins in its last page, which must be known again. */
+  get #addsToLast(): boolean {
+    return this.#options.again === 'added' && this.#options.incremental === undefined
+  }
+
   #beginning(): NonNullable<PassState['pass']> {
-    const { incremental, paging, again } = this.#options
+    const { incremental, paging } = this.#options
     const { last, high } = this.#before
     const until = new Date().toISOString()
     if (incremental === undefined)
-      return { at: again === 'added' && last !== undefined ? last.at : paging.first, pages: 0, until }
+      return { at: this.#addsToLast && last !== undefined ? last.at : paging.first, pages: 0, until }
     const since = high === undefined ? incremental.start : sinceText(high, incremental.kind, incremental.lagMs)
     return {
       at: paging.first,
@@ -191,20 +199,22 @@ class Pass {
   }
 
   async #taken(answer: SourceAnswer): Promise<Outcome> {
-    const { key, incremental, page, paging, again } = this.#options
+    const { key, incremental, page, paging, single, numbered } = this.#options
     const { sink, origin, maxRecordBytes } = this.#task
     const { last, pass } = this.#before
-    const resumed = again === 'added' && incremental === undefined && pass === undefined && this.#pass.pages === 0
+    const resumed = this.#addsToLast && pass === undefined && this.#pass.pages === 0
     const taker = new PageTaker(sink, this.#known, this.#pass.high, {
       key,
       field: incremental,
       origin,
       expected: resumed && last !== undefined && last.records > 0 ? last : undefined,
       pause: answer.pause,
+      buffers: this.#buffers,
+      digests: single || numbered || this.#addsToLast,
     })
     const { status, headers, url } = answer
     if (status === 304) return { status, headers, url, values: {}, taker }
-    const values = await readPage(answer, { ...page, values: paging.values, maxRecordBytes }, taker)
+    const values = await readPage(answer, { ...page, values: paging.values, maxRecordBytes }, taker, this.#buffers)
     await taker.end()
     return { status, headers, url, values, taker }
   }
@@ -289,7 +299,7 @@ class Pass {
   }
 
   #ended(digest: string): string {
-    const { incremental, single, again } = this.#options
+    const { incremental, single } = this.#options
     this.#known.end((value) => this.#isLate(value))
     const { thisPass } = this.#known.listed(this.#task.origin, this.#options.overlaps)
     return encoded({
@@ -297,7 +307,7 @@ class Pass {
       high: incremental === undefined ? undefined : (this.#pass.high ?? this.#before.high),
       validators: this.#validators,
       answer: single ? digest : undefined,
-      last: again === 'added' && incremental === undefined ? this.#last : undefined,
+      last: this.#addsToLast ? this.#last : undefined,
       known: thisPass,
     })
   }

@@ -7,6 +7,7 @@ import { trimLineEnd } from '../../records/splitter.ts'
 import { PIECE_BYTES, Window } from '../../records/window.ts'
 import { skipByteOrderMark } from '../objects/byte-order-mark.ts'
 import type { SegmentFormat } from '../staging/segment.ts'
+import type { PageBuffers } from './page-buffers.ts'
 import { placeOf, type SourceAnswer, TryAgain } from './source-client.ts'
 
 export type PageFormat = 'json' | 'ndjson' | 'csv'
@@ -39,12 +40,24 @@ export async function readPage(
   answer: SourceAnswer,
   options: PageOptions,
   sink: RecordSink,
+  buffers: PageBuffers,
+): Promise<Readonly<Record<string, string>>> {
+  const window = new Window(answer.body, 0, undefined, buffers.take())
+  const values = await readWindow(window, answer, options, sink)
+  buffers.give(window.bytes)
+  return values
+}
+
+async function readWindow(
+  window: Window,
+  answer: SourceAnswer,
+  options: PageOptions,
+  sink: RecordSink,
 ): Promise<Readonly<Record<string, string>>> {
   const place = placeOf(answer.url)
   const type = (answer.headers['content-type'] ?? '').toLowerCase()
   const format = options.format === 'auto' ? formatOf(type) : options.format
   if (/^(?:text\/html|application\/xhtml)/.test(type)) throw notWhatItShouldBe(place, format, 'an HTML page')
-  const window = new Window(answer.body, 0)
   await skipByteOrderMark(window, place)
   if (window.length === 0) await window.fill(PIECE_BYTES)
   if (window.bytes[window.start] === LESS_THAN && window.length > 0)

@@ -8,20 +8,25 @@ import type { PageSink } from '../staging/fetcher.ts'
 import { KnownKeys } from '../staging/known-keys.ts'
 import type { SegmentFormat } from '../staging/segment.ts'
 import { comparable, compareSince, type SinceKind } from '../staging/since.ts'
+import type { PageBuffers } from './page-buffers.ts'
 import type { RecordSink } from './page-reader.ts'
 
 export interface TakerOptions {
   readonly key: readonly JsonPath[]
   readonly field: { readonly path: JsonPath; readonly kind: SinceKind } | undefined
   readonly origin: string
+  readonly buffers: PageBuffers
   /** The page must begin with these records, which were taken already. */
   readonly expected: { readonly records: number; readonly digest: string } | undefined
+  /** Pages are compared with what was read before. */
+  readonly digests: boolean
   /** For work that the time-out of the request does not count. */
   pause<T>(work: () => Promise<T>): Promise<T>
 }
 
-const OUTPUT_BYTES = 1 << 20
+const NOTHING = Buffer.alloc(0)
 const NEWLINE = 10
+const SPACE = 32
 
 export class PageTaker implements RecordSink {
   records = 0
@@ -35,8 +40,10 @@ export class PageTaker implements RecordSink {
   readonly #options: TakerOptions
   readonly #digest = createHash('sha256')
   #format: SegmentFormat = { type: 'ndjson' }
-  #output: Buffer = Buffer.allocUnsafe(OUTPUT_BYTES)
+  #output: Buffer
   #length = 0
+  /** Bytes of the output that the digest has. */
+  #digested = 0
   #full: Buffer[] = []
   #mismatch = false
 
@@ -46,6 +53,7 @@ export class PageTaker implements RecordSink {
     this.#known = known
     this.high = high
     this.#options = options
+    this.#output = options.buffers.take()
   }
 
   async begin(format: SegmentFormat): Promise<void> {
@@ -55,34 +63,30 @@ export class PageTaker implements RecordSink {
 
   take(bytes: Buffer, from: number, to: number, lines: number): void {
     this.records += 1
-    this.#digest.update(bytes.subarray(from, to)).update('\n')
+    const start = this.#append(bytes, from, to)
     const { expected } = this.#options
     if (expected !== undefined && this.records <= expected.records) {
       if (this.records === expected.records) this.#mismatch = this.digest !== expected.digest
-      return
-    }
-    if (!this.#isNew(bytes, from, to)) return
-    this.fresh += 1
-    const length = to - from
-    if (this.#length + length + 1 > this.#output.length) {
-      this.#full.push(this.#output.subarray(0, this.#length))
-      this.#output = Buffer.allocUnsafe(Math.max(OUTPUT_BYTES, length + 1))
-      this.#length = 0
-    }
-    bytes.copy(this.#output, this.#length, from, to)
-    if (lines > 0) lineEndsToSpaces(this.#output, this.#length, this.#length + length)
-    this.#output[this.#length + length] = NEWLINE
-    this.#length += length + 1
+      this.#leaveOut(start)
+    } else if (this.#isNew(bytes, from, to)) {
+      this.fresh += 1
+      if (lines > 0) this.#onOneLine(start)
+    } else this.#leaveOut(start)
   }
 
   async rest(): Promise<void> {
     const full = this.#full
     this.#full = []
-    for (const piece of full) await this.#options.pause(() => this.#sink.write(piece))
+    for (const piece of full) {
+      await this.#options.pause(() => this.#sink.write(piece))
+      this.#options.buffers.give(piece)
+    }
   }
 
-  /** Of all records so far. */
+  /** Of all records so far, each with a line end; empty where none is wanted. */
   get digest(): string {
+    if (!this.#options.digests) return ''
+    this.#digestAll()
     return this.#digest.copy().digest('base64url').slice(0, 22)
   }
 
@@ -97,14 +101,52 @@ export class PageTaker implements RecordSink {
           hint: 'a list that changes before its end cannot be read by `again: added`: read it by `incremental`, or whole by `again: all`',
         },
       )
-    this.#full.push(this.#output.subarray(0, this.#length))
-    this.#length = 0
+    this.#turn(NOTHING)
     await this.rest()
   }
 
   /** The page is whole: what it has brought is known from now on. */
   remember(): void {
     for (const [key, value] of this.#values) this.#known.add(key, value)
+  }
+
+  /** The record and a line end; where it begins in the output. */
+  #append(bytes: Buffer, from: number, to: number): number {
+    const length = to - from
+    if (this.#length + length + 1 > this.#output.length) this.#turn(this.#options.buffers.take(length + 1))
+    const start = this.#length
+    bytes.copy(this.#output, start, from, to)
+    this.#output[start + length] = NEWLINE
+    this.#length = start + length + 1
+    return start
+  }
+
+  #turn(next: Buffer): void {
+    this.#digestAll()
+    this.#full.push(this.#output.subarray(0, this.#length))
+    this.#output = next
+    this.#length = 0
+    this.#digested = 0
+  }
+
+  #leaveOut(start: number): void {
+    this.#digestAll()
+    this.#length = start
+    this.#digested = start
+  }
+
+  #onOneLine(start: number): void {
+    this.#digestAll()
+    const end = this.#length - 1
+    for (let at = this.#output.indexOf(NEWLINE, start); at < end; at = this.#output.indexOf(NEWLINE, at + 1))
+      this.#output[at] = SPACE
+  }
+
+  /** Many records at once: a call for each costs more than their bytes. */
+  #digestAll(): void {
+    if (this.#options.digests && this.#digested < this.#length)
+      this.#digest.update(this.#output.subarray(this.#digested, this.#length))
+    this.#digested = this.#length
   }
 
   #isNew(bytes: Buffer, from: number, to: number): boolean {
@@ -130,8 +172,4 @@ export class PageTaker implements RecordSink {
     const fields = csvFields(bytes.subarray(from, to), format)
     return (path) => fields[format.header.indexOf(path.join('.'))]
   }
-}
-
-function lineEndsToSpaces(bytes: Buffer, from: number, to: number): void {
-  for (let at = bytes.indexOf(NEWLINE, from); at !== -1 && at < to; at = bytes.indexOf(NEWLINE, at + 1)) bytes[at] = 32
 }

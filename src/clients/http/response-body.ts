@@ -33,29 +33,40 @@ export async function plainBody(
   origin: string,
   limits: BodyLimits,
 ): Promise<ByteSource> {
-  let raw = 0
-  const counter = new Transform({
-    transform: (piece: Buffer, _, done) => {
-      raw += piece.length
-      done(null, piece)
-    },
-  })
-  let stream = through(body, counter)
   const codings = (encoding ?? '').split(',').map((name) => name.trim().toLowerCase())
-  for (const coding of codings.filter((name) => name !== '' && name !== 'identity').reverse()) {
-    const create = DECODERS[coding]
-    if (create === undefined) {
+  const decoders = codings
+    .filter((name) => name !== '' && name !== 'identity')
+    .reverse()
+    .map((coding) => {
+      const create = DECODERS[coding]
+      if (create !== undefined) return create
       body.destroy()
       throw new AdflowError('SOURCE_UNSUPPORTED', `${origin} answers in the encoding ${coding}`, {
         hint: `it was asked for ${ACCEPT_ENCODING}: set \`headers: { accept-encoding: identity }\``,
       })
-    }
-    stream = through(stream, create())
-  }
+    })
+  const raw = { bytes: 0 }
+  let stream: Readable = body
+  if (decoders.length > 0) stream = counted(stream, raw)
+  for (const create of decoders) stream = through(stream, create())
   // A compressed file is sent as it is by many servers: its first bytes tell.
   const kind = compressionOf(await head(stream))
-  if (kind !== 'none') stream = through(stream, kind === 'gzip' ? createGunzip() : createZstdDecompress())
-  return bounded(stream, origin, limits, () => raw)
+  if (kind !== 'none') {
+    if (decoders.length === 0) stream = counted(stream, raw)
+    stream = through(stream, kind === 'gzip' ? createGunzip() : createZstdDecompress())
+  }
+  // As they are sent, bytes are taken without a stream between.
+  return bounded(stream, origin, limits, stream === body ? undefined : raw)
+}
+
+function counted(from: Readable, raw: { bytes: number }): Transform {
+  const counter = new Transform({
+    transform: (piece: Buffer, _, done) => {
+      raw.bytes += piece.length
+      done(null, piece)
+    },
+  })
+  return through(from, counter)
 }
 
 function through(from: Readable, to: Transform): Transform {
@@ -77,15 +88,21 @@ async function head(stream: Readable): Promise<Buffer> {
   return (piece ?? Buffer.alloc(0)).subarray(0, 4)
 }
 
-function bounded(stream: Readable, origin: string, { maxRatio, maxBytes }: BodyLimits, raw: () => number): ByteSource {
+/** `raw`: before they were decompressed, where they were. */
+function bounded(
+  stream: Readable,
+  origin: string,
+  { maxRatio, maxBytes }: BodyLimits,
+  raw: { readonly bytes: number } | undefined,
+): ByteSource {
   const iterator = stream[Symbol.asyncIterator]() as AsyncIterator<Buffer>
   let ready: Buffer = Buffer.alloc(0)
   let produced = 0
   const refuse = (): void => {
-    if (produced > BOMB_FLOOR_BYTES && produced > maxRatio * raw())
+    if (raw !== undefined && produced > BOMB_FLOOR_BYTES && produced > maxRatio * raw.bytes)
       throw new AdflowError(
         'SOURCE_BOMB',
-        `${origin} expands to more than ${maxRatio} times its size: ${produced} bytes out of ${raw()}`,
+        `${origin} expands to more than ${maxRatio} times its size: ${produced} bytes out of ${raw.bytes}`,
         { hint: 'raise `max_ratio` if the source is trusted' },
       )
     if (produced > maxBytes)

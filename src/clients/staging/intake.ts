@@ -104,7 +104,7 @@ export class Intake implements PageSink {
     if (this.pageBytes === 0 && !room.has(bytes.length)) await this.#seal()
     await this.#pause(() => room.take(bytes.length, signal))
     this.#refuseLate()
-    this.#writer ??= this.#lane.begin(this.#format)
+    this.#writer ??= this.#lane.begin(this.#format, this.#options.maxRecordBytes)
     await this.#writer.write(bytes)
     this.#count()
   }

@@ -3,17 +3,18 @@ import { type FileHandle, open, rm } from 'node:fs/promises'
 import { crc32 } from 'node:zlib'
 import { temporaryPath } from '../../core/durable.ts'
 import { localIoError } from '../../core/errors.ts'
-import { countLines, NEWLINE } from '../../records/splitter.ts'
+import { NEWLINE } from '../../records/splitter.ts'
+import { type Counted, NONE_COUNTED, type RecordCounter } from './record-counter.ts'
 
 const LINE_END = Buffer.from('\n')
 
 interface Extent {
   readonly bytes: number
-  readonly lineEnds: number
   readonly crc32: number
+  readonly counted: Counted
 }
 
-const NOTHING: Extent = { bytes: 0, lineEnds: 0, crc32: 0 }
+const NOTHING: Extent = { bytes: 0, crc32: 0, counted: NONE_COUNTED }
 
 export class SegmentWriter {
   readonly file: string
@@ -22,10 +23,12 @@ export class SegmentWriter {
   #now: Extent = NOTHING
   #lastByte = NEWLINE
   #handle: FileHandle | undefined
+  readonly #counter: RecordCounter
 
   /** `beside`: the final name. */
-  constructor(beside: string) {
+  constructor(beside: string, counter: RecordCounter) {
     this.file = temporaryPath(beside)
+    this.#counter = counter
   }
 
   /** With what was written of the page that is not whole yet. */
@@ -45,8 +48,8 @@ export class SegmentWriter {
     }
     this.#now = {
       bytes: this.#now.bytes + bytes.length,
-      lineEnds: this.#now.lineEnds + countLines(bytes, 0, bytes.length),
       crc32: crc32(bytes, this.#now.crc32),
+      counted: this.#counter.add(this.#now.counted, bytes),
     }
     this.#lastByte = bytes.at(-1) ?? NEWLINE
   }
@@ -54,6 +57,7 @@ export class SegmentWriter {
   /** What was written is whole. Its last record gets the line end that it may lack. */
   async endPage(): Promise<void> {
     if (this.#lastByte !== NEWLINE) await this.write(LINE_END)
+    this.#now = { ...this.#now, counted: this.#counter.settled(this.#now.counted) }
     this.pages = this.#now
   }
 

@@ -1,18 +1,17 @@
 /** Cuts chunks out of staged bytes: a whole segment is read where it is, parts of one and ranges over several are copied. */
 import type { Chunk } from '../../core/contracts.ts'
 import { AdflowError } from '../../core/errors.ts'
-import { ChunkFile } from '../../records/chunk-file.ts'
-import { csvSplitter } from '../../records/csv.ts'
+import { ChunkFile, digestOf } from '../../records/chunk-file.ts'
 import { type Cut, cutRecords } from '../../records/cut.ts'
-import { lines } from '../../records/lines.ts'
 import { Window } from '../../records/window.ts'
 import { chunkPath } from '../objects/chunk-names.ts'
 import { chunkRecords } from '../objects/chunk-records.ts'
 import { fileFacts } from '../objects/discover.ts'
 import { ownFile, type Readable, verifyInPlace } from '../objects/in-place.ts'
+import { splitterOf } from './record-counter.ts'
 import type { Segment } from './segment.ts'
 import { stagedBytes } from './staged-bytes.ts'
-import type { StagedLane } from './staged-lane.ts'
+import type { StagedLane, Witnessed } from './staged-lane.ts'
 
 /** A segment up to so many chunks long is one chunk. */
 const WHOLE_CHUNKS = 1.5
@@ -66,6 +65,8 @@ export class StagedCutter {
 
   async #inPlace(segment: Segment): Promise<StagedCut | undefined> {
     const path = this.#lane.fileOf(segment)
+    const witnessed = this.#lane.witnessed(segment)
+    if (witnessed !== undefined) return this.#counted(segment, path, witnessed)
     const facts = await fileFacts(path)
     const file = new ChunkFile()
     const cut = await this.#records(segment, segment.from, segment.to, true, file)
@@ -76,6 +77,16 @@ export class StagedCutter {
       ...this.#described(segment, segment.from, cut, readable, file),
       verify: () => verifyInPlace(path, path, facts),
     }
+  }
+
+  /** Counted and summed while it was written; it must be the same file still. */
+  #counted(segment: Segment, path: string, { records, facts }: Witnessed): StagedCut {
+    const { from, to, lines: linesBefore, lineEnds, crc32 } = segment
+    this.#known = { at: to, lines: linesBefore + lineEnds }
+    const cut = { to, records, lines: lineEnds, refused: [], excluded: [], returns: [] }
+    const file = { bytes: to - from, digest: digestOf(crc32) }
+    const readable = { file: path, discard: async () => undefined }
+    return { ...this.#described(segment, from, cut, readable, file), verify: () => verifyInPlace(path, path, facts) }
   }
 
   async #copied(segment: Segment, from: number, to: number, exact: boolean): Promise<StagedCut> {
@@ -104,7 +115,7 @@ export class StagedCutter {
     const window = new Window(stagedBytes(this.#lane, from), from, signal)
     try {
       const request = { target: to, exact, settled: true, linesBefore, maxRecordBytes, origin }
-      const cut = await cutRecords(window, splitterOf(segment), request, file)
+      const cut = await cutRecords(window, splitterOf(segment.format), request, file)
       if (cut !== undefined) this.#known = { at: cut.to, lines: linesBefore + cut.lines }
       return cut
     } finally {
@@ -126,7 +137,13 @@ export class StagedCutter {
       .every((segment) => JSON.stringify(segment.format) === JSON.stringify(format))
   }
 
-  #described(segment: Segment, from: number, cut: Cut, readable: Readable, file: ChunkFile): StagedCut {
+  #described(
+    segment: Segment,
+    from: number,
+    cut: Cut,
+    readable: Readable,
+    file: Pick<ChunkFile, 'bytes' | 'digest'>,
+  ): StagedCut {
     const { records, excluded, returns, refused, to } = cut
     const layout = { from, linesBefore: this.#known.lines - cut.lines, excluded, returns }
     return {
@@ -138,7 +155,7 @@ export class StagedCutter {
       refused,
       bytes: file.bytes,
       digest: file.digest,
-      ...chunkRecords(readable.file, splitterOf(segment), layout, () => records),
+      ...chunkRecords(readable.file, splitterOf(segment.format), layout, () => records),
     }
   }
 
@@ -156,8 +173,4 @@ export function goneError(lane: string, from: number, to: number): AdflowError {
       hint: 'staged bytes are removed when every store has them, or is owed them; `adflow state rewind --reload` fetches anew what the source still has',
     },
   )
-}
-
-function splitterOf({ format }: Segment) {
-  return format.type === 'csv' ? csvSplitter(format) : lines
 }

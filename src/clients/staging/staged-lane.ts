@@ -8,6 +8,8 @@ import { crc32 } from 'node:zlib'
 import { publish, sweepTemporaries, syncDirectory, writeDurably } from '../../core/durable.ts'
 import { localIoError } from '../../core/errors.ts'
 import { PIECE_BYTES } from '../../records/window.ts'
+import { type FileFacts, fileFacts } from '../objects/discover.ts'
+import { RecordCounter } from './record-counter.ts'
 import {
   DESCRIPTION,
   dataName,
@@ -28,6 +30,12 @@ export interface Entry {
   readonly cursor: string | null | undefined
 }
 
+export interface Witnessed {
+  readonly records: number
+  /** Of the file as it was published. */
+  readonly facts: FileFacts
+}
+
 export class StagedLane {
   readonly lane: string
   readonly folder: string
@@ -35,6 +43,7 @@ export class StagedLane {
   readonly aside: string[] = []
   #segments: Segment[]
   #entry: Entry
+  readonly #witnessed = new WeakMap<Segment, Witnessed>()
 
   private constructor(lane: string, folder: string, segments: Segment[], entry: Entry) {
     this.lane = lane
@@ -96,18 +105,28 @@ export class StagedLane {
   }
 
   /** A segment that will begin at the end. One at a time. */
-  begin(format: SegmentFormat): SegmentWriter {
-    return new SegmentWriter(join(this.folder, dataName({ from: this.end.at, format })))
+  begin(format: SegmentFormat, maxRecordBytes: number): SegmentWriter {
+    const counter = new RecordCounter(format, maxRecordBytes)
+    return new SegmentWriter(join(this.folder, dataName({ from: this.end.at, format })), counter)
+  }
+
+  /** What is known of a segment that was written just now, all of whose bytes are records that may stay as they are. */
+  witnessed(segment: Segment): Witnessed | undefined {
+    return this.#witnessed.get(segment)
   }
 
   /** Resolved: its whole pages are durable, and so is the cursor after them. */
   async seal(writer: SegmentWriter, format: SegmentFormat, cursor: string): Promise<Segment> {
     const { at, lines, cursor: before } = this.end
-    const { bytes, ...extent } = writer.pages
+    const { bytes, crc32: sum, counted } = writer.pages
+    const { lineEnds, records } = counted
     await writer.dropPage()
     await writer.close()
-    const segment = this.#describe({ from: at, to: at + bytes, lines, ...extent, format, before, cursor })
+    const extent = { from: at, to: at + bytes, lines, lineEnds, crc32: sum }
+    const segment = this.#describe({ ...extent, format, before, cursor })
     await publish(writer.file, this.fileOf(segment))
+    const facts = await fileFacts(this.fileOf(segment))
+    if (records !== undefined && facts !== undefined) this.#witnessed.set(segment, { records, facts })
     await this.#put(segment)
     return segment
   }

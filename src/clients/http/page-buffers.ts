@@ -1,0 +1,19 @@
+/** Buffers of one size that serve page after page: memory outside of the heap that is new for each page costs more to collect than to fill. */
+import { PIECE_BYTES } from '../../records/window.ts'
+
+/** A window, what is written, and what is filled meanwhile. */
+const MOST_KEPT = 4
+
+export class PageBuffers {
+  readonly #free: Buffer[] = []
+
+  take(bytes = PIECE_BYTES): Buffer {
+    if (bytes > PIECE_BYTES) return Buffer.allocUnsafeSlow(bytes)
+    return this.#free.pop() ?? Buffer.allocUnsafeSlow(PIECE_BYTES)
+  }
+
+  /** A buffer that was taken, or its beginning, which nobody reads or writes any more. */
+  give({ buffer }: Buffer): void {
+    if (buffer.byteLength === PIECE_BYTES && this.#free.length < MOST_KEPT) this.#free.push(Buffer.from(buffer))
+  }
+}
