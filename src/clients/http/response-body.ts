@@ -45,6 +45,7 @@ export async function plainBody(
         hint: `it was asked for ${ACCEPT_ENCODING}: set \`headers: { accept-encoding: identity }\``,
       })
     })
+  body.on('error', () => undefined) // whoever reads is told
   const raw = { bytes: 0 }
   let stream: Readable = body
   if (decoders.length > 0) stream = counted(stream, raw)
