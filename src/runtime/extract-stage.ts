@@ -6,7 +6,7 @@ import type { JobExtractor } from '../core/job/job.ts'
 import { tokenOf } from '../core/token.ts'
 import { admit } from '../engine/admit.ts'
 import { encode } from '../engine/encode.ts'
-import type { ReadPlan } from '../engine/read-plan.ts'
+import { csvFrom, type ReadPlan } from '../engine/read-plan.ts'
 import { ident } from '../engine/sql-text.ts'
 import { type QuarantineRecord, quarantineRecords } from './quarantine.ts'
 import { csvRecords, parquetRecords } from './record-lines.ts'
@@ -119,6 +119,7 @@ class ExtractStage {
   async #writeCsv(source: string, chunk: Chunk, count: number): Promise<void> {
     const { format } = chunk
     if (format.type !== 'csv' || count === 0) return
+    if (count === chunk.records && !this.#damaged && (await this.#writeCleanCsv(chunk, format))) return
     const { session, state } = this.#bench
     const text = { kind: 'text', sql: 'VARCHAR' } as const
     const columns = format.header.map((from, index) => ({ name: `c${index}`, type: text, required: false, from }))
@@ -136,10 +137,25 @@ class ExtractStage {
     await this.#setAside(source, chunk, records)
   }
 
+  /** In one statement, without a table between. false: not all of its records are whole, and nothing was written. */
+  async #writeCleanCsv(chunk: Chunk, format: Extract<Chunk['format'], { type: 'csv' }>): Promise<boolean> {
+    const plan = this.#plan
+    const select = csvRecords(plan, format, csvFrom(format, chunk.file, plan.maxRecordBytes))
+    const written = await encode(this.#bench.session, `(${select})`, 'ndjson', { file: this.#file }).catch(
+      (error: unknown) => {
+        if (error instanceof AdflowError && error.code !== 'ENGINE_FAILED') throw error
+        return undefined // which records the reader refuses is found out on the longer way
+      },
+    )
+    if (written !== chunk.records) return false
+    await this.#options.rows.file(this.#file)
+    this.#summary.written += written
+    return true
+  }
+
   async #writeSelect(select: string, count: number): Promise<void> {
-    const file = join(this.#bench.state.chunks, 'records.ndjson')
-    const written = await encode(this.#bench.session, `(${select} LIMIT ${count})`, 'ndjson', { file })
-    await this.#options.rows.file(file)
+    const written = await encode(this.#bench.session, `(${select} LIMIT ${count})`, 'ndjson', { file: this.#file })
+    await this.#options.rows.file(this.#file)
     this.#summary.written += written
   }
 
@@ -159,6 +175,11 @@ class ExtractStage {
 
   get #plan(): ReadPlan {
     return this.#bench.pipeline.plan
+  }
+
+  /** Of one chunk after the other. */
+  get #file(): string {
+    return join(this.#bench.state.chunks, 'records.ndjson')
   }
 }
 
