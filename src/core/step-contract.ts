@@ -16,8 +16,25 @@ export interface Analysis {
   row(expression: Expression, input: Relation): Promise<Typed>
   /** Same for an aggregate expression. */
   aggregate(expression: Expression, input: Relation): Promise<Typed>
+  /** An aggregate expression in parts that can be kept in the place of rows; undefined where it cannot be merged. Its parts are called by `nameOf`. */
+  fold(expression: Expression, input: Relation, nameOf: (part: number) => string): Promise<Fold | undefined>
   /** Types a whole SELECT over the relation under the name `input` (and named tables). */
   select(statement: Expression, input: Relation): Promise<{ readonly columns: readonly Column[] }>
+}
+
+/** Rows of a group are put together by the parts that are values; what is known of each is a row, and such rows can be put together again. */
+export interface Fold {
+  readonly parts: readonly {
+    /** `value`: it tells rows apart. `measure`: an aggregate over those that it does not. */
+    readonly kind: 'value' | 'measure'
+    /** SQL over rows of the input. */
+    readonly make: string
+    readonly type: string
+    /** SQL of the aggregate over kept columns of this name. Of measures it may be kept, too. */
+    merge(column: string): string
+  }[]
+  /** SQL over the merged parts. */
+  readonly finish: string
 }
 
 /** Engine type and lineage of an expression. */

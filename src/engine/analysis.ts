@@ -6,8 +6,9 @@ import type { Column, Relation } from '../core/contracts.ts'
 import { AdflowError } from '../core/errors.ts'
 import { redact } from '../core/job/secrets.ts'
 import { didYouMean } from '../core/job/suggest.ts'
-import type { Analysis, Expression, Typed } from '../core/step-contract.ts'
+import type { Analysis, Expression, Fold, Typed } from '../core/step-contract.ts'
 import type { ColumnOrigin } from '../core/step-lineage.ts'
+import { foldOf } from './folds.ts'
 import { columnNamed, emptyRelation, ROW } from './relation.ts'
 import { type Followed, selectLineage } from './select-lineage.ts'
 import type { Session } from './session.ts'
@@ -91,6 +92,22 @@ class EngineAnalysis implements Analysis {
         hint: 'use a `sql` step',
       })
     return this.#typed(expression, input, mentions, 'aggregated')
+  }
+
+  async fold(expression: Expression, input: Relation, nameOf: (part: number) => string): Promise<Fold | undefined> {
+    const { aggregates } = await functionsOf(this.#session)
+    const fold = await foldOf(this.#session, expression.sql, { aggregates, nameOf })
+    if (fold === undefined) return undefined
+    const over = emptyRelation(input.columns).sql
+    const made = fold.parts.map(({ make }, part) => `(${make}) AS p${part}`)
+    const values = made.filter((_, part) => fold.parts[part]?.kind === 'value')
+    const measures = made.filter((_, part) => fold.parts[part]?.kind === 'measure')
+    const types = new Map<string, string>()
+    for (const items of [values, measures])
+      if (items.length > 0)
+        for (const { name, type } of await this.#session.describe(`SELECT ${items.join(', ')} FROM (${over})`))
+          types.set(name, type)
+    return { ...fold, parts: fold.parts.map((part, index) => ({ ...part, type: types.get(`p${index}`) ?? '' })) }
   }
 
   async select(statement: Expression, input: Relation): Promise<{ columns: Column[] }> {

@@ -1,20 +1,20 @@
-import { createHash } from 'node:crypto'
 import { z } from 'zod'
-import type { Column, Relation } from '../core/contracts.ts'
+import type { Relation } from '../core/contracts.ts'
+import { isTimezone } from '../core/cron.ts'
 import { defineStep } from '../core/define.ts'
 import { identifier } from '../core/job/identifier.ts'
 import { duration } from '../core/job/units.ts'
-import type { Branch, CompiledStep, StepEnv } from '../core/step-contract.ts'
-import { ROW } from '../engine/relation.ts'
-import { ident } from '../engine/sql-text.ts'
-import { checkNames, invalidStep, operand, placed, requireColumn, union } from '../engine/step-columns.ts'
-import { closedRows, lateRows, type WindowState, type Windows, windowDdl, windowMark } from '../engine/windows.ts'
+import type { CompiledStep, StepEnv } from '../core/step-contract.ts'
+import { checkNames, union } from '../engine/step-columns.ts'
+import { compileWindow } from '../engine/window-step.ts'
+import { type Windows, windowDdl, windowMark } from '../engine/windows.ts'
 
-const MAX_MS = 366 * 86_400_000
 /** So many windows of one row are still a table, and not a mistake. */
 const MAX_OVERLAP = 1000
 
 const expression = z.string().trim().min(1)
+const DAY_MS = 86_400_000
+const MAX_MS = 366 * DAY_MS
 const span = duration.refine((ms) => ms > 0 && ms <= MAX_MS, 'more than nothing, and at most 366 days')
 
 const options = z
@@ -30,6 +30,28 @@ const options = z
     gap: span
       .optional()
       .describe('Instead of `every`: a window ends when nothing of its group has come for so long (session).'),
+    cumulative: z
+      .strictObject({
+        every: span
+          .refine((ms) => ms >= 1000 && DAY_MS % ms === 0, 'at least a second, and a part of a day')
+          .describe(
+            'Length of a step, at the end of which the total is given; counted by the clocks of the time zone.',
+          ),
+        reset: z.enum(['day']).default('day').describe('When the total begins anew: at midnight of the time zone.'),
+        timezone: z
+          .string()
+          .refine(isTimezone, 'is no time zone; write one such as `Asia/Shanghai`')
+          .default('UTC')
+          .describe('Time zone whose midnight it is.'),
+      })
+      .optional()
+      .describe('Instead of `every`: totals since midnight, for each step in which the group has rows. Needs `late`.'),
+    early: duration
+      .refine((ms) => ms > 0, 'more than nothing')
+      .optional()
+      .describe(
+        'Windows that are open are told of as well, with the first batch after so long, if something of theirs has come: rows with `provisional`. Not for `gap`. Needs `late`.',
+      ),
     lateness: duration
       .prefault('0s')
       .describe('How far behind the newest event of its lane an event may come and still find its window open.'),
@@ -58,9 +80,18 @@ const options = z
       .refine((columns) => Object.keys(columns).length > 0, 'name at least one column')
       .describe('Output column → SQL expression with aggregates.'),
   })
-  .refine(({ every, gap }) => (every === undefined) !== (gap === undefined), {
-    error: 'a window has either `every` or `gap`',
+  .refine(({ every, gap, cumulative }) => [every, gap, cumulative].filter((kind) => kind !== undefined).length === 1, {
+    error: 'a window has one of `every`, `gap` and `cumulative`',
     path: ['every'],
+  })
+  .refine(({ early, gap }) => early === undefined || gap === undefined, {
+    error: 'a session has no start that lasts before it is closed, so nothing can be told of it early',
+    path: ['early'],
+  })
+  .refine(({ early, cumulative, late }) => late !== undefined || (early === undefined && cumulative === undefined), {
+    error:
+      'rows that replace each other leave no room for what comes too late: name an output for it, `late: { to: late }`',
+    path: ['late'],
   })
   .refine(
     ({ every, size }) =>
@@ -77,6 +108,9 @@ export default defineStep({
   description: [
     'One output row for each group of a window, when the window closes: `window_start`, `window_end`, the columns of `by`, those of `select`, and `correction`. A window closes when the watermark passes its end. The watermark is `lateness` behind the newest event of the lane that is furthest behind; lanes of which no batch has come for `idle` do not count, nor do those that have never been heard of (`settle` gives them time), and an event from the future moves it at most to the clock of its batch.',
     'Whatever the order in which records arrive, within the `lateness` the rows that come out are the same. A record that comes later than that, when its window has closed, is not dropped: it comes out in a row of its own with `correction` true, so that sums and counts stay right where rows are added up; so does a record without a time, with NULL for its window. With `late: { to: NAME }` there are no corrections and no column `correction`: such records are rows of the output NAME, which a loader must read (`input: NAME`), whole and once for each window that they have missed, with `window_start` and `window_end` (NULL for sessions: which it would have been nobody knows). Either way each record that arrives is in a window or told of. Aggregates over a floating-point column, and those that depend on the order of their rows (`first`, `list` without ORDER BY), may differ in what depends on the order.',
+    '**Early.** With `early: 10s` the first batch after so long, by the clock of the batches, also gives a row for each open window and group of which something has come since the last time: what is known so far, with `provisional` true. `version` rises with every batch, and the row of the closed window, `provisional` false, has the highest of its window. A store that merges by window and group, and lets the higher version win (ClickHouse: `key`, `version`), shows the provisional values and ends at the final ones. Where all rows are kept, the final ones are those that are not provisional.',
+    '**Cumulative.** `cumulative: { every: 1m, timezone: Asia/Shanghai }` gives totals since midnight of the time zone: for each step in which the group has rows a row with `day`, `window_start` and `window_end` of the step, and the aggregates over the day up to its end. Steps are counted by the clocks of the time zone, so a day of 23 or 25 hours is one day, and its steps end on the quarter where 15 minutes are asked for. What comes when its step has been told of changes that step and the later ones of its day: they are given anew with `correction` true and a higher `version`, whole, so that a store that merges by `day`, `window_end` and group ends at the right totals. The day of the watermark and the one before it can be put right so; what is older, and what has no time, goes to the output of `late`. The aggregates must be such as can be merged: sum, count, min, max, count(distinct …), bool_and, bool_or, and what is computed of them.',
+    'Where all aggregates are such, and the windows are no sessions, what is kept is one row for each batch, group and smallest window (with `count(distinct …)`: and value) instead of each row; a hundred batches later these are put together. Other aggregates (median, list …) are computed of the rows, which are kept until their window closes.',
     'Rows of open windows stand in the state of the job; what they need is on disk, beyond the memory limit of the job. A batch that is repeated after a crash closes the same windows with the same rows. A window that is open when a run ends is closed by a later one. Other columns, groups or windows under the same id begin with no rows: let the windows close first, or give the step another `id`.',
     'Output rows are new ones: a failure in an aggregate stops the batch. Cast and check in a step before.',
   ].join('\n\n'),
@@ -119,32 +153,21 @@ export default defineStep({
   },
   branches: ({ late }) => (late === undefined ? [] : [late.to]),
   async compile(chosen, input: Relation, env: StepEnv): Promise<CompiledStep> {
-    const time = timeColumn(input, chosen.time, [...env.path, 'time'])
-    const groups = await groupsOf(chosen.by, input, env)
-    const { sums, read } = await sumsOf(chosen.select, input, env)
-    const groupColumns = groups.map(({ column }) => column)
-    const state = stateOf(env.id, { windows: windowsOf(chosen), chosen, input, time, groups, read })
-    const at = (name: string): Column => ({ name, type: time.type, from: time.from, how: 'computed' as const })
-    const columns: Column[] = [
-      at('window_start'),
-      at('window_end'),
-      ...groupColumns,
-      ...sums.map(({ column }) => column),
-      ...(state.aside ? [] : [{ name: 'correction', type: 'BOOLEAN', from: time.from }]),
-    ]
+    const windows = windowsOf(chosen)
+    const { state, time, groups, columns, sql, branch } = await compileWindow({ ...chosen, windows }, input, env)
     checkNames(columns.map(({ name }) => ({ name, path: placeOf(name, chosen, env) })))
     return {
-      output: { sql: numbered(state, time, groupColumns, sums, columns), columns },
+      output: { sql, columns },
       kind: 'set',
-      ...(chosen.late === undefined ? {} : { branches: [lateBranch(chosen.late.to, state, input, at, env)] }),
-      lineage: { decides: { by: 'group', columns: union([time.from, ...groupColumns.map(({ from }) => from)]) } },
+      ...(branch === undefined ? {} : { branches: [branch] }),
+      lineage: { decides: { by: 'group', columns: union([time.from, ...groups.map(({ column }) => column.from)]) } },
       expressions: groups.flatMap(({ column, raw }) => (raw === undefined ? [] : [{ field: column.name, sql: raw }])),
       state: {
         tables: windowDdl(state),
         mark: (inputTable) => windowMark(state, inputTable),
-        bytesPerRow: 40 + 16 * (state.groups.length + state.columns.length),
+        bytesPerRow: 40 + 16 * (state.groups.length + state.kept.length),
         bounded: true,
-        keptMs: (chosen.size ?? chosen.every ?? chosen.gap ?? 0) + chosen.lateness,
+        keptMs: lengthOf(windows) + chosen.lateness,
       },
     }
   },
@@ -152,139 +175,16 @@ export default defineStep({
 
 type Chosen = z.output<typeof options>
 
-interface Group {
-  readonly column: Column
-  readonly sql: string
-  /** As the user wrote it, where it is an expression. */
-  readonly raw?: string
-}
-
-interface Sum {
-  readonly column: Column
-  readonly sql: string
-}
-
-/** Nearer to the ends of the calendar adding the size would overflow and stop the batch. */
-const SANE = `BETWEEN TIMESTAMP '0002-01-01 00:00:00' AND TIMESTAMP '9998-12-31 23:59:59.999999'`
-
-function timeColumn(input: Relation, name: string, path: StepEnv['path']): Column {
-  const column = requireColumn(input, name, path)
-  if (!column.type.startsWith('TIMESTAMP'))
-    throw invalidStep(`time needs a timestamp; ${column.name} is ${column.type}`, path)
-  return column
-}
-
-function windowsOf({ every, size, gap }: Chosen): Windows {
+function windowsOf({ every, size, gap, cumulative }: Chosen): Windows {
   if (gap !== undefined) return { kind: 'session', gapMs: gap }
+  if (cumulative !== undefined) return { kind: 'running', everyMs: cumulative.every, timezone: cumulative.timezone }
   return { kind: 'fixed', everyMs: every ?? 0, sizeMs: size ?? every ?? 0 }
 }
 
-async function groupsOf(by: Chosen['by'], input: Relation, env: StepEnv): Promise<Group[]> {
-  const groups: Group[] = []
-  for (const [index, entry] of by.entries()) {
-    const path = [...env.path, 'by', index]
-    if (typeof entry === 'string') {
-      const column = requireColumn(input, entry, path)
-      groups.push({ column, sql: ident(column.name) })
-    } else
-      for (const [name, sql] of Object.entries(entry)) {
-        const typed = await env.analysis.row({ sql, path: [...path, name] }, input)
-        groups.push({ column: { name, ...typed }, sql: operand(sql), raw: sql })
-      }
-  }
-  return groups
-}
-
-/** The aggregates, and the columns of the input that they read. */
-async function sumsOf(
-  select: Chosen['select'],
-  input: Relation,
-  env: StepEnv,
-): Promise<{ sums: Sum[]; read: Set<string> }> {
-  const own: Relation = { sql: input.sql, columns: input.columns.map((column) => ({ ...column, from: [column.name] })) }
-  const sums: Sum[] = []
-  const read = new Set<string>()
-  for (const [name, sql] of Object.entries(select)) {
-    const path = [...env.path, 'select', name]
-    sums.push({ column: { name, ...(await env.analysis.aggregate({ sql, path }, input)) }, sql: operand(sql) })
-    for (const column of (await env.analysis.aggregate({ sql, path }, own)).from) read.add(column)
-  }
-  return { sums, read }
-}
-
-function stateOf(
-  id: string,
-  parts: {
-    readonly windows: Windows
-    readonly chosen: Chosen
-    readonly input: Relation
-    readonly time: Column
-    readonly groups: readonly Group[]
-    readonly read: ReadonlySet<string>
-  },
-): WindowState {
-  const { windows, chosen, input, time, groups, read } = parts
-  const kept = input.columns.filter(({ name }) => read.has(name)).map(({ name, type }) => ({ name: ident(name), type }))
-  const keys = groups.map(({ column, sql }) => ({ sql, type: column.type }))
-  const version = createHash('sha256')
-    .update(JSON.stringify([windows, time.name, keys, kept]))
-    .digest('hex')
-    .slice(0, 8)
-  const table = (suffix: string) => `state.${ident(`window_${id}_${version}${suffix}`)}`
-  const at = `TRY_CAST(${ident(time.name)} AS TIMESTAMP)`
-  return {
-    tables: { rows: table(''), seen: table('_seen') },
-    windows,
-    latenessMs: chosen.lateness,
-    idleMs: chosen.idle,
-    settleMs: chosen.settle,
-    groups: keys,
-    columns: kept,
-    aside: chosen.late !== undefined,
-    time: `(CASE WHEN ${at} ${SANE} THEN ${at} END)`,
-  }
-}
-
-/** Numbered by window and group, so that a repeated batch gives the same rows under the same numbers. */
-function numbered(
-  state: WindowState,
-  time: Column,
-  groups: readonly Column[],
-  sums: readonly Sum[],
-  columns: readonly Column[],
-): string {
-  const keys = groups.map((_, index) => `__g${index}`)
-  const cast = (sql: string) => (time.type === 'TIMESTAMP' ? sql : `CAST(${sql} AS ${time.type})`)
-  const items = [
-    `${cast('__w')} AS window_start`,
-    `${cast('__w_end')} AS window_end`,
-    ...groups.map(({ name }, index) => `${keys[index]} AS ${ident(name)}`),
-    ...sums.map(({ column, sql }) => `${sql} AS ${ident(column.name)}`),
-    ...(state.aside ? [] : ['__correction AS correction']),
-  ]
-  const select = `SELECT ${items.join(', ')}, row_number() OVER (ORDER BY ${['__correction', '__w', ...keys].join(', ')}) - 1 AS ${ROW} FROM (${closedRows(state)}) GROUP BY ${['__correction', '__w', '__w_end', ...keys].join(', ')}`
-  return `SELECT ${[ROW, ...columns.map(({ name }) => ident(name))].join(', ')} FROM (${select}) ORDER BY ${ROW}`
-}
-
-/** Whole records, by record and window. */
-function lateBranch(
-  name: string,
-  state: WindowState,
-  input: Relation,
-  at: (name: string) => Column,
-  env: StepEnv,
-): Branch {
-  const path = [...env.path, 'late', 'to']
-  const columns = [...input.columns, at('window_start'), at('window_end')]
-  checkNames(placed(columns, path))
-  const { type } = at('window_start')
-  const items = [
-    ...input.columns.map((column) => ident(column.name)),
-    `CAST(__w AS ${type}) AS window_start`,
-    `CAST(__w_end AS ${type}) AS window_end`,
-  ]
-  const sql = `SELECT row_number() OVER (ORDER BY ${ROW}, __w) - 1 AS ${ROW}, ${items.join(', ')} FROM (${lateRows(state, input.sql)}) ORDER BY ${ROW}, __w`
-  return { name, relation: { sql, columns }, path }
+/** How long a row is kept after its time. */
+function lengthOf(windows: Windows): number {
+  if (windows.kind === 'running') return 3 * DAY_MS
+  return windows.kind === 'session' ? windows.gapMs : windows.sizeMs
 }
 
 function placeOf(name: string, { select }: Chosen, { path }: StepEnv): StepEnv['path'] {

@@ -15,7 +15,8 @@ const KILLS = LONG ? 10 : 3
 const EVENTS = LONG ? 200_000 : 40_000
 const LANES = 3
 const LATENESS_MS = 20_000
-const START = Date.UTC(2026, 0, 5, 12)
+/** Five minutes before midnight in Shanghai. */
+const START = Date.UTC(2026, 0, 5, 15, 55)
 
 const JOB = `version: 1
 name: rows
@@ -36,12 +37,25 @@ transform:
       lateness: 20s
       settle: 5s
       by: [campaign]
+      early: 100ms
       late: { to: late }
+      select: { n: "count(*)", ids: "count(distinct id)", spend: "sum(cost)" }
+  - window:
+      id: pacing
+      time: t
+      cumulative: { every: 1m, reset: day, timezone: Asia/Shanghai }
+      lateness: 20s
+      settle: 5s
+      early: 100ms
+      by: [campaign]
+      late: { to: late_pacing }
       select: { n: "count(*)", ids: "count(distinct id)", spend: "sum(cost)" }
 load:
   warehouse: { type: duckdb, input: minutes, path: warehouse.duckdb, table: rows }
   archive: { type: files, input: minutes, format: ndjson, path: archive }
   late: { type: files, input: late, format: ndjson, path: late }
+  totals: { type: duckdb, input: pacing, path: warehouse.duckdb, table: pacing }
+  late_pacing: { type: files, input: late_pacing, format: ndjson, path: late_pacing }
 resources: { chunk: ${LONG ? '200kB' : '100kB'}, threads: 1 }
 `
 
@@ -93,25 +107,49 @@ it.each(Array.from({ length: SEEDS }, () => randomInt(1_000_000_000)))(
     const expected = await duckdbRows(
       `SELECT ${columns} FROM (SELECT time_bucket(INTERVAL 1 MINUTE, t) AS window_start, campaign, count(*) AS n, count(DISTINCT id) AS ids, sum(cost) AS spend FROM read_json('${wanted}', columns = {id: 'BIGINT', campaign: 'VARCHAR', t: 'TIMESTAMP', cost: 'DECIMAL(18,6)'}) GROUP BY ALL) ORDER BY ALL`,
     )
-    expect(await job.warehouse(`SELECT ${columns} FROM w.rows WHERE campaign <> 'end' ORDER BY ALL`)).toEqual(expected)
+    expect(
+      await job.warehouse(`SELECT ${columns} FROM w.rows WHERE NOT provisional AND campaign <> 'end' ORDER BY ALL`),
+    ).toEqual(expected)
     expect(
       await duckdbRows(
-        `SELECT ${columns} FROM read_json('${folder.path}/archive/**/*.ndjson', columns = {window_start: 'TIMESTAMP', campaign: 'VARCHAR', n: 'BIGINT', ids: 'BIGINT', spend: 'DECIMAL(38,6)'}) WHERE campaign <> 'end' ORDER BY ALL`,
+        `SELECT ${columns} FROM read_json('${folder.path}/archive/**/*.ndjson', columns = {window_start: 'TIMESTAMP', campaign: 'VARCHAR', n: 'BIGINT', ids: 'BIGINT', spend: 'DECIMAL(38,6)', provisional: 'BOOLEAN'}) WHERE NOT provisional AND campaign <> 'end' ORDER BY ALL`,
       ),
     ).toEqual(expected)
+    // Where the higher version wins, what was told of early is gone.
+    const newest = (table: string, key: string) =>
+      `SELECT * FROM w.${table} WHERE campaign <> 'end' QUALIFY row_number() OVER (PARTITION BY ${key} ORDER BY version DESC) = 1`
+    expect(await job.warehouse('SELECT * FROM w.rows WHERE provisional LIMIT 1')).not.toEqual([])
+    expect(
+      await job.warehouse(`SELECT ${columns} FROM (${newest('rows', 'window_start, campaign')}) ORDER BY ALL`),
+    ).toEqual(expected)
+    const totals = "day::VARCHAR AS day, strftime(window_end, '%H:%M') AS w, campaign, n, ids, spend::VARCHAR AS spend"
+    expect(
+      await job.warehouse(
+        `SELECT ${totals}, provisional FROM (${newest('pacing', 'day, window_end, campaign')}) ORDER BY ALL`,
+      ),
+    ).toEqual(
+      await duckdbRows(
+        `SELECT ${totals}, false AS provisional FROM (SELECT day, s.window_end, campaign, count(*) AS n, count(DISTINCT id) AS ids, sum(cost) AS spend FROM (SELECT DISTINCT day, campaign, window_end FROM (${stepsOf(wanted)})) s JOIN (${stepsOf(wanted)}) e USING (day, campaign) WHERE e.window_end <= s.window_end GROUP BY ALL) ORDER BY ALL`,
+      ),
+    )
     const told = () =>
       duckdbRows(
         `SELECT id, cost, window_start FROM read_json('${folder.path}/late/**/*.ndjson', columns = {id: 'BIGINT', cost: 'VARCHAR', window_start: 'TIMESTAMP'}) ORDER BY id`,
       )
     appendFileSync(
       join(folder.path, 'data/0.ndjson'),
-      `{"id":-9,"campaign":"c1","t":"2026-01-05T12:00:59","cost":"0.5"}\n`,
+      `{"id":-9,"campaign":"c1","t":"2026-01-05T15:56:59","cost":"0.5"}\n`,
     )
     expect((await job.run()).json<RunSummary>()).toMatchObject({ exit: 0, unaccounted: 0 })
-    expect(await told()).toEqual([{ id: '-9', cost: '0.500000', window_start: '2026-01-05 12:00:00' }])
+    expect(await told()).toEqual([{ id: '-9', cost: '0.500000', window_start: '2026-01-05 15:56:00' }])
     folder.remove()
   },
 )
+
+/** The minute of each event, and the day in Shanghai, where no clock is ever changed. */
+function stepsOf(file: string): string {
+  return `SELECT *, (t + INTERVAL 8 HOUR)::DATE AS day, time_bucket(INTERVAL 1 MINUTE, t) + INTERVAL 1 MINUTE AS window_end FROM read_json('${file}', columns = {id: 'BIGINT', campaign: 'VARCHAR', t: 'TIMESTAMP', cost: 'DECIMAL(18,6)'})`
+}
 
 /** Numbers that are the same for a seed (mulberry32). */
 function generator(seed: number): () => number {

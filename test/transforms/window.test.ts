@@ -1,5 +1,6 @@
 import { randomInt } from 'node:crypto'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import type { CompiledStep } from '../../src/core/step-contract.ts'
 import { bindSequence } from '../../src/engine/sequence.ts'
 import { literal } from '../../src/engine/sql-text.ts'
 import window from '../../src/transforms/window.ts'
@@ -121,6 +122,40 @@ describe('a window', () => {
     expect(counts(await pass(minute, 2, [event(3), event(75)]))).toEqual([['00:00', 2, false]])
   })
 
+  test('is told of early, at most so often, and for good when it closes', async () => {
+    const early = { ...minute, early: '10s', late: { to: 'late' } }
+    const told = (rows: readonly Row[]) =>
+      rows.map(({ window_start, n, provisional }) => [String(window_start).slice(14, 19), n, provisional])
+    const versions: unknown[] = []
+    const at = async (second: number, number: number, rows: readonly Row[]) => {
+      await clock(`2026-01-05 12:05:${String(second).padStart(2, '0')}`)
+      const found = await pass(early, number, rows)
+      versions.push(...new Set(found.map(({ version }) => version)))
+      return told(found)
+    }
+    expect(await at(0, 1, [event(0), event(61)])).toEqual([
+      ['00:00', 1, true],
+      ['01:00', 1, true],
+    ])
+    expect(await at(9, 2, [event(1)])).toEqual([])
+    expect(await at(10, 3, [event(62)])).toEqual([
+      ['00:00', 2, true],
+      ['01:00', 2, true],
+    ])
+    // What has no time does not move the watermark.
+    expect(await at(20, 4, [event(71, { t: null })])).toEqual([])
+    expect(await at(21, 5, [event(75)])).toEqual([['00:00', 2, false]])
+    expect(await at(30, 6, [event(200)])).toEqual([
+      ['01:00', 3, false],
+      ['03:00', 1, true],
+    ])
+    expect(await at(20, 3, [event(62)])).toEqual([
+      ['00:00', 2, true],
+      ['01:00', 2, true],
+    ])
+    expect(versions).toEqual([...versions.slice(0, -1).sort(), versions[1]])
+  })
+
   test('comes again as it was with a batch that is repeated, after others too', async () => {
     await pass(minute, 1, [event(0), event(30)])
     const closing = [event(100), event(3)]
@@ -172,9 +207,12 @@ describe.each(Array.from({ length: SEEDS }, () => randomInt(1_000_000_000)))('ev
     tumbling: { every: '1m' },
     hopping: { every: '1m', size: '5m' },
     session: { gap: '20s' },
+    early: { every: '1m', early: '3s', late: { to: 'late' } },
   }
+  // What cannot be merged is computed of the rows themselves.
+  const more: Readonly<Record<string, object>> = { tumbling: { middle: 'median(cost)' } }
 
-  test.each(['tumbling', 'hopping', 'session'])(
+  test.each(['tumbling', 'hopping', 'session', 'early'])(
     '%s windows are those of one SQL statement, repeated batches or not',
     async (kind) => {
       const lanes = 3
@@ -185,16 +223,23 @@ describe.each(Array.from({ length: SEEDS }, () => randomInt(1_000_000_000)))('ev
       await bench.session.run(
         `CREATE OR REPLACE TEMP TABLE arriving AS SELECT *, (row_number() OVER (ORDER BY t + to_milliseconds((hash(id, ${seed}, 7) % ${LATENESS_S * 1000 - 1})::BIGINT)) - 1) // 97 AS batch FROM events`,
       )
-      const chosen = { time: 't', lateness: `${LATENESS_S}s`, by: ['campaign'], select: SELECT, ...options[kind] }
+      const chosen = {
+        time: 't',
+        lateness: `${LATENESS_S}s`,
+        by: ['campaign'],
+        select: { ...SELECT, ...more[kind] },
+        ...options[kind],
+      }
       const batches = Number(await bench.session.value('SELECT max(batch) FROM arriving'))
       const rows: Row[] = []
       await clock('2030-01-01 00:00:00')
+      let step: CompiledStep | undefined
       const take = async (number: number, batch: number, lane: number) => {
         const input = await bench.inputOf(
           COLUMNS,
           `SELECT row_number() OVER (ORDER BY hash(id, ${seed}, 8)) - 1 AS __row, ${Object.keys(COLUMNS).map((name) => `"${name}"`)} FROM arriving WHERE batch = ${batch} AND lane = ${lane}`,
         )
-        const step = await bench.compile(window, chosen, input, kind)
+        step ??= await bench.compile(window, chosen, input, kind)
         return (await bench.run(step, input, number, `lane ${lane}`)).rows
       }
       for (let batch = 0; batch <= batches; batch += 1)
@@ -204,37 +249,46 @@ describe.each(Array.from({ length: SEEDS }, () => randomInt(1_000_000_000)))('ev
           // As after a kill: the batch, or the one before, comes again.
           if ((number + seed) % 11 === 0) expect(await take(number, batch, lane)).toEqual(found)
           rows.push(...found)
-          if (number === lanes) await clock('2030-01-01 00:00:11') // by now each lane has been heard of
+          // By now each lane has been heard of.
+          if (number >= lanes) await clock(new Date(Date.UTC(2030, 0, 1, 0, 0, 8 + number)).toISOString())
         }
       for (let lane = 0; lane < lanes; lane += 1) {
         const input = await bench.input(COLUMNS, [{ t: '2028-01-01 00:00:00' }])
-        const step = await bench.compile(window, chosen, input, kind)
-        rows.push(...(await bench.run(step, input, 1_000_000 + lane, `lane ${lane}`)).rows)
+        const last = step ?? (await bench.compile(window, chosen, input, kind))
+        rows.push(...(await bench.run(last, input, 1_000_000 + lane, `lane ${lane}`)).rows)
       }
       expect(rows.filter(({ correction }) => correction)).toEqual([])
+      const given = kind === 'early' ? newest(rows) : rows
+      if (kind === 'early') expect(given.length).toBeLessThan(rows.length / 2)
       const wanted = await bench.rows(
-        `SELECT w::VARCHAR AS w, campaign, ${Object.entries(SELECT).map(([name, sql]) => `${sql} AS ${name}`)} FROM (${reference[kind]}) GROUP BY 1, 2`,
+        `SELECT w::VARCHAR AS w, campaign, ${Object.entries({ ...SELECT, ...more[kind] }).map(([name, sql]) => `${sql} AS ${name}`)} FROM (${reference[kind] ?? reference['tumbling']}) GROUP BY 1, 2`,
       )
-      const text = (row: Row) => JSON.stringify(row)
-      const given = rows.map(({ window_start, campaign, n, spend, users, most }) => ({
-        w: window_start,
-        campaign,
-        n,
-        spend,
-        users,
-        most,
-      }))
+      const names = ['campaign', ...Object.keys({ ...SELECT, ...more[kind] })]
+      const text = (row: Row) => JSON.stringify([row['w'] ?? row['window_start'], ...names.map((name) => row[name])])
       expect(given.map(text).sort()).toEqual(wanted.map(text).sort())
     },
   )
 })
+
+/** What a store has that merges by window and group, and lets the higher version win. */
+function newest(rows: readonly Row[]): Row[] {
+  const merged = new Map<string, Row>()
+  for (const row of rows) {
+    const key = JSON.stringify([row['window_start'], row['campaign']])
+    const before = merged.get(key)
+    if (before === undefined || Number(before['version']) < Number(row['version'])) merged.set(key, row)
+  }
+  expect([...merged.values()].filter(({ provisional }) => provisional)).toEqual([])
+  return [...merged.values()]
+}
 
 test('state does not grow with what has passed', async () => {
   const input = await bench.input(COLUMNS)
   const step = await bench.compile(window, minute, input, 'w')
   const tables = step.state?.tables ?? []
   const names = tables.map((ddl) => /EXISTS (\S+) /.exec(ddl)?.[1])
-  for (let number = 0; number < 150; number += 1) await pass(minute, number, [event(number * 30)], `lane ${number % 2}`)
+  for (let number = 0; number <= 150; number += 1)
+    await bench.run(step, await bench.input(COLUMNS, [event(number * 30)]), number, `lane ${number % 2}`)
   const sizes = await Promise.all(names.map((name) => bench.count(`SELECT * FROM ${name}`)))
   expect(Math.max(...sizes)).toBeLessThan(120)
 })
