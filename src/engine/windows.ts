@@ -211,12 +211,12 @@ function settle(state: WindowState): string[] {
 }
 
 /** Whether a day is over for good: two midnights of the time zone lie between it and the watermark. */
-export function beforeSql({ timezone }: RunningTotals, day: string, watermark: string): string {
+function beforeSql({ timezone }: RunningTotals, day: string, watermark: string): string {
   return `coalesce(${day} < CASE WHEN isfinite(${watermark}) THEN CAST(${localSql(timezone, watermark)} AS DATE) - 1 END, false)`
 }
 
 /** What the clocks of the time zone show at a TIMESTAMP of UTC. */
-export function localSql(timezone: string, at: string): string {
+function localSql(timezone: string, at: string): string {
   return `timezone(${literal(timezone)}, timezone('UTC', ${at}))`
 }
 
