@@ -1,5 +1,5 @@
 /** A daemon and its jobs, for people. */
-import type { DaemonStatus, JobLine, RunLine } from '../daemon/face.ts'
+import type { DaemonStatus, JobLine, RunLine, ShardLine } from '../daemon/face.ts'
 import { integer, table } from './table.ts'
 
 export interface DaemonReport {
@@ -31,22 +31,46 @@ function jobsText(jobs: readonly JobLine[], now: number): string {
       { name: 'took', align: 'right' },
       { name: 'read', align: 'right' },
       { name: 'rows/s', align: 'right' },
+      { name: 'lag', align: 'right' },
       { name: 'owed', align: 'right' },
       { name: 'gaps', align: 'right' },
     ],
-    jobs.map((line) => [
-      line.job,
-      stateText(line),
-      scheduleText(line),
-      line.next === null ? '–' : ahead(Date.parse(line.next) - now),
-      line.last === null ? '–' : `${line.last.status}, ${ahead(Date.parse(line.last.ended_at) - now)}`,
-      line.last === null ? '–' : spanText(line.last.seconds),
-      line.live?.read ?? line.last?.result?.read ?? '–',
-      line.rate ?? '–',
-      line.owed,
-      line.gaps,
+    jobs.flatMap((line) => [
+      [
+        line.job,
+        stateText(line),
+        scheduleText(line),
+        line.next === null ? '–' : ahead(Date.parse(line.next) - now),
+        line.last === null ? '–' : `${line.last.status}, ${ahead(Date.parse(line.last.ended_at) - now)}`,
+        line.last === null ? '–' : spanText(line.last.seconds),
+        line.live?.read ?? line.last?.result?.read ?? '–',
+        line.rate ?? '–',
+        line.lag ?? '–',
+        line.owed,
+        line.gaps,
+      ],
+      ...line.shards.map(shardCells),
     ]),
   )
+}
+
+function shardCells({ shard, holder, seconds, live }: ShardLine): (string | number)[] {
+  const state = seconds === null ? 'waiting' : `running ${spanText(seconds)}`
+  const owed = live === null ? '–' : Object.values(live.stores).reduce((total, store) => total + store.owed, 0)
+  const where = holder ?? 'nobody'
+  return [
+    `  ${shard}`,
+    holder === null || seconds !== null ? state : 'elsewhere',
+    where,
+    '',
+    '',
+    '',
+    live?.read ?? '–',
+    live?.rate ?? '–',
+    live?.lag ?? '–',
+    owed,
+    live?.gaps ?? '–',
+  ]
 }
 
 function stateText({ state, open, paused }: JobLine): string {

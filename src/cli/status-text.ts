@@ -8,10 +8,16 @@ export function statusText(status: JobStatus): string {
   const { checkpoint, running } = status
   const parts = [
     `${status.job} — state in ${status.state_dir}`,
-    running === null ? 'not running' : `running: process ${running.pid} since ${running.since} (${running.command})`,
-    checkpoint === null
-      ? 'no checkpoint yet: the job has not run'
-      : `checkpoint ${checkpoint.generation} of ${checkpoint.saved_at}${checkpoint.fallback === null ? '' : ` — the newer slot is damaged: ${checkpoint.fallback}`}`,
+    status.shards.length > 0
+      ? `in ${status.shards.length} parts, each with a state of its own: --state-dir shows one`
+      : running === null
+        ? 'not running'
+        : `running: process ${running.pid} since ${running.since} (${running.command})`,
+    status.shards.length > 0
+      ? shards(status)
+      : checkpoint === null
+        ? 'no checkpoint yet: the job has not run'
+        : `checkpoint ${checkpoint.generation} of ${checkpoint.saved_at}${checkpoint.fallback === null ? '' : ` — the newer slot is damaged: ${checkpoint.fallback}`}`,
   ]
   if (status.planned > 0)
     parts.push(`${integer(status.planned)} ranges planned and not acknowledged: the next run retries exactly these`)
@@ -57,6 +63,27 @@ export function statusText(status: JobStatus): string {
   if (status.runs.length > 0)
     parts.push('', grid(status.runs, ['started_at', 'status', 'exit', 'code', 'batches', 'read']))
   return parts.join('\n')
+}
+
+function shards({ shards: all }: JobStatus): string {
+  return table(
+    [
+      { name: 'part' },
+      { name: 'run' },
+      { name: 'saved' },
+      { name: 'lanes', align: 'right' },
+      { name: 'planned', align: 'right' },
+      { name: 'owed', align: 'right' },
+    ],
+    all.map(({ shard, running, saved_at, lanes, planned, owed }) => [
+      shard,
+      running === null ? 'not here' : `process ${running.pid} since ${running.since}`,
+      saved_at ?? 'never',
+      lanes,
+      planned,
+      owed,
+    ]),
+  )
 }
 
 function lanes({ lanes: all }: JobStatus): string {

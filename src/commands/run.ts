@@ -7,6 +7,7 @@ import { runForPeople } from '../cli/run-job.ts'
 import { AdflowError } from '../core/errors.ts'
 import type { Job } from '../core/job/job.ts'
 import { readJobText } from '../core/job/load.ts'
+import { shardState } from '../runtime/shard-checks.ts'
 import { parseTicket } from '../runtime/slot.ts'
 import type { RunSummary } from '../runtime/summary.ts'
 
@@ -52,6 +53,10 @@ next run, or \`adflow gaps --collect\`, goes on where it stopped.`
       helpValue: 'WHEN',
       description: 'Where the run ends, whatever the job file says: `now`, or `forever` (with a signal).',
     })(),
+    shard: Flags.string({
+      helpValue: 'I/N',
+      description: 'Run part I (from 0) of a job with `stream.shards: N`. `adflow daemon` runs all of them.',
+    }),
     ...roundFlags,
     'dry-run': Flags.boolean({ description: 'Print the plan and read nothing.' }),
     strict: Flags.boolean({ description: 'Exit 10 when records were quarantined or a rule warned.' }),
@@ -69,17 +74,18 @@ next run, or \`adflow gaps --collect\`, goes on where it stopped.`
       throw new AdflowError('USAGE', `--only ${unknown}: the job has no such source`, {
         hint: `sources: ${job.extract.map(({ id }) => id).join(', ')}`,
       })
+    const stateDir = shardState(this.stateDir(flags['state-dir'], job), job, flags.shard)
     if (flags['dry-run'])
       return this.config.runCommand('plan', [
         job.file,
-        ...(flags['state-dir'] === undefined ? [] : ['--state-dir', flags['state-dir']]),
+        ...['--state-dir', stateDir],
         ...(this.jsonEnabled() ? ['--json'] : []),
       ])
     return runForPeople(
       {
         job,
         registry: await this.registry(),
-        stateDir: this.stateDir(flags['state-dir'], job),
+        stateDir,
         log: this.logger(flags),
         command: this.commandLine,
         version: this.config.version,

@@ -7,6 +7,8 @@ import type { z } from 'zod'
 import type { Comparison } from './comparison.ts'
 import type { Diagnosable } from './diagnosis.ts'
 import type { Discovery } from './discovery.ts'
+import type { LaneSurvey } from './lane-survey.ts'
+import type { Shard } from './shard.ts'
 import type { HostGate, SourceWatch } from './source-watch.ts'
 import type { Analysis, CompiledStep, StepEnv } from './step-contract.ts'
 import type { ColumnOrigin } from './step-lineage.ts'
@@ -143,18 +145,6 @@ export interface Extractor {
    *  one falls back to: what cannot be had again must be kept from there. */
   commit?(positions: Positions, fallback?: Positions): Promise<void>
   close(): Promise<void>
-}
-
-export interface LaneSurvey {
-  readonly lane: string
-  readonly origin: string
-  readonly at: Position
-  /** Where the lane ends now; unknown for compressed sources. */
-  readonly end?: Position
-  /** Bytes on the source still to be read (compressed bytes where compressed). */
-  readonly bytesLeft: number
-  /** `new`, `continue`, `done`, `rotated`, `truncated`, `replaced`, `missing`; `staged`: fetched, and not loaded yet. */
-  readonly state: string
 }
 
 /** Identity of a data set, by the OpenLineage naming rules. */
@@ -315,6 +305,8 @@ export interface Loader {
 export interface ComponentEnv {
   readonly id: string
   readonly job: string
+  /** The part of the job that this process does; others do the others at the same time. Absent: all of it. */
+  readonly shard?: Shard
   /** Folder of the job file: relative paths in options are relative to it. */
   readonly baseDir: string
   readonly log: Logger
@@ -350,6 +342,8 @@ export interface ExtractorDefinition<Options = unknown> extends Definition<'extr
   /** Longest time in which a source of this kind gives nothing, where the job does not say `give_up_after`; milliseconds. Default: a
    *  minute for a source that cannot be read again, no limit for any other. */
   readonly silenceMs?: number
+  /** It reads only lanes of its shard, where there is one, so that several processes can share a source. */
+  readonly sharded?: true
   /** Folders outside chunkDir that chunks point into (files read in place). The engine resolves symbolic links before it
    *  checks a path, so these are real paths. Called before the session is locked. */
   access?(options: Options, env: ComponentEnv): EngineAccess
@@ -394,5 +388,7 @@ export interface LoaderDefinition<Options = unknown> extends Definition<'loader'
   check?(options: Options, env: LoaderCheckEnv): Promise<readonly LoaderRemark[]>
   /** What the loader needs of the engine; called before the session is locked. */
   access?(options: Options, env: ComponentEnv): EngineAccess
+  /** Its store is a file that one process at a time can write. */
+  readonly oneProcess?: true
   create(options: Options, env: LoaderEnv): Loader
 }

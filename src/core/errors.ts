@@ -59,6 +59,10 @@ export const ERROR_CODES = {
     EXIT.config,
     'A store holds batches of this job but the state directory has no checkpoint. Point --state-dir at the right one, or run `adflow recover`.',
   ),
+  STATE_SHARDS: spec(
+    EXIT.config,
+    'The job is run in shards, and this is not the state of one of them, or it cannot be divided anew now. Nothing was touched.',
+  ),
   STATE_NEWER: spec(EXIT.config, 'The state was written by a newer adflow. Upgrade; nothing was touched.'),
   LEDGER_DAMAGED: spec(
     EXIT.config,

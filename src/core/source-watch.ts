@@ -13,6 +13,8 @@ export interface SourceWatch {
   hold<T>(work: () => Promise<T>): Promise<T>
   /** Called when the last chunk of the lane was taken: the source has no more of it now, so that older gaps of it are repaid. */
   ended(lane: string): void
+  /** So many records were there to be read when the source last looked, and were not taken yet. Absent: nobody asks. */
+  behind?(records: number): void
   /** So many bytes are staged of the source, and not loaded. */
   staged(bytes: number): void
 }

@@ -8,12 +8,13 @@ import { join } from 'node:path'
 import { EXIT } from '../core/errors.ts'
 import { holderOf } from '../runtime/lock.ts'
 import { lastRunOf, type SlotRun, type SlotTicket } from '../runtime/slot.ts'
-import { type StateDir, stateDirOf } from '../runtime/state-dir.ts'
+import type { StateDir } from '../runtime/state-dir.ts'
 import type { RunSummary } from '../runtime/summary.ts'
 import { childEnvironment } from './apart.ts'
 import type { Clock } from './clock.ts'
 import type { AcceptedJob } from './job-folder.ts'
 import type { OpenSlot, RunResult } from './slot-book.ts'
+import { slotState } from './streams.ts'
 
 /** From the request to stop to the kill. */
 const STOP_MS = 30_000
@@ -91,6 +92,7 @@ export class ChildRunner implements Runner {
           '--log-format=json',
           `--state-dir=${stateDir}`,
           `--text=${text}`,
+          ...(slot.shard === undefined ? [] : [`--shard=${slot.shard}`]),
           `--slot=${JSON.stringify(ticket)}`,
         ],
         {
@@ -142,7 +144,7 @@ export class ChildRunner implements Runner {
   }
 
   #state(slot: OpenSlot): StateDir {
-    return stateDirOf(this.#options.stateDir, slot.job)
+    return slotState(this.#options.stateDir, slot)
   }
 }
 

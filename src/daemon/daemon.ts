@@ -17,6 +17,7 @@ import type { Notifier } from './notify.ts'
 import { Receiver } from './receiver.ts'
 import { Scheduler } from './scheduler.ts'
 import { startServer } from './server.ts'
+import { ALL_SHARES } from './shares.ts'
 
 /** From the first signal to the end of the process, at most: less than systemd and Kubernetes give it. */
 const DRAIN_MS = 24_000
@@ -144,6 +145,7 @@ class Daemon {
         log,
         parallel,
         jobs: () => this.#folder.jobs,
+        shares: ALL_SHARES,
       })
       await this.#scheduler.recover()
     } finally {

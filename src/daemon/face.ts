@@ -1,7 +1,9 @@
 /** What a daemon shows of itself: the shapes of its API. Names are those of JSON. */
 
+import { type Shard, shardText } from '../core/shard.ts'
 import { type LiveRun, readLive } from '../runtime/live-file.ts'
-import { stateDirOf } from '../runtime/state-dir.ts'
+import { together } from '../runtime/live-parts.ts'
+import { partStateOf } from '../runtime/state-dir.ts'
 import { upcoming } from './due.ts'
 import type { Lease } from './epoch.ts'
 import type { AcceptedJob, InvalidFile } from './job-folder.ts'
@@ -73,8 +75,12 @@ export interface JobLine {
   readonly open: readonly OpenLine[]
   readonly last: SlotEnd | null
   readonly runs: { readonly ended: Readonly<Record<string, number>>; readonly passed: Readonly<Record<string, number>> }
-  /** What the run says of itself that goes on for ever; null: none does, or it has said nothing for a while. */
+  /** What the run says of itself that goes on for ever, or its parts together; null: none does, or it has said nothing for a while. */
   readonly live: LiveRun | null
+  /** Records that wait in the sources of a job that goes on for ever, where these tell. */
+  readonly lag: number | null
+  /** Its parts; none where it is run whole. */
+  readonly shards: readonly ShardLine[]
   /** Records read per second: now, or by the last run that read any. */
   readonly rate: number | null
   readonly gaps: number
@@ -82,10 +88,21 @@ export interface JobLine {
   readonly owed: number
 }
 
+export interface ShardLine {
+  /** `2/8`; null: the whole job. */
+  readonly shard: string | null
+  /** Which daemon runs it; null: none. */
+  readonly holder: string | null
+  /** How long the run of this daemon goes on; null: there is none. */
+  readonly seconds: number | null
+  readonly live: LiveRun | null
+}
+
 export interface OpenLine {
   readonly slot: string
   readonly at: string
   readonly kind: SlotKind
+  readonly shard: string | null
   readonly attempts: number
   readonly act: Act | null
   /** null: it waits. */
@@ -125,18 +142,36 @@ export async function jobLines(face: DaemonFace): Promise<JobLine[]> {
   const active = new Set(face.active().map(({ slot }) => slot.job))
   return Promise.all(
     [...names].sort().map(async (name) => {
-      const forever = face.jobs().get(name)?.job.stream.forever === true && active.has(name)
-      return jobLine(face, name, book.job(name), forever ? await liveRun(face, name) : null)
+      const job = book.job(name)
+      const { forever = false, shards = 1 } = face.jobs().get(name)?.job.stream ?? {}
+      if (!forever) return jobLine(face, name, job, [])
+      const parts = await shardLines(face, name, job, shards)
+      return jobLine(face, name, job, active.has(name) ? parts : [])
     }),
   )
 }
 
-async function liveRun({ stateDir, nowMs }: DaemonFace, job: string): Promise<LiveRun | null> {
-  const live = await readLive(stateDirOf(stateDir, job).path)
+function shardLines(face: DaemonFace, name: string, book: JobBook, shards: number): Promise<ShardLine[]> {
+  const parts = Array.from({ length: shards }, (_, index) => (shards === 1 ? undefined : { index, of: shards }))
+  const open = openLines(face, book)
+  return Promise.all(
+    parts.map(async (part) => {
+      const shard = part === undefined ? null : shardText(part)
+      const line = open.find((each) => each.shard === shard)
+      const seconds = line?.seconds ?? null
+      const live = seconds === null ? null : await liveRun(face, name, part)
+      return { shard, holder: seconds === null ? null : 'this daemon', seconds, live }
+    }),
+  )
+}
+
+async function liveRun({ stateDir, nowMs }: DaemonFace, job: string, part: Shard | undefined): Promise<LiveRun | null> {
+  const live = await readLive(partStateOf(stateDir, job, part).path)
   return live === undefined || Date.parse(live.at) < nowMs() - LIVE_MS ? null : live
 }
 
-function jobLine(face: DaemonFace, name: string, book: JobBook, live: LiveRun | null): JobLine {
+function jobLine(face: DaemonFace, name: string, book: JobBook, parts: readonly ShardLine[]): JobLine {
+  const live = together(parts.flatMap((part) => part.live ?? [])) ?? null
   const schedule = face.jobs().get(name)?.job.schedule
   const open = openLines(face, book)
   const next =
@@ -161,6 +196,8 @@ function jobLine(face: DaemonFace, name: string, book: JobBook, live: LiveRun | 
     last,
     runs: { ended: book.totals.ended, passed: book.totals.passed },
     live,
+    lag: live?.lag ?? null,
+    shards: parts.filter(({ shard }) => shard !== null),
     rate: live?.rate ?? (busy === undefined || busy.seconds === 0 ? null : Math.round(busy.read / busy.seconds)),
     gaps: live?.gaps ?? told?.gaps.length ?? 0,
     owed: live === null ? owedBy(told) : owedOf(live.stores),
@@ -177,10 +214,11 @@ function stateOf(open: readonly OpenLine[], { paused, removed }: JobBook): strin
 
 function openLines(face: DaemonFace, { open }: JobBook): OpenLine[] {
   const active = new Map(face.active().map(({ slot, seconds }) => [slot.id, seconds]))
-  return open.map(({ id, at, kind, attempts, act }) => ({
+  return open.map(({ id, at, kind, shard, attempts, act }) => ({
     slot: id,
     at: new Date(at).toISOString(),
     kind,
+    shard: shard ?? null,
     attempts,
     act: act ?? null,
     seconds: active.get(id) ?? null,

@@ -89,6 +89,28 @@ export async function metricsText(face: DaemonFace): Promise<string> {
     }),
   )
   page.add(
+    'adflow_job_lag_records',
+    'gauge',
+    'Records that wait in the sources of a job that goes on for ever, where these tell.',
+    lines.flatMap(({ job, lag, shards }): Sample[] =>
+      shards.length === 0
+        ? lag === null
+          ? []
+          : [[{ job_name: job }, lag]]
+        : shards.flatMap(({ shard, live }): Sample[] =>
+            shard === null || live?.lag == null ? [] : [[{ job_name: job, shard }, live.lag]],
+          ),
+    ),
+  )
+  page.add(
+    'adflow_job_shard_running',
+    'gauge',
+    '1: this daemon runs that part of the job.',
+    lines.flatMap(({ job, shards }) =>
+      shards.map(({ shard, seconds }): Sample => [{ job_name: job, shard: shard ?? '' }, seconds === null ? 0 : 1]),
+    ),
+  )
+  page.add(
     'adflow_job_owed_rows',
     'gauge',
     'Rows that stores and consumers are owed.',

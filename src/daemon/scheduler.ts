@@ -6,18 +6,19 @@ import type { Logger } from 'pino'
 import { AdflowError } from '../core/errors.ts'
 import type { JobSchedule } from '../core/job/schedule.ts'
 import { ledgerEnd } from '../runtime/slot.ts'
-import { stateDirOf } from '../runtime/state-dir.ts'
+import { ActiveRuns } from './active-runs.ts'
 import { Alarm } from './alarm.ts'
-import type { Run, RunEnd, Runner } from './child-run.ts'
+import type { RunEnd, Runner } from './child-run.ts'
 import type { Clock } from './clock.ts'
 import { type Decision, dueAfter, dueByCron, quietUntil } from './due.ts'
 import { jobChanges } from './job-changes.ts'
 import type { AcceptedJob } from './job-folder.ts'
 import type { Journal } from './journal.ts'
 import { Requests } from './requests.ts'
+import type { Shares } from './shares.ts'
 import { type Act, type JobBook, type OpenSlot, type SlotEnd, slotId } from './slot-book.ts'
 import { slotEnd } from './slot-end.ts'
-import { decideStream } from './streams.ts'
+import { decideStream, slotState } from './streams.ts'
 import { verdictOn } from './verdict.ts'
 
 /** Beyond what any change of summer time or any correction would do: the clock was wrong. */
@@ -31,37 +32,29 @@ export interface SchedulerOptions {
   /** Runs that may go on at the same time. */
   readonly parallel: number
   readonly jobs: () => ReadonlyMap<string, AcceptedJob>
-}
-
-interface ActiveRun {
-  readonly slot: OpenSlot
-  readonly run: Run
-  /** Steady clock. */
-  readonly since: number
-  timedOut: boolean
+  readonly shares: Shares
 }
 
 export class Scheduler {
   readonly #options: SchedulerOptions
-  readonly #active = new Map<string, ActiveRun>()
+  readonly #active: ActiveRuns
   /** Slot → steady time before which it is not started again. */
   readonly #notBefore = new Map<string, number>()
-  readonly #ends: { readonly slot: string; readonly end: RunEnd }[] = []
   readonly #quiet = new Map<string, { readonly key: string; readonly until: number }>()
   #accepted: ReadonlyMap<string, AcceptedJob> | undefined
   #draining = false
   readonly #alarm = new Alarm()
   readonly #requests = new Requests(() => this.#alarm.ring())
-  #failure: unknown
   ticks = 0
 
   constructor(options: SchedulerOptions) {
     this.#options = options
+    this.#active = new ActiveRuns(options.clock, this.wake)
   }
 
   get active(): readonly { readonly slot: OpenSlot; readonly seconds: number }[] {
     const now = this.#options.clock.steady()
-    return [...this.#active.values()].map(({ slot, since }) => ({ slot, seconds: (now - since) / 1000 }))
+    return this.#active.all.map(({ slot, since }) => ({ slot, seconds: (now - since) / 1000 }))
   }
 
   /** Takes over what the last leader has left: runs that go on, and runs that ended when nobody was there to book them. */
@@ -75,7 +68,7 @@ export class Scheduler {
     const run = await runner.adopt(slot)
     if (run !== undefined) {
       log.info({ job: slot.job, slot: slot.id }, `the run for ${slot.id} goes on; this daemon looks after it now`)
-      this.#watch(slot, run)
+      this.#active.watch(slot, run)
       return
     }
     const had = await runner.outcome(slot)
@@ -90,14 +83,14 @@ export class Scheduler {
 
   /** One round. Resolved: everything that was due is decided and on disk. */
   async tick(): Promise<void> {
-    if (this.#failure !== undefined) throw this.#failure
+    this.#active.check()
     await this.#bookEnds()
     await this.#noteJobs()
     await this.#requests.work()
     if (!this.#draining) {
       await this.#decide()
       await this.#decideStreams()
-      this.#enforceTimeouts()
+      this.#active.enforce(({ job }) => this.#options.jobs().get(job)?.job.schedule?.timeoutMs)
       await this.#startWaiting()
     }
     this.ticks += 1
@@ -105,7 +98,7 @@ export class Scheduler {
 
   /** Resolves after so long, or as soon as something has ended or was asked for. */
   pause(ms: number): Promise<void> {
-    if (this.#ends.length > 0 || this.#requests.some) return Promise.resolve()
+    if (this.#active.someEnded || this.#requests.some) return Promise.resolve()
     return this.#alarm.pause(ms)
   }
 
@@ -115,19 +108,19 @@ export class Scheduler {
    *  have not finished stays claimed, and the next leader goes on with it. */
   async drain(limitMs: number, each: () => Promise<void>): Promise<void> {
     this.#draining = true
-    for (const { run } of this.#active.values()) run.stop()
+    for (const { run } of this.#active.all) run.stop()
     const until = this.#options.clock.steady() + limitMs
-    while (this.#active.size > 0 && this.#options.clock.steady() < until) {
+    while (this.#active.all.length > 0 && this.#options.clock.steady() < until) {
       await this.pause(200)
       await each()
       await this.#bookEnds()
     }
-    for (const { run } of this.#active.values()) run.kill()
+    for (const { run } of this.#active.all) run.kill()
   }
 
   /** At once: the state of every job is consistent at every instant. */
   abandon(): void {
-    for (const { run } of this.#active.values()) run.kill()
+    for (const { run } of this.#active.all) run.kill()
   }
 
   /** Claims a time that a person asked for; resolves to its id. @throws AdflowError DAEMON_REFUSED */
@@ -176,7 +169,7 @@ export class Scheduler {
         jobs,
         before: this.#accepted,
         nowMs: clock.wall(),
-        isActive: ({ id }) => this.#active.has(id),
+        isActive: ({ id }) => this.#active.get(id) !== undefined,
         removed: (slot) => this.#endOf(slot, 'removed', { exit: null, seconds: 0, status: 'removed' }),
       }),
     )
@@ -206,15 +199,18 @@ export class Scheduler {
 
   /** What goes on for ever, and what did and is to end. */
   async #decideStreams(): Promise<void> {
-    const { book } = this.#options.journal
+    const { journal, shares } = this.#options
+    const { book } = journal
     const jobs = this.#options.jobs()
     for (const name of new Set([...jobs.keys(), ...book.jobs.keys()])) {
       const job = book.job(name)
-      const { cancel, claim } = decideStream(job, jobs.get(name))
+      const accepted = jobs.get(name)
+      const { cancel, claim } = decideStream(job, accepted, accepted === undefined ? new Set() : shares.of(accepted))
       for (const { slot, why } of cancel) await this.#cancel(slot, why)
-      if (!claim) continue
-      const { digest = '' } = jobs.get(name) ?? {}
-      await this.#claim(name, this.#freeTime(job), 'stream', { digest })
+      for (const shard of claim) {
+        const about = { digest: accepted?.digest ?? '', ...(shard === undefined ? {} : { shard }) }
+        await this.#claim(name, this.#freeTime(job), 'stream', about)
+      }
     }
   }
 
@@ -264,12 +260,12 @@ export class Scheduler {
     job: string,
     at: number,
     kind: OpenSlot['kind'],
-    more: { readonly act?: Act; readonly digest?: string; readonly consumed?: Readonly<Record<string, number>> },
+    more: Pick<OpenSlot, 'act' | 'digest' | 'shard'> & { readonly consumed?: Readonly<Record<string, number>> },
   ): Promise<string> {
     const { journal, stateDir, log } = this.#options
     const id = slotId(job, at)
-    const since = await ledgerEnd(stateDirOf(stateDir, job).ledger)
     const { consumed, ...about } = more
+    const since = await ledgerEnd(slotState(stateDir, { job, ...about }).ledger)
     await journal.append([
       {
         type: 'claimed',
@@ -299,19 +295,19 @@ export class Scheduler {
   async #startWaiting(): Promise<void> {
     const { clock, parallel } = this.#options
     const jobs = this.#options.jobs()
-    const busy = new Set([...this.#active.values()].map(({ slot }) => slot.job))
+    const busy = new Set(this.#active.all.map(({ slot }) => partOf(slot)))
     const priority = (slot: OpenSlot) => jobs.get(slot.job)?.job.schedule?.priority ?? 50
     const ready = this.#options.journal.book.open
-      .filter((slot) => jobs.has(slot.job) && !this.#active.has(slot.id))
+      .filter((slot) => jobs.has(slot.job) && this.#active.get(slot.id) === undefined)
       .filter((slot) => (this.#notBefore.get(slot.id) ?? 0) <= clock.steady())
       .sort((a, b) => priority(b) - priority(a) || a.at - b.at)
     for (const slot of ready) {
       const job = jobs.get(slot.job)
-      if (job === undefined || busy.has(slot.job)) continue
+      if (job === undefined || busy.has(partOf(slot))) continue
       // What goes on for ever would hold its place for ever.
-      const counted = [...this.#active.values()].filter(({ slot: { kind } }) => kind !== 'stream').length
+      const counted = this.#active.all.filter(({ slot: { kind } }) => kind !== 'stream').length
       if (slot.kind !== 'stream' && counted >= parallel) continue
-      busy.add(slot.job)
+      busy.add(partOf(slot))
       await this.#start(job, slot)
     }
   }
@@ -321,40 +317,12 @@ export class Scheduler {
     await journal.append([{ type: 'started', slot: slot.id, job: slot.job }])
     const open = journal.book.job(slot.job).open.find(({ id }) => id === slot.id) ?? slot
     log.info({ job: slot.job, slot: slot.id, attempt: open.attempts }, `runs ${slot.id}`)
-    this.#watch(open, await runner.start(job, open))
-  }
-
-  #watch(slot: OpenSlot, run: Run): void {
-    this.#active.set(slot.id, { slot, run, since: this.#options.clock.steady(), timedOut: false })
-    run.ended.then(
-      (end) => {
-        this.#ends.push({ slot: slot.id, end })
-        this.wake()
-      },
-      (error: unknown) => {
-        this.#failure = error
-        this.wake()
-      },
-    )
-  }
-
-  #enforceTimeouts(): void {
-    const now = this.#options.clock.steady()
-    for (const active of this.#active.values()) {
-      const timeoutMs = this.#options.jobs().get(active.slot.job)?.job.schedule?.timeoutMs
-      if (timeoutMs === undefined || active.timedOut || now - active.since < timeoutMs) continue
-      active.timedOut = true
-      active.run.stop()
-    }
+    this.#active.watch(open, await runner.start(job, open))
   }
 
   async #bookEnds(): Promise<void> {
-    for (let next = this.#ends.shift(); next !== undefined; next = this.#ends.shift()) {
-      const active = this.#active.get(next.slot)
-      if (active === undefined) continue
-      this.#active.delete(next.slot)
-      await this.#finish(this.#current(active.slot), next.end, active.timedOut)
-    }
+    for (let next = this.#active.takeEnd(); next !== undefined; next = this.#active.takeEnd())
+      await this.#finish(this.#current(next.active.slot), next.end, next.active.timedOut)
   }
 
   #current(slot: OpenSlot): OpenSlot {
@@ -393,6 +361,11 @@ export class Scheduler {
   #endOf(slot: OpenSlot, status: string, end: RunEnd, ok = false): SlotEnd {
     return slotEnd(slot, end, { status, ok, nowMs: this.#options.clock.wall() })
   }
+}
+
+/** One run of it at a time. */
+function partOf({ job, shard = '' }: OpenSlot): string {
+  return `${job} ${shard}`
 }
 
 function refused(message: string): AdflowError {

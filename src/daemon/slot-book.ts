@@ -25,6 +25,8 @@ export interface OpenSlot {
   readonly act?: Act
   /** Of the job that goes on for ever, as it was when its run began. */
   readonly digest?: string
+  /** The part of the job that is run, such as `2/8`; absent: all of it. */
+  readonly shard?: string
   /** Runs that were started. */
   attempts: number
   /** Why it is being ended: the daemon has been asked to. */
@@ -58,6 +60,7 @@ export interface SlotEnd {
   readonly job: string
   readonly at: number
   readonly kind: SlotKind
+  readonly shard?: string
   /** done · warnings · owed · gaps · rejected · failed · timeout · cancelled · removed. */
   readonly status: string
   readonly ok: boolean

@@ -5,7 +5,7 @@ import type { OpenSlot, SlotEnd } from './slot-book.ts'
 const MESSAGE = 500
 
 export function slotEnd(
-  { id, job, at, kind, attempts }: OpenSlot,
+  { id, job, at, kind, shard, attempts }: OpenSlot,
   { exit, seconds, code, message, result }: RunEnd,
   { status, ok = false, nowMs }: { readonly status: string; readonly ok?: boolean; readonly nowMs: number },
 ): SlotEnd {
@@ -14,6 +14,7 @@ export function slotEnd(
     job,
     at,
     kind,
+    ...(shard === undefined ? {} : { shard }),
     status,
     ok,
     exit,

@@ -18,7 +18,7 @@ import type {
   Extractor,
   ExtractorEnv,
   Gap,
-  LaneSurvey,
+  LanePosition,
   Positions,
   ReadContext,
 } from '../core/contracts.ts'
@@ -26,6 +26,8 @@ import { defineExtractor } from '../core/define.ts'
 import { discovery } from '../core/discovery.ts'
 import { AdflowError, type ErrorCode } from '../core/errors.ts'
 import { byteSize, duration } from '../core/job/units.ts'
+import type { LaneSurvey } from '../core/lane-survey.ts'
+import { ownsLane } from '../core/shard.ts'
 
 const topic = z.string().regex(/^(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}$/, 'letters, digits, `.`, `_` and `-`')
 const oneByte = z.string().regex(/^[^\r\n\0\u0080-\uffff]$/, 'expected one ASCII character, no line end')
@@ -166,6 +168,7 @@ removed some meanwhile it is a gap (SOURCE_CHANGED). Of a compacted topic a run 
     topics: 'ads.events',
     fields: { event_offset: 'offset', event_key: 'key', sent_at: 'timestamp' },
   },
+  sharded: true,
   diagnose: (chosen, env) => {
     const cluster = diagnoseKafkaSource(chosen, choiceOf(chosen), env)
     return { ...cluster, findings: both(cluster.findings, diagnoseSchemas(chosen.avro, env)) }
@@ -191,11 +194,13 @@ class KafkaExtractor implements Extractor {
   readonly #place: string
   readonly #schemas: AvroSchemas | undefined
   readonly #toldGaps = new Set<string>()
+  /** Of the pass that goes on. */
+  #bounds: ReadonlyMap<string, PartitionTask> = new Map()
 
   constructor(chosen: Options, env: ExtractorEnv) {
     this.#options = chosen
     this.#env = env
-    this.#choice = choiceOf(chosen)
+    this.#choice = { ...choiceOf(chosen), owns: (lane) => ownsLane(env.shard, lane) }
     this.#cluster = new KafkaCluster(chosen, env.baseDir)
     this.#schemas = chosen.avro === undefined ? undefined : new AvroSchemas(chosen.avro, env.baseDir, env.hosts)
     const [first] = addressesOf(chosen)
@@ -213,17 +218,27 @@ class KafkaExtractor implements Extractor {
     while (!context.signal.aborted) {
       for await (const item of this.#pass({ ...context, from: positions, planned })) {
         if ('gap' in item && !this.#isNews(item, context)) continue
-        if (!('gap' in item))
-          positions[item.range.lane] = {
-            at: item.range.to,
-            ...(item.mark === undefined ? {} : { mark: item.mark }),
-          }
+        if (!('gap' in item)) this.#took(item, positions, context)
         yield item
       }
       if (context.until !== 'forever') return
       planned = []
       await delay(this.#options.poll, undefined, { signal: context.signal }).catch(() => undefined) // aborted: the loop ends
     }
+  }
+
+  #took({ range, mark }: Chunk, positions: Record<string, LanePosition>, { watch }: ReadContext): void {
+    positions[range.lane] = { at: range.to, ...(mark === undefined ? {} : { mark }) }
+    watch?.behind?.(this.#left(positions))
+  }
+
+  #left(positions: Positions): number {
+    let left = 0
+    for (const [lane, { begin, stop }] of this.#bounds) {
+      const at = BigInt(positions[lane]?.at ?? 0)
+      left += Number(at > 0n ? stop - at : stop - begin)
+    }
+    return Math.max(0, left)
   }
 
   async survey(from: Positions): Promise<readonly LaneSurvey[]> {
@@ -247,12 +262,14 @@ class KafkaExtractor implements Extractor {
 
   /** Up to what is there now, once. */
   async *#pass(context: ReadContext): AsyncGenerator<Chunk | Gap> {
-    const { signal, until, parallel } = context
+    const { signal, until, parallel, watch } = context
     const patience = { patienceMs: this.#options.patience, signal }
     const { tasks, gaps } = await findPartitions(this.#cluster, this.#choice, context, this.#place, patience)
     yield* gaps
     const lane = this.#laneOptions(context)
     const bounded = tasks.map((task) => boundedBy(task, until))
+    this.#bounds = new Map(bounded.map((task) => [task.lane, task]))
+    watch?.behind?.(this.#left(context.from))
     const ended = (name: string) => this.#ended(name, context)
     const missing = new Set(gaps.map(({ gap }) => gap.lane))
     for (const name of this.#named) if (!missing.has(name)) ended(name)
@@ -325,6 +342,7 @@ function choiceOf({ topics, pattern, isolation, start, end }: Options): TopicCho
     isolation,
     start: start === 'earliest' || start === 'latest' ? start : edgeOf(start),
     end: end === 'latest' ? end : edgeOf(end),
+    owns: () => true,
   }
 }
 

@@ -318,6 +318,7 @@ other difference of type is refused with STORE_MISMATCH before anything is writt
 DuckDB lets one process write to a file at a time. Batches of several loaders on one file are written one after another.`,
   options,
   example: { path: 'warehouse.duckdb', table: 'events', write: 'merge', key: ['event_id'] },
+  oneProcess: true,
   access({ path }, { baseDir }) {
     const file = warehouseFile(path, baseDir)
     makeFolderOf(file)

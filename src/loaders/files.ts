@@ -79,7 +79,10 @@ class FilesLoader implements Loader {
     this.#id = env.id
     this.#folder = realPathOf(resolve(env.baseDir, loaderOptions.path))
     this.#place = { folder: this.#folder, prefix: name, format }
-    const owner = hash('sha256', JSON.stringify([env.job, env.id])).slice(0, 12)
+    const owner = hash(
+      'sha256',
+      JSON.stringify([env.job, env.id, ...(env.shard === undefined ? [] : [env.shard])]),
+    ).slice(0, 12)
     this.#temporary = join(this.#folder, META_FOLDER, 'tmp', owner)
     this.comparison = {
       write: 'append',

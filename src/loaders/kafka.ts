@@ -101,7 +101,10 @@ class KafkaLoader implements Loader {
     this.#cluster = new KafkaCluster(chosen, env.baseDir)
     // By job and topic, not by loader: whoever may write a token to the topic must not be able to do so beside another.
     const place = hash('sha256', JSON.stringify([env.job, topic, ledgerTopic])).slice(0, 12)
-    this.#producer = new TransactionalProducer(this.#cluster, `adflow-${env.job}-${place}`, transaction_timeout)
+    // Shards have no token in common, and go on beside each other.
+    const part = env.shard === undefined ? '' : `-${env.shard.index}-of-${env.shard.of}`
+    const id = `adflow-${env.job}-${place}${part}`
+    this.#producer = new TransactionalProducer(this.#cluster, id, transaction_timeout)
     this.#ledger = new BatchLedger(this.#cluster, ledgerTopic)
   }
 
@@ -312,7 +315,7 @@ export default defineLoader({
   description: `A batch is one transaction: its records, and its entry in a compacted topic beside the topic, \`_adflow_batches.<topic>\`. Readers with
 \`isolation.level=read_committed\` see all of a batch or nothing of it, whatever is killed and when; others also see what was given up.
 A batch that comes again is refused by its entry, also where the answer to the commit was lost: before the entries are looked at
-the transactional id is initialised, which decides what was left open, and fences off whoever began it. There is one transactional id for a job and a
+the transactional id is initialised, which decides what was left open, and fences off whoever began it. There is one transactional id for a job (each shard of it) and a
 topic: two jobs never disturb each other, two processes of one job (which the lock of the state directory prevents on one machine) cannot both
 write a batch, and the one that is late ends with STORE_DENIED. What a killed process left open holds readers up until the job is
 started again, or until \`transaction_timeout\`.

@@ -1,8 +1,9 @@
 /** What a backfill has to do: batches that stores have lost, and ranges that no run has read. Nothing is loaded here. */
 import type { Logger } from 'pino'
-import type { Chunk, Extractor, LaneSurvey, Positions } from '../core/contracts.ts'
+import type { Chunk, Extractor, Positions } from '../core/contracts.ts'
 import { AdflowError } from '../core/errors.ts'
 import type { Job, JobLoader } from '../core/job/job.ts'
+import type { LaneSurvey } from '../core/lane-survey.ts'
 import { comparePositions } from '../core/positions.ts'
 import type { Registry } from '../core/registry.ts'
 import { tokenOf } from '../core/token.ts'

@@ -13,12 +13,14 @@ import { alsoDurable } from '../core/durable-copy.ts'
 import { AdflowError, localIoError } from '../core/errors.ts'
 import { uuidv7 } from '../core/ids.ts'
 import type { Job } from '../core/job/job.ts'
+import { shardText } from '../core/shard.ts'
 import { machineOf } from '../core/this-machine.ts'
 import { type JobLock, lockJob, whoHolds } from './lock.ts'
-import { openStateDir, type StateDir, stateDirOf } from './state-dir.ts'
+import { requireShard } from './shard-checks.ts'
+import { openStateDir, partStateOf, type StateDir, stateDirOf } from './state-dir.ts'
 
 export interface HoldRequest {
-  readonly job: Pick<Job, 'name' | 'state' | 'baseDir' | 'extract'>
+  readonly job: Pick<Job, 'name' | 'file' | 'state' | 'stream' | 'baseDir' | 'extract'>
   readonly stateDir: string
   readonly command: string
 }
@@ -34,11 +36,12 @@ export interface HeldJob {
 /** @throws AdflowError JOB_LOCKED, naming the holder; STATE_*, LOCAL_IO */
 export async function holdJob({ job, stateDir, command }: HoldRequest): Promise<HeldJob> {
   requireShareable(job)
+  requireShard(stateDirOf(stateDir, job.name), job)
   const state = await openStateDir(stateDir, job.name)
   const lock = await lockJob(state.path, { command, run: uuidv7() })
   if (job.state === undefined) return { state, run: lock.run, lost: NEVER, close: () => lock.close() }
   try {
-    const shared = await holdShared(job.state, job, state.path, lock)
+    const shared = await holdShared(job.state, job, state, lock)
     return {
       state,
       run: lock.run,
@@ -57,18 +60,39 @@ export async function holdJob({ job, stateDir, command }: HoldRequest): Promise<
 const NEVER = new AbortController().signal
 
 /** Brings a folder up to what the server has, to look at it. One in which a run of this machine is at work is ahead, and stays. */
-export async function fetchState(job: Pick<Job, 'name' | 'state' | 'baseDir'>, stateDir: string): Promise<void> {
-  if (job.state === undefined) return
-  const server = new StateServer(job.state, job.baseDir, 1)
+export async function fetchState(
+  { name, state: place, stream, baseDir }: Pick<Job, 'name' | 'state' | 'stream' | 'baseDir'>,
+  stateDir: string,
+): Promise<void> {
+  if (place === undefined) return
+  const server = new StateServer(place, baseDir, 1)
   try {
-    if (!(await server.exists()) || (await leaseHolder(server, job.name)) === undefined) return
-    const { path } = stateDirOf(stateDir, job.name)
-    await inTurn(path, async () => {
-      if ((await whoHolds(path)) === 'nobody') await copyIn(server, job.name, path)
-    })
+    if (!(await server.exists())) return
+    for (const state of partsIn(stateDir, name, stream.shards)) await fetchPart(server, name, state)
   } finally {
     await server.close()
   }
+}
+
+/** Of the state directory of a job in shards: all of them. */
+function partsIn(stateDir: string, name: string, shards: number): readonly StateDir[] {
+  const own = stateDirOf(stateDir, name)
+  if (own.shard !== undefined || shards === 1) return [own]
+  return Array.from({ length: shards }, (_, index) => partStateOf(stateDir, name, { index, of: shards }))
+}
+
+async function fetchPart(server: StateServer, job: string, state: StateDir): Promise<void> {
+  const name = sharedName(job, state)
+  const { path } = state
+  if ((await leaseHolder(server, name)) === undefined) return
+  await inTurn(path, async () => {
+    if ((await whoHolds(path)) === 'nobody') await copyIn(server, name, path)
+  })
+}
+
+/** What the job, or its part, is called in the server. No job can have the name of a part. */
+export function sharedName(job: string, { shard }: Pick<StateDir, 'shard'>): string {
+  return shard === undefined ? job : `${job}@${shardText(shard)}`
 }
 
 interface Shared {
@@ -78,11 +102,13 @@ interface Shared {
 
 async function holdShared(
   place: NonNullable<Job['state']>,
-  { name, baseDir }: HoldRequest['job'],
-  path: string,
+  { name: job, baseDir }: HoldRequest['job'],
+  state: StateDir,
   { command, run }: JobLock,
 ): Promise<Shared> {
   const server = new StateServer(place, baseDir)
+  const name = sharedName(job, state)
+  const { path } = state
   let lease: Lease | undefined
   try {
     await server.open()

@@ -15,6 +15,7 @@ import { checkGraph } from './lint-graph.ts'
 import { checkLoaders } from './loader-checks.ts'
 import { personalColumns } from './personal.ts'
 import { compilePipeline, MAIN, type Pipeline } from './pipeline.ts'
+import { checkShards } from './shard-checks.ts'
 
 export interface LintOptions {
   readonly registry: Registry
@@ -86,6 +87,7 @@ async function lintFile(file: string, engine: Engine, options: LintOptions): Pro
     const consumers = (await checkConsumers(pipeline, session, registry)).map(({ message, hint, path }) =>
       warning(job, 'consumer', path, message, hint),
     )
+    await checkShards(pipeline, registry)
     const state = estimates(pipeline, options.rate)
     const warnings = [
       ...personalWarnings(pipeline),

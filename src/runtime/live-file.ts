@@ -24,6 +24,8 @@ const live = z.object({
   /** Records per second, since the file was written before. */
   rate: z.number(),
   gaps: z.number(),
+  /** Records that wait in the sources, where these tell. */
+  lag: z.number().nullable().default(null),
   stores: z.record(
     z.string(),
     z.object({
@@ -50,6 +52,7 @@ export async function writeLive(
     ...{ run, pid: process.pid, started_at, at: new Date().toISOString() },
     ...{ bytes, batches, read, passed, quarantined, filtered, deduplicated, rate },
     gaps: gaps.length,
+    lag: lagOf(summary),
     stores: Object.fromEntries(
       stores.map(({ id, loaded, spool, down }) => {
         const owed = spool.owed.reduce((total, batch) => total + batch.rows, 0)
@@ -60,6 +63,11 @@ export async function writeLive(
   const path = pathIn(folder)
   await writeFile(`${path}.next`, `${JSON.stringify(found)}\n`, { mode: 0o600 })
   await rename(`${path}.next`, path)
+}
+
+function lagOf({ sources }: RunSummary): number | null {
+  const told = Object.values(sources).flatMap(({ lag }) => lag ?? [])
+  return told.length === 0 ? null : told.reduce((total, lag) => total + lag, 0)
 }
 
 /** undefined: no such run has said anything, or not in this form. */

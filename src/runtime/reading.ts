@@ -229,6 +229,9 @@ class SourceTask {
       staged: (bytes) => {
         this.#state.staged = bytes
       },
+      behind: (records) => {
+        this.#state.lag = records
+      },
       ended: (lane) => this.#ended(lane),
     }
   }

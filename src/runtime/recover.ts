@@ -4,6 +4,7 @@
  */
 import type { StoreRecord } from '../core/contracts.ts'
 import { AdflowError } from '../core/errors.ts'
+import { ownsLane } from '../core/shard.ts'
 import { openLedger } from '../lineage/ledger.ts'
 import { requireSoundLedger } from '../lineage/ledger-verify.ts'
 import { openCheckpoints, setAsideCheckpoints } from './checkpoints.ts'
@@ -87,8 +88,8 @@ export async function recoverJob(options: RecoverOptions): Promise<Recovery> {
           clock,
         }))
         // Batches that came through a pipe have no position to go back to.
-        const known = (await loader.history(job.name, { engine: workshop.session })).filter(({ source }) =>
-          job.extract.some(({ id }) => id === source),
+        const known = (await loader.history(job.name, { engine: workshop.session })).filter(
+          ({ source, range }) => job.extract.some(({ id }) => id === source) && ownsLane(state.shard, range.lane),
         )
         histories.set(config.id, [...known, ...owed])
       }

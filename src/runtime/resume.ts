@@ -7,6 +7,7 @@ import type { Position, Range, StoreRecord } from '../core/contracts.ts'
 import { AdflowError } from '../core/errors.ts'
 import type { Job } from '../core/job/job.ts'
 import { comparePositions, START } from '../core/positions.ts'
+import { ownsLane } from '../core/shard.ts'
 import { tokenOf } from '../core/token.ts'
 import { ASK_STORES, type CheckpointState, type PlannedBatch } from './checkpoint-slot.ts'
 import type { Checkpoints } from './checkpoints.ts'
@@ -79,7 +80,7 @@ interface History {
 }
 
 /** What stores have, and what they and the consumers will get of batches of the past. */
-async function historiesOf({ stores, outbox, workshop }: ResumeParts): Promise<History[]> {
+async function historiesOf({ state, stores, outbox, workshop }: ResumeParts): Promise<History[]> {
   const { job } = workshop.pipeline
   const histories: History[] = []
   for (const { down, loader, input, spool } of stores) {
@@ -92,7 +93,7 @@ async function historiesOf({ stores, outbox, workshop }: ResumeParts): Promise<H
   const sources = new Set(job.extract.map(({ id }) => id))
   return histories.map(({ input, records }) => ({
     input,
-    records: records.filter(({ source }) => sources.has(source)),
+    records: records.filter(({ source, range }) => sources.has(source) && ownsLane(state.shard, range.lane)),
   }))
 }
 

@@ -3,6 +3,7 @@ import { mkdir, readdir, rm, writeFile } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { sweepTemporaries, temporaryPath } from '../core/durable.ts'
 import { AdflowError, localIoError } from '../core/errors.ts'
+import { parseShard, type Shard } from '../core/shard.ts'
 import { isStateUrl, parseStatePlace, type StatePlace } from '../core/state-place.ts'
 
 export interface StateDirSources {
@@ -42,6 +43,8 @@ function filled(value: string | undefined): string | undefined {
 /** Folders of one job. */
 export interface StateDir {
   readonly path: string
+  /** It is the state of this part of the job. */
+  readonly shard?: Shard
   readonly ledger: string
   readonly spool: string
   /** Fetched bytes of sources that cannot be read again, until they are loaded. */
@@ -65,11 +68,30 @@ export interface StateDir {
   consumerOf(consumer: string): string
 }
 
+/** The state directory of one part of a job: for every command that is given it, the job is that part. */
+export function shardDirectory(directory: string, job: string, { index, of }: Shard): string {
+  return join(directory, job, SHARDS, `${index}-of-${of}`)
+}
+
+/** The state of the part of a job, or of the whole of it (undefined). */
+export function partStateOf(directory: string, job: string, shard: Shard | undefined): StateDir {
+  return stateDirOf(shard === undefined ? directory : shardDirectory(directory, job, shard), job)
+}
+
+const SHARDS = 'shards'
+
+function shardOfDirectory(directory: string): Shard | undefined {
+  if (basename(dirname(directory)) !== SHARDS) return undefined
+  return parseShard(basename(directory).replace('-of-', '/'))
+}
+
 /** The folders of a job, whether they exist or not. */
 export function stateDirOf(directory: string, job: string): StateDir {
   const path = join(directory, job)
+  const shard = shardOfDirectory(directory)
   return {
     path,
+    ...(shard === undefined ? {} : { shard }),
     ledger: join(path, 'ledger'),
     spool: join(path, 'spool'),
     staged: join(path, 'staged'),

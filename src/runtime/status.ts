@@ -6,6 +6,7 @@ import { readTokens } from '../core/token-log.ts'
 import type { Browser } from './browse.ts'
 import { openCheckpoints } from './checkpoints.ts'
 import { type Holder, holderOf } from './lock.ts'
+import { type ShardStatus, shardStates } from './shard-status.ts'
 import { Spool } from './spool.ts'
 import { type StagedStatus, stagedOf } from './staged-status.ts'
 import { type StateDir, stateDirOf } from './state-dir.ts'
@@ -22,6 +23,8 @@ export interface JobStatus {
     readonly saved_at: string
     readonly fallback: string | null
   } | null
+  /** Its parts; none where it is run whole. What is said of runs, books and gaps is said by the status of each part. */
+  readonly shards: readonly ShardStatus[]
   readonly lanes: readonly {
     readonly source: string
     readonly lane: string
@@ -58,6 +61,7 @@ export async function jobStatus(job: Job, stateDir: string, { session }: Browser
   const exists = existsSync(state.path)
   const checkpoints = exists ? await openCheckpoints(state.path, job.name) : undefined
   const { current } = checkpoints ?? {}
+  const parts = state.shard === undefined ? await shardStates(job, stateDir) : []
   const owed = []
   for (const { id } of exists ? job.load : []) {
     const spool = new Spool(state.spoolOf(id))
@@ -89,10 +93,13 @@ export async function jobStatus(job: Job, stateDir: string, { session }: Browser
             saved_at: current.saved_at,
             fallback: checkpoints.fallback?.reason ?? null,
           },
-    lanes: Object.entries(current?.sources ?? {}).flatMap(([source, lanes]) =>
-      Object.entries(lanes).map(([lane, { at, loaders }]) => ({ source, lane, at, behind: loaders ?? {} })),
+    shards: parts.map(({ status }) => status),
+    lanes: [current?.sources ?? {}, ...parts.map(({ sources }) => sources)].flatMap((sources) =>
+      Object.entries(sources).flatMap(([source, lanes]) =>
+        Object.entries(lanes).map(([lane, { at, loaders }]) => ({ source, lane, at, behind: loaders ?? {} })),
+      ),
     ),
-    planned: current?.planned.length ?? 0,
+    planned: parts.reduce((total, { status }) => total + status.planned, current?.planned.length ?? 0),
     owed,
     staged: exists ? await stagedOf(job, state, current?.sources ?? {}) : [],
     consumers: exists ? await waiting(job, state) : [],

@@ -37,6 +37,8 @@ export interface SourceSummary {
   staged: number
   /** Bytes that the source held for this run when it began, where that was asked and is known. */
   size?: number
+  /** Records that were there and not read yet, where the source tells; now, in a run that goes on for ever. */
+  lag?: number
   /** From its beginning to the end of its last batch. */
   seconds: number
   gaps: number

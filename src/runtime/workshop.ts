@@ -18,6 +18,7 @@ import { compilePipeline, type Pipeline } from './pipeline.ts'
 import type { Locate } from './reference-source.ts'
 import { ReferenceTables } from './reference-tables.ts'
 import { SessionPool } from './session-pool.ts'
+import { checkShards } from './shard-checks.ts'
 import type { StateDir } from './state-dir.ts'
 
 export interface OpenSource {
@@ -76,6 +77,7 @@ export async function openWorkshop(options: WorkshopOptions): Promise<Workshop> 
     const environment = (id: string) => ({
       id,
       job: job.name,
+      ...(state.shard === undefined ? {} : { shard: state.shard }),
       baseDir: job.baseDir,
       log: log.child({ component_id: id }),
     })
@@ -99,6 +101,7 @@ export async function openWorkshop(options: WorkshopOptions): Promise<Workshop> 
     })
     await checkLoaders(pipeline, session, registry)
     await checkConsumers(pipeline, session, registry)
+    await checkShards(pipeline, registry)
     const references = await ReferenceTables.load({ engine, session, pipeline, state, locate, copies, log })
     access.push({ folders: ReferenceTables.folders(pipeline, copies) })
 

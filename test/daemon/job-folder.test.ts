@@ -100,8 +100,10 @@ describe('a folder of job files', () => {
     await put('a', job('first', '{ after: [second] }'))
     await put('b', job('second', ''))
     await put('c', job('alone', '{ after: [nobody] }'))
+    await put('d', job('stream', '').replace('name:', 'until: forever\nname:'))
+    await put('e', job('late', '{ after: [stream] }'))
     await jobs.look(false)
-    expect([...jobs.jobs.keys()].sort()).toEqual(['first', 'second'])
+    expect([...jobs.jobs.keys()].sort()).toEqual(['first', 'second', 'stream'])
     await put('b', job('second', '{ after: [first] }'))
     await jobs.look(true)
     await jobs.look(true)
@@ -109,11 +111,12 @@ describe('a folder of job files', () => {
     const messages = jobs.invalid.map(({ problems }) => problems[0]?.message)
     expect(messages).toEqual([
       expect.stringContaining('there is no job `nobody`'),
+      expect.stringContaining('the job `stream` goes on for ever'),
       expect.stringContaining('wait for each other: second → first → second'),
     ])
     await rm(join(folder, 'b.yaml'))
     await jobs.look(true)
-    expect([...jobs.jobs.keys()]).toEqual([])
+    expect([...jobs.jobs.keys()]).toEqual(['stream'])
   })
 })
 

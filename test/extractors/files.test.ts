@@ -17,15 +17,8 @@ import { join } from 'node:path'
 import { gzipSync, zstdCompressSync } from 'node:zlib'
 import pino from 'pino'
 import { afterAll, beforeEach, describe, expect, it } from 'vitest'
-import type {
-  Chunk,
-  Extractor,
-  Gap,
-  LanePosition,
-  LaneSurvey,
-  Positions,
-  ReadContext,
-} from '../../src/core/contracts.ts'
+import type { Chunk, Extractor, Gap, LanePosition, Positions, ReadContext } from '../../src/core/contracts.ts'
+import type { LaneSurvey } from '../../src/core/lane-survey.ts'
 import files from '../../src/extractors/files.ts'
 
 const root = await mkdtemp(join(tmpdir(), 'adflow-files-'))

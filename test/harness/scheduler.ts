@@ -11,6 +11,7 @@ import { Candidate, type Leadership } from '../../src/daemon/epoch.ts'
 import type { AcceptedJob } from '../../src/daemon/job-folder.ts'
 import { Journal } from '../../src/daemon/journal.ts'
 import { Scheduler } from '../../src/daemon/scheduler.ts'
+import { ALL_SHARES, type Shares } from '../../src/daemon/shares.ts'
 import type { OpenSlot } from '../../src/daemon/slot-book.ts'
 import type { SlotRun } from '../../src/runtime/slot.ts'
 
@@ -110,7 +111,9 @@ export class SchedulerSite {
       Object.entries(jobs).map(([name, value]) => {
         const forever = value !== undefined && 'until' in value
         const read = value === undefined || forever ? undefined : readSchedule(schedule.parse(value))
-        const job = { name, file: join(this.folder, `${name}.yaml`), schedule: read, stream: { forever } } as Job
+        const shards = forever && 'shards' in value ? Number(value.shards) : 1
+        const stream = { forever, shards }
+        const job = { name, file: join(this.folder, `${name}.yaml`), schedule: read, stream } as Job
         return [name, { job, digest: JSON.stringify(value ?? null), text: '' }]
       }),
     )
@@ -120,7 +123,7 @@ export class SchedulerSite {
     return new Candidate({ epochs: this.epochs, clock: this.clock, command: 'test', url: null })
   }
 
-  async lead(options: { readonly parallel?: number } = {}) {
+  async lead(options: { readonly parallel?: number; readonly shares?: Shares } = {}) {
     const leader = await this.candidate().stand()
     if (leader === undefined) throw new Error('somebody leads')
     const journal = await Journal.open(this.epochs, leader)
@@ -133,6 +136,7 @@ export class SchedulerSite {
       log: pino({ level: 'silent' }),
       parallel: options.parallel ?? 4,
       jobs: () => this.jobs,
+      shares: options.shares ?? ALL_SHARES,
     })
     await scheduler.recover()
     const led = new LedSite(this, leader, journal, runs, scheduler)

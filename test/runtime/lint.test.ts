@@ -161,3 +161,32 @@ describe('lint', () => {
     ])
   })
 })
+
+describe('a job in shards', () => {
+  const KAFKA = '{ type: kafka, brokers: "127.0.0.1:1", topics: t }'
+  const sharded = async (more: string, source = KAFKA) => {
+    const file = join(folder, 'sharded.yaml')
+    await writeFile(
+      file,
+      `version: 1\nname: sharded\nuntil: forever\nstream: { shards: 4 }\nextract: { ads: ${source} }\ncontract: { columns: { event_id: bigint, event_time: timestamp } }\n${more}`,
+    )
+    const report = await lintJobs([file], { registry, log, rate: 1000, env: {} })
+    return (report.files[0] as LintedFile).problems.map(({ at, message }) => `${at.replace(/.*yaml/, '')} ${message}`)
+  }
+  const FILES = 'load: { a: { type: files, format: parquet, path: a } }\n'
+
+  it('may not remember records, count a run, find columns, load into one file, or read what cannot be shared', async () => {
+    expect(await sharded(FILES)).toEqual([])
+    expect(
+      await sharded(
+        'validate: [{ id: enough, rows: { min: 1 } }]\ntransform: [{ dedupe: { key: [event_id], time: event_time, within: 1d } }]\nload: { w: { type: duckdb, path: w.duckdb, table: t } }\n',
+        '{ type: files, path: "x/*" }',
+      ),
+    ).toEqual([
+      expect.stringMatching(/^:5:\d+ the source ads cannot be shared: .*kafka$/),
+      expect.stringMatching(/^:8:\d+ the step dedupe_1 remembers records/),
+      expect.stringMatching(/^:7:\d+ rule enough counts the rows of a run/),
+      expect.stringMatching(/^:9:\d+ the store w is a file that one process/),
+    ])
+  })
+})

@@ -21,6 +21,8 @@ export interface TopicChoice {
   readonly isolation: Isolation
   readonly start: Edge<'earliest' | 'latest'>
   readonly end: Edge<'latest'>
+  /** The partition is to be read; others are left to others. */
+  readonly owns: (lane: string) => boolean
 }
 
 export interface KnownLanes {
@@ -56,8 +58,10 @@ export async function findPartitions(
     const fault = explainSource(error, `read ${topic ?? String(choice.pattern)} of ${place}`)
     if (!fault.code.startsWith('SOURCE_')) throw fault
     const own = [...lanes].filter((lane) => topic === undefined || topicOf(lane) === topic)
-    // Every topic has a partition 0: once it is read, the gap is filled.
-    for (const lane of own.length > 0 ? own : [laneOf(topic ?? choice.pattern?.source ?? '', 0)])
+    // Every topic has a partition 0: once it is read, the gap is filled. Where others read that one, it is once the topic is found.
+    const name = topic ?? choice.pattern?.source ?? ''
+    const first = choice.owns(laneOf(name, 0)) ? laneOf(name, 0) : name
+    for (const lane of own.length > 0 ? own : [first])
       gaps.push(gapOf(lane, `${place}/${lane}`, known.from[lane]?.at ?? '0', fault))
   }
   let topics: readonly string[] = []
@@ -103,17 +107,20 @@ async function topicTasks(
   const bounds = await boundsOf(cluster, topic, choice.isolation)
   const begins = await startsOf(cluster, topic, choice, bounds)
   const ends = await endsOf(cluster, topic, choice, bounds)
-  return [...bounds].map(([partition, { start, end }]) => {
+  return [...bounds].flatMap(([partition, { start, end }]) => {
     const lane = laneOf(topic, partition)
+    if (!choice.owns(lane)) return []
     const begin = begins.get(partition) ?? start
-    return {
-      ...{ lane, topic, topicId: cluster.topicId(topic), partition, start, end },
-      position: from[lane],
-      planned: planned.filter((range) => range.lane === lane),
-      // A partition that was added since is read from its start: nobody has seen what is in it.
-      begin: isKnown && from[lane] === undefined && choice.start === 'latest' ? start : begin,
-      stop: ends.get(partition) ?? end,
-    }
+    return [
+      {
+        ...{ lane, topic, topicId: cluster.topicId(topic), partition, start, end },
+        position: from[lane],
+        planned: planned.filter((range) => range.lane === lane),
+        // A partition that was added since is read from its start: nobody has seen what is in it.
+        begin: isKnown && from[lane] === undefined && choice.start === 'latest' ? start : begin,
+        stop: ends.get(partition) ?? end,
+      },
+    ]
   })
 }
 

@@ -7,12 +7,12 @@ import type {
   ExtractorEnv,
   Gap,
   LanePosition,
-  LaneSurvey,
   PlannedRange,
   Positions,
   ReadContext,
 } from '../../core/contracts.ts'
 import type { AdflowError } from '../../core/errors.ts'
+import type { LaneSurvey } from '../../core/lane-survey.ts'
 import type { SourceWatch } from '../../core/source-watch.ts'
 import { ParquetFooters } from '../../records/parquet.ts'
 import { interleave } from './interleave.ts'

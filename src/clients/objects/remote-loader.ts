@@ -52,7 +52,7 @@ export class RemoteLoader implements Loader {
 
   async open({ columns, engine }: Parameters<Loader['open']>[0]): Promise<void> {
     await tryPartitions(this.#options, { columns, engine, id: this.#env.id })
-    const { id: loader, job, log } = this.#env
+    const { id: loader, job, log, shard } = this.#env
     const { name } = this.#options
     const { ending } = encodingOf(this.#options)
     const pattern = new RegExp(`(?:^|/)${name}([0-9a-f]{${NAME_DIGITS}})(?:-[0-9]+)?${ending}$`.replaceAll('.', '[.]'))
@@ -60,7 +60,7 @@ export class RemoteLoader implements Loader {
     await this.#place.open({
       log,
       owns: (key) => digitsOf(key) !== undefined,
-      underWay: (key) => isUnderWay(this.#output, digitsOf(key) ?? '', { job, loader }),
+      underWay: (key) => isUnderWay(this.#output, digitsOf(key) ?? '', { job, loader, shard }),
     })
   }
 

@@ -8,6 +8,7 @@ import { randomBytes } from 'node:crypto'
 import pLimit from 'p-limit'
 import type { BatchInfo } from '../../core/contracts.ts'
 import { AdflowError } from '../../core/errors.ts'
+import { ownsLane, type Shard } from '../../core/shard.ts'
 import { type Manifest, META_FOLDER, manifestName, type PublishedFile } from './publish-manifest.ts'
 import type { RemoteDocument, RemotePlace } from './remote-place.ts'
 import { allSettled, describeStaged, type StagedFile } from './staged-file.ts'
@@ -77,16 +78,17 @@ async function tokensOf({ place, prefix, format }: RemoteOutput, digits = ''): P
     .sort()
 }
 
-/** `digits`: the first of the token. true: the batch is published, or this loader of this job has begun to. */
+/** `digits`: the first of the token. true: the batch is published, or this loader of this part of the job has begun to. */
 export async function isUnderWay(
   output: RemoteOutput,
   digits: string,
-  { job, loader }: { readonly job: string; readonly loader: string },
+  { job, loader, shard }: { readonly job: string; readonly loader: string; readonly shard: Shard | undefined },
 ): Promise<boolean> {
   for (const token of await tokensOf(output, digits)) {
     const state = (await readState(output, token))?.state
     if (state === undefined) continue
-    return !('pending' in state) || (state.job === job && state.loader === loader)
+    const own = state.job === job && state.loader === loader && ownsLane(shard, state.range.lane)
+    return own || !('pending' in state)
   }
   return false
 }

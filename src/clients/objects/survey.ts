@@ -1,5 +1,5 @@
 /** What there is to read of a lane, told without reading it. */
-import type { LaneSurvey } from '../../core/contracts.ts'
+import type { LaneSurvey } from '../../core/lane-survey.ts'
 import type { FileLane } from './lanes.ts'
 
 export function surveyed({ lane, file, at, mark, state }: FileLane): LaneSurvey {

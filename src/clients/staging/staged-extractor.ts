@@ -9,11 +9,11 @@ import type {
   ExtractorEnv,
   Gap,
   LanePosition,
-  LaneSurvey,
   Positions,
   ReadContext,
 } from '../../core/contracts.ts'
 import { localIoError } from '../../core/errors.ts'
+import type { LaneSurvey } from '../../core/lane-survey.ts'
 import type { SourceWatch } from '../../core/source-watch.ts'
 import { interleave } from '../objects/interleave.ts'
 import type { Fetcher, FetchLane } from './fetcher.ts'

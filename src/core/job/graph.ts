@@ -26,6 +26,11 @@ export function graphProblems(jobs: readonly Job[], others: ReadonlySet<string> 
           `there is no job \`${name}\` in the folder`,
           `jobs here: ${[...byName.keys()].sort().join(', ')}`,
         )
+      if (byName.get(name)?.stream.forever === true)
+        return problem(
+          `the job \`${name}\` goes on for ever: it has no end that could be waited for`,
+          'take it out, or give this job a `cron`',
+        )
       const circle = wayTo(job.name, name, byName)
       return circle === undefined
         ? []

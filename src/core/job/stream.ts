@@ -1,5 +1,6 @@
 /** The keys `until` and `stream` of a job file: a job that ends with what is there now, or one that goes on for ever. */
 import { z } from 'zod'
+import { MOST_SHARDS } from '../shard.ts'
 import type { Checker } from './checker.ts'
 import type { JobLoader } from './job.ts'
 import { duration } from './units.ts'
@@ -19,6 +20,14 @@ export const stream = z
     store_timeout: duration
       .prefault('10s')
       .describe('A store that has not taken a batch by then is down: its batches wait in the spool, the others go on.'),
+    shards: z
+      .int()
+      .min(1)
+      .max(MOST_SHARDS)
+      .default(1)
+      .describe(
+        'Parts in which a job without memory is run, each by a process of its own, also by several daemons: each has its share of the partitions.',
+      ),
     report: duration.prefault('1m').describe('How often a line of the log says what has gone through.'),
   })
   .describe('How a job with `until: forever` works.')
@@ -29,6 +38,8 @@ export interface JobStream {
   readonly flushMs: number
   readonly storeTimeoutMs: number
   readonly reportMs: number
+  /** Processes that share the lanes. */
+  readonly shards: number
 }
 
 export function readStream(until: 'now' | 'forever', options: z.output<typeof stream>): JobStream {
@@ -37,12 +48,22 @@ export function readStream(until: 'now' | 'forever', options: z.output<typeof st
     flushMs: options.flush,
     storeTimeoutMs: options.store_timeout,
     reportMs: options.report,
+    shards: options.shards,
   }
 }
 
 /** What only a run that comes to an end can do. */
 export function checkForever(checker: Checker, load: readonly JobLoader[]): void {
-  if (checker.raw(['until']) !== 'forever') return
+  if (checker.raw(['until']) !== 'forever') {
+    if (checker.raw(['stream', 'shards']) !== undefined)
+      checker.add(
+        ['stream', 'shards'],
+        'only a job with `until: forever` has shards',
+        'leave out `shards`, or add `until: forever`',
+        'key',
+      )
+    return
+  }
   if (checker.raw(['schedule']) !== undefined)
     checker.add(
       ['schedule'],

@@ -214,6 +214,12 @@ describe('a mistake', () => {
       /has no schedule/,
       /the daemon starts/,
     ],
+    [
+      'shards of a job that ends',
+      { x: 'stream: { ▸shards: 4 }' },
+      /only a job with `until: forever` has shards/,
+      /leave out `shards`/,
+    ],
     ['wrong word in reconcile', { x: 'reconcile: { heal: ▸some }' }, /none.*missing.*all/, /did you mean/],
     ['wrong duration in reconcile', { x: 'reconcile: { window: ▸1 hour }' }, /expected a duration/],
     ['no consumer', { x: 'distribute: ▸{}' }, '`distribute`: needs at least one consumer'],
