@@ -91,7 +91,7 @@ async function fetchPart(server: StateServer, job: string, state: StateDir): Pro
 }
 
 /** What the job, or its part, is called in the server. No job can have the name of a part. */
-export function sharedName(job: string, { shard }: Pick<StateDir, 'shard'>): string {
+function sharedName(job: string, { shard }: Pick<StateDir, 'shard'>): string {
   return shard === undefined ? job : `${job}@${shardText(shard)}`
 }
 
