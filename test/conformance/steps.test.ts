@@ -3,6 +3,7 @@ import cast from '../../src/transforms/cast.ts'
 import dedupe from '../../src/transforms/dedupe.ts'
 import derive from '../../src/transforms/derive.ts'
 import filter from '../../src/transforms/filter.ts'
+import join from '../../src/transforms/join.ts'
 import lookup from '../../src/transforms/lookup.ts'
 import map from '../../src/transforms/map.ts'
 import mask from '../../src/transforms/mask.ts'
@@ -16,6 +17,7 @@ stepSuite('cast', cast)
 stepSuite('dedupe', dedupe)
 stepSuite('derive', derive)
 stepSuite('filter', filter)
+stepSuite('join', join)
 stepSuite('lookup', lookup)
 stepSuite('map', map)
 stepSuite('mask', mask)

@@ -1,0 +1,90 @@
+/**
+ * How far event time has come. For each batch stands written down where the watermark was before and after it: what a step gives with a
+ * batch follows from these, so that a repetition of the batch gives the same.
+ */
+import type { Column, Relation } from '../core/contracts.ts'
+import { duration } from '../core/job/units.ts'
+import type { Expression } from '../core/step-contract.ts'
+import { LANE, SEQUENCE } from './sequence.ts'
+import { ident } from './sql-text.ts'
+import { invalidStep, requireColumn } from './step-columns.ts'
+
+export const watermarkShape = {
+  lateness: duration
+    .prefault('0s')
+    .describe('How far behind the newest event of its lane an event may come and still count.'),
+  idle: duration
+    .prefault('1m')
+    .describe('A lane of which no batch has come for so long does not hold back what waits for its events.'),
+  settle: duration
+    .prefault('10s')
+    .describe('Nothing is given before so long after the very first batch: until then each lane has been heard of.'),
+} as const
+
+export interface Watermark {
+  /** SQL name of the table of batches. */
+  readonly seen: string
+  /** SQL of the event time as TIMESTAMP over a row of the input; NULL where it has none. */
+  readonly time: string
+  readonly latenessMs: number
+  readonly idleMs: number
+  /** Nothing passes before so long after the first batch. */
+  readonly settleMs: number
+}
+
+/** The newest batches may be repeated: what they were decided by is kept as it was. */
+const REPEATABLE_BATCHES = 100
+/** Nearer to the ends of the calendar adding a span would overflow and stop the batch. */
+const SANE = `BETWEEN TIMESTAMP '0002-01-01 00:00:00' AND TIMESTAMP '9998-12-31 23:59:59.999999'`
+
+/** A column of times, and the time of a row as TIMESTAMP. @throws AdflowError SQL_INVALID */
+export function eventTime(input: Relation, name: string, path: Expression['path']): { column: Column; sql: string } {
+  const column = requireColumn(input, name, path)
+  if (!column.type.startsWith('TIMESTAMP'))
+    throw invalidStep(`time needs a timestamp; ${column.name} is ${column.type}`, path)
+  const at = `TRY_CAST(${ident(column.name)} AS TIMESTAMP)`
+  return { column, sql: `(CASE WHEN ${at} ${SANE} THEN ${at} END)` }
+}
+
+/** Beside the batch's own columns, the table may have more. */
+export function seenDdl({ seen }: Watermark): string {
+  return `CREATE TABLE IF NOT EXISTS ${seen} (__seq BIGINT NOT NULL, __nth BIGINT NOT NULL, __lane VARCHAR NOT NULL, __lane_at TIMESTAMP, __clock TIMESTAMP NOT NULL, __before TIMESTAMP NOT NULL, __after TIMESTAMP NOT NULL)`
+}
+
+/** The statement that moves it: `lateness` behind the lane that is furthest behind. No event moves it beyond the batch's clock, and a
+ *  lane of which nothing has come for so long does not hold it. */
+export function moveWatermark({ seen, time, latenessMs, idleMs, settleMs }: Watermark, inputTable: string): string {
+  const now = 'now()::TIMESTAMP'
+  const newest = `(SELECT coalesce(max(__nth), 0) FROM ${seen})`
+  const before = `(SELECT coalesce(max(__after), TIMESTAMP '-infinity') FROM ${seen})`
+  const read = `(SELECT CASE WHEN max(${time}) IS NOT NULL THEN least(max(${time}), ${now}) END FROM ${inputTable})`
+  const mine = `greatest((SELECT max(__lane_at) FROM ${seen} WHERE __lane = ${LANE}), ${read})`
+  const others = `SELECT max(__lane_at) AS reached FROM ${seen} WHERE __lane <> ${LANE} GROUP BY __lane HAVING max(__clock) >= ${now} - ${span(idleMs)}`
+  const reached = `(SELECT min(reached) FROM (SELECT ${mine} AS reached UNION ALL ${others}))`
+  const begun = `(SELECT coalesce(min(__clock), ${now}) FROM ${seen})`
+  const held = `${before} = TIMESTAMP '-infinity' AND ${now} < ${begun} + ${span(settleMs)}`
+  const after = `greatest(${before}, CASE WHEN NOT (${held}) THEN ${reached} - ${span(latenessMs)} END)`
+  return `INSERT INTO ${seen} SELECT ${SEQUENCE}, ${newest} + 1, ${LANE}, ${mine}, ${now}, ${before}, ${after} WHERE NOT EXISTS (SELECT 1 FROM ${seen} WHERE __seq = ${SEQUENCE})`
+}
+
+/** Condition on `__nth`: of batches that are not repeated any more; and where the watermark stood before the others. */
+export function settled({ seen }: Pick<Watermark, 'seen'>): { readonly old: string; readonly closed: string } {
+  const old = `__nth <= (SELECT max(__nth) FROM ${seen}) - ${REPEATABLE_BATCHES}`
+  return { old, closed: `(SELECT min(__before) FROM ${seen} WHERE NOT ${old})` }
+}
+
+/** What is known of batches that are not repeated any more goes, but for the first one, and the last of each lane. */
+export function forgetSeen({ seen }: Pick<Watermark, 'seen'>): string {
+  const { old } = settled({ seen })
+  return `DELETE FROM ${seen} WHERE ${old} AND __nth > (SELECT min(__nth) FROM ${seen}) AND __nth < (SELECT max(__nth) FROM ${seen} AS __s WHERE __s.__lane = ${seen.split('.').at(-1)}.__lane AND __s.${old})`
+}
+
+/** A column of the batch's own row. */
+export function ofBatch({ seen }: Pick<Watermark, 'seen'>, column: '__nth' | '__before' | '__after'): string {
+  return `(SELECT ${column} FROM ${seen} WHERE __seq = ${SEQUENCE})`
+}
+
+/** An INTERVAL literal takes at most 2^31: 24 days in milliseconds. */
+export function span(ms: number): string {
+  return `to_microseconds(${ms * 1000})`
+}
