@@ -1,5 +1,6 @@
-/** A job with windows, killed at random instants: the rows of its windows are those of one SQL statement over the whole input. What
+/** A job with windows and a join, killed at random instants: their rows are those of one SQL statement over the whole input. What
  *  comes when they have closed is told of. */
+
 import { randomInt } from 'node:crypto'
 import { appendFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -30,6 +31,16 @@ contract:
     cost: decimal(18,6)
 transform:
   - dedupe: { key: [id] }
+  - join:
+      id: pairs
+      left: { where: "id % 2 = 0" }
+      right: { where: "id % 2 = 1 and id % 10 < 9" }
+      "on": { "id // 2": "id // 4" }
+      time: t
+      within: { before: 0s, after: 10m }
+      lateness: 20s
+      settle: 5s
+      select: { other: id, price: cost }
   - window:
       id: minutes
       time: t
@@ -53,6 +64,7 @@ transform:
 load:
   warehouse: { type: duckdb, input: minutes, path: warehouse.duckdb, table: rows }
   archive: { type: files, input: minutes, format: ndjson, path: archive }
+  joined: { type: duckdb, input: pairs, path: warehouse.duckdb, table: pairs }
   late: { type: files, input: late, format: ndjson, path: late }
   totals: { type: duckdb, input: pacing, path: warehouse.duckdb, table: pacing }
   late_pacing: { type: files, input: late_pacing, format: ndjson, path: late_pacing }
@@ -132,6 +144,16 @@ it.each(Array.from({ length: SEEDS }, () => randomInt(1_000_000_000)))(
         `SELECT ${totals}, false AS provisional FROM (SELECT day, s.window_end, campaign, count(*) AS n, count(DISTINCT id) AS ids, sum(cost) AS spend FROM (SELECT DISTINCT day, campaign, window_end FROM (${stepsOf(wanted)})) s JOIN (${stepsOf(wanted)}) e USING (day, campaign) WHERE e.window_end <= s.window_end GROUP BY ALL) ORDER BY ALL`,
       ),
     )
+    const events = `read_json('${wanted}', columns = {id: 'BIGINT', t: 'TIMESTAMP', cost: 'DECIMAL(18,6)'})`
+    const missed = 'SELECT l.id, r.id AS other, r.cost AS price, false AS correction'
+    const pairs = `${missed} FROM (FROM ${events} WHERE id % 2 = 0) l LEFT JOIN (FROM ${events} WHERE id % 2 = 1 AND id % 10 < 9) r ON l.id // 2 = r.id // 4 AND r.t BETWEEN l.t AND l.t + INTERVAL 10 MINUTE`
+    const joined = 'SELECT id, other, price, correction FROM w.pairs WHERE id >= 0'
+    expect(
+      await job.warehouse(`(${pairs} EXCEPT ALL ${joined}) UNION ALL (${joined} EXCEPT ALL ${pairs}) LIMIT 5`),
+    ).toEqual([])
+    expect(
+      await job.warehouse('SELECT count(other) > 1000 AS many, count(*) > count(other) AS alone FROM w.pairs'),
+    ).toEqual([{ many: true, alone: true }])
     const told = () =>
       duckdbRows(
         `SELECT id, cost, window_start FROM read_json('${folder.path}/late/**/*.ndjson', columns = {id: 'BIGINT', cost: 'VARCHAR', window_start: 'TIMESTAMP'}) ORDER BY id`,
