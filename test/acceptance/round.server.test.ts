@@ -9,9 +9,13 @@ import { createClient } from '@clickhouse/client'
 import pg from 'pg'
 import { expect, it } from 'vitest'
 import type { RunSummary } from '../../src/runtime/summary.ts'
+import { avroType } from '../harness/avro-values.ts'
 import { temporaryFolder } from '../harness/cli.ts'
+import { GrpcSource, PROTO } from '../harness/grpc-source.ts'
 import { HttpSource } from '../harness/http-source.ts'
 import { KafkaWriter } from '../harness/kafka-writer.ts'
+import { GatewayProcess, pushLoad } from '../harness/push-gateway.ts'
+import { AVRO, avroOf, BEGIN_SECONDS, lagOf, metricsOf, plainOf, rowOf, sumOf } from '../harness/round-rows.ts'
 import {
   freshBucket,
   freshClickHouseDatabase,
@@ -20,6 +24,7 @@ import {
   freshIndexes,
   freshName,
 } from '../harness/servers/fresh.ts'
+import { startPrivate } from '../harness/servers/private.ts'
 import { s3Client } from '../harness/servers/s3-client.ts'
 import { sftpClient } from '../harness/servers/sftp-client.ts'
 import { serverSuite } from '../harness/servers/suite.ts'
@@ -29,13 +34,14 @@ import { SmallJob } from '../harness/small-job.ts'
 const LONG = process.env['ADFLOW_TEST_LONG'] === '1'
 /** Of each source. */
 const ROWS = LONG ? 100_000 : 2000
-const FIRST_ID = 9_007_199_254_740_993n
+/** In one request. */
+const PUSHED = 500
 /** Of the black hole. */
 const SILENCE = '3s'
 
 await serverSuite(
   'a round over every kind of source',
-  ['postgres', 'clickhouse', 's3', 'sftp', 'kafka', 'opensearch', 'toxiproxy'],
+  ['postgres', 'clickhouse', 's3', 'sftp', 'kafka', 'opensearch', 'prometheus', 'toxiproxy'],
   ({ postgres, clickhouse, s3, sftp, kafka, opensearch, toxiproxy }) => {
     it(`loads ${ROWS} records of each that answers, and repays the gaps of the two that do not`, async () => {
       const folder = temporaryFolder('every-source')
@@ -46,7 +52,10 @@ await serverSuite(
       await using upload = await freshFolder(sftp)
       await using index = await freshIndexes(opensearch)
       const topic = freshName('round')
+      // A new slot waits for every transaction of its cluster; samples of the past are there when the server starts.
+      const changed = startPrivate('postgres')
       const http = await new HttpSource().start()
+      const ends: (() => Promise<unknown>)[] = [() => http.stop(), async () => (await changed).end()]
       http.pageRecords = LONG ? 5000 : 500
       try {
         const sources: Record<string, object> = {}
@@ -112,7 +121,46 @@ await serverSuite(
         const search = { index: `${index.name}-rows`, incremental: { field: 'id' }, size: LONG ? 5000 : 1000 }
         add('opensearch', { type: 'elasticsearch', url: opensearch.url, ...search })
 
+        const avro = avroType(AVRO)
+        await writer.create(`${topic}-avro`)
+        const values = rows().map((row) => ({ value: avro.toBuffer(avroOf(row)), partition: 0 }))
+        await writer.send(`${topic}-avro`, values, { batch: 1000 })
+        const own = { format: 'avro', avro: { schema: AVRO } }
+        add('kafka_avro', { type: 'kafka', brokers: kafka.brokers, topics: `${topic}-avro`, ...own })
+
+        const metrics = await startPrivate('prometheus', { metrics: metricsOf(rows()) })
+        ends.push(() => metrics.end())
+        const points = { step: '10m', start: new Date(BEGIN_SECONDS * 1000).toISOString(), lag: lagOf(ROWS) }
+        const told = { url: metrics.endpoint.url, queries: { rows: 'rows' }, max_page: '8MiB', allow_private: true }
+        add('prometheus', { type: 'prometheus', ...told, ...points })
+
+        const calls = await new GrpcSource(rows().map(plainOf)).start()
+        ends.push(() => calls.end())
+        const watch = { method: 'ads.v1.Events/Watch', request: { after_id: '{position}' }, position: { field: 'id' } }
+        add('grpc', { type: 'grpc', address: calls.address, proto: PROTO, ...watch })
+
+        const { url: changing } = (await changed).endpoint
+        await fillPostgres(changing, rows(), [
+          'CREATE PUBLICATION round FOR TABLE rows',
+          "SELECT pg_create_logical_replication_slot('round', 'pgoutput')",
+        ])
+        const slot = { slot: 'round', create: 'never' }
+        add('postgres_cdc', { type: 'postgres_cdc', url: changing, tables: ['rows'], ...slot })
+
+        const pushed = rows()
+        add('push', { type: 'push' })
+
         job.put('job.yaml', jobOf(sources))
+        const gateway = await GatewayProcess.start(['serve-push', job.file], {
+          ADFLOW_STATE_DIR: join(folder.path, 'state'),
+        })
+        ends.push(() => gateway.end('SIGKILL'))
+        const pieces = ROWS / PUSHED
+        const load = { clients: 4, eventsPerRequest: PUSHED, eventsPerSecond: undefined }
+        const over = (_: number, requests: number) => requests === pieces
+        const url = `${gateway.url}/push/rows/push`
+        const report = await pushLoad({ ...load, over, url, event: (id) => pushed[id] ?? '' })
+        expect(report.acknowledged).toBe(ROWS)
         const held = async () => {
           const [row] = await job.warehouse(
             'SELECT count(*)::INTEGER AS n, count(DISTINCT id)::INTEGER AS ids, sum(micros)::VARCHAR AS micros FROM w.rows',
@@ -150,7 +198,7 @@ await serverSuite(
         expect(await held()).toEqual({ n: all, ids: all, micros: sumOf(all) })
         expect(await job.summary()).toMatchObject({ exit: 0, read: 0, gaps: [] })
       } finally {
-        await http.stop()
+        for (const end of ends) await end()
         folder.remove()
       }
     })
@@ -161,30 +209,12 @@ function timesOf({ sources }: RunSummary): Record<string, string> {
   return Object.fromEntries(Object.entries(sources).map(([id, { seconds }]) => [id, `${seconds.toFixed(1)} s`]))
 }
 
-/** A decimal of 18 digits behind the point, which no double holds. */
-function microsOf(index: number): bigint {
-  return BigInt(index) * 10n ** 18n + 123_456_789_012_345_678n + BigInt(index)
-}
-
-function decimal(micros: bigint): string {
-  const digits = micros.toString().padStart(19, '0')
-  return `${digits.slice(0, -18)}.${digits.slice(-18)}`
-}
-
-function rowOf(index: number): string {
-  return `{"id":${FIRST_ID + BigInt(index)},"micros":"${decimal(microsOf(index))}","name":"name ü ${index}"}`
-}
-
-function sumOf(count: number): string {
-  let sum = 0n
-  for (let index = 0; index < count; index += 1) sum += microsOf(index)
-  return decimal(sum)
-}
-
-async function fillPostgres(url: string, rows: readonly string[]): Promise<void> {
+/** `before`: done to the table while it is empty. */
+async function fillPostgres(url: string, rows: readonly string[], before: readonly string[] = []): Promise<void> {
   const client = new pg.Client({ connectionString: url })
   await client.connect()
   await client.query('CREATE TABLE rows (id bigint PRIMARY KEY, micros numeric(38,18), name text)')
+  for (const statement of before) await client.query(statement)
   await client.query(
     'INSERT INTO rows SELECT r.id, r.micros, r.name FROM json_to_recordset($1::json) AS r(id bigint, micros numeric(38,18), name text)',
     [`[${rows.join(',')}]`],
@@ -230,8 +260,23 @@ function jobOf(sources: Readonly<Record<string, object>>): string {
 name: rows
 extract: ${JSON.stringify(sources)}
 contract:
-  columns: { id: { type: bigint, required: true }, micros: "decimal(38,18)", name: varchar }
+  columns:
+    ${['id: bigint', 'micros: decimal(38,18)', 'name: varchar'].map(columnsOf).join('\n    ')}
+transform:
+  - derive:
+      id: coalesce(own_id, label_id, after_id)
+      micros: coalesce(own_micros, label_micros, after_micros)
+      name: coalesce(own_name, label_name, after_name)
 load:
   warehouse: { type: duckdb, path: warehouse.duckdb, table: rows }
 `
+}
+
+/** Where the sources have a column: itself, among the labels of a sample, in the image of a change. */
+function columnsOf(column: string): string {
+  const [name = '', type = ''] = column.split(': ')
+  const from = { own: name, label: `labels.${name}`, after: `after.${name}` }
+  return Object.entries(from)
+    .map(([where, path]) => `${where}_${name}: { type: "${type}", from: ${path} }`)
+    .join('\n    ')
 }
