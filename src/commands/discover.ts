@@ -12,9 +12,10 @@ interface DiscoverResult {
 }
 
 export default class Discover extends BaseCommand {
-  static override summary = 'What sources offer: tables, topics, indexes, objects, files, metrics, methods.'
+  static override summary =
+    'What sources offer: tables, topics, indexes, objects, files, metrics, methods, lists of an API.'
   static override description =
-    `Asks a system by its address, by a type of extractor with options, or all sources of a job. Changes nothing and reads no record. Numbers are
+    `Asks a system by its address, by a type of extractor with options, or all sources of a job. Changes nothing and reads no record, but for one answer of an HTTP API: where its records stand and how it leads to the next page is seen there. Numbers are
 what the system says, which may be an estimate. The options of each offer, shown by --json, are those with which a job reads it;
 \`adflow init --from\` drafts such a job.`
   static override examples = [
@@ -32,7 +33,7 @@ what the system says, which may be an estimate. The options of each offer, shown
   static override args = {
     from: Args.string({
       description:
-        'Address: postgres://, clickhouse://, s3://, sftp://, kafka://, elasticsearch://, prometheus://, grpc:// (scheme+https:// where that is meant); or a type of extractor; or a file pattern.',
+        'Address: https://, postgres://, clickhouse://, s3://, sftp://, kafka://, elasticsearch://, prometheus://, grpc:// (scheme+https:// where that is meant); or a type of extractor; or a file pattern.',
     }),
   }
   static override flags = {

@@ -341,7 +341,7 @@ export interface Definition<Kind extends string, Options> {
 export interface ExtractorDefinition<Options = unknown> extends Definition<'extractor', Options>, Diagnosable<Options> {
   /** Longest time in which a source of this kind gives nothing, where the job does not say `give_up_after`; milliseconds. Default: a
    *  minute for a source that cannot be read again, no limit for any other. */
-  readonly silenceMs?: number
+  silenceMs?(options: Options): number
   /** It reads only lanes of its shard, where there is one, so that several processes can share a source. */
   readonly sharded?: true
   /** Folders outside chunkDir that chunks point into (files read in place). The engine resolves symbolic links before it

@@ -6,7 +6,7 @@ import type { z } from 'zod'
 import type { ComponentEnv } from './contracts.ts'
 import type { ErrorCode } from './errors.ts'
 
-type OfferKind = 'file' | 'object' | 'table' | 'topic' | 'index' | 'metric' | 'method'
+type OfferKind = 'file' | 'list' | 'object' | 'table' | 'topic' | 'index' | 'metric' | 'method'
 
 export interface Offer {
   readonly kind: OfferKind
@@ -29,6 +29,8 @@ export interface DiscoverEnv extends ComponentEnv {
 export interface Discovery {
   /** The options by which the system is reached. Others are passed over. */
   readonly connection: z.ZodType
+  /** Options that have defaults, and are found out better where none of them is given: the first offer says which. */
+  readonly open: readonly string[]
   /** In the order of their names, as they come. Throws AdflowError SOURCE_… where the system cannot be asked. */
   offers(connection: unknown, env: DiscoverEnv): AsyncIterable<Offer>
 }
@@ -37,8 +39,9 @@ export interface Discovery {
 export function discovery<Schema extends z.ZodType>(
   connection: Schema,
   offers: (connection: z.infer<Schema>, env: DiscoverEnv) => AsyncIterable<Offer>,
+  open: readonly string[] = [],
 ): Discovery {
-  return { connection, offers: (chosen, env) => offers(chosen as z.infer<Schema>, env) }
+  return { connection, open, offers: (chosen, env) => offers(chosen as z.infer<Schema>, env) }
 }
 
 interface Offers {

@@ -2,6 +2,7 @@
 import { z } from 'zod'
 import { authOptions } from '../clients/http/auth.ts'
 import { diagnoseHttpSource } from '../clients/http/diagnose-source.ts'
+import { discoverLists, firstRequest } from '../clients/http/discover-source.ts'
 import { HttpFetcher } from '../clients/http/http-fetcher.ts'
 import { pagingOf, pagingOptions, pathOf } from '../clients/http/paging.ts'
 import { retryOptions } from '../clients/http/retry-options.ts'
@@ -10,6 +11,7 @@ import { stagingOptions } from '../clients/staging/options.ts'
 import { SINCE_KINDS } from '../clients/staging/since.ts'
 import { stagedExtractor } from '../clients/staging/staged-extractor.ts'
 import { defineExtractor } from '../core/define.ts'
+import { discovery } from '../core/discovery.ts'
 import { byteSize, duration } from '../core/job/units.ts'
 
 const address = z
@@ -66,89 +68,89 @@ const timeouts = z
   })
   .describe('Time-outs of one request. `staging.timeout` bounds all of a lane.')
 
-const options = z
-  .strictObject({
-    url: z
-      .union([address, z.record(z.string().min(1), address)])
-      .describe(
-        'Address, or several by the name of their lane. `{since}`, `{until}` (when the pass began), `{cursor}`, `{offset}`, `{page}` and `{limit}` are filled in, here, in `query` and in `body`.',
-      ),
-    method: z
-      .enum(['GET', 'POST'])
-      .default('GET')
-      .describe('POST for sources that are asked by a body. It must change nothing there.'),
-    query: z
-      .record(z.string(), z.union([z.string(), z.number(), z.boolean()]))
-      .default({})
-      .describe('Parameters. One whose placeholder has no value is left out.'),
-    headers: z.record(z.string(), z.string()).default({}).describe('Headers of each request.'),
-    body: z.string().optional().describe('Body of a POST. What is filled in is escaped as in a JSON string.'),
-    auth: authOptions.optional(),
-    format: z
-      .enum(['auto', 'json', 'ndjson', 'csv'])
-      .default('auto')
-      .describe('Format of the body. `auto`: by its content type, else JSON.'),
-    records: z
-      .string()
-      .default('$')
-      .describe(
-        'JSON: where the records stand, keys separated by dots: `data.items`. An array, or one record. `$`: the body itself.',
-      ),
-    csv: csv.prefault({}),
-    paginate: pagingOptions.prefault({ type: 'none' }),
-    incremental: incremental.optional(),
-    again: z
-      .enum(['all', 'added'])
-      .optional()
-      .describe(
-        'What a later run asks for, where `incremental` is not set. `added`: the list only grows at its end, and is read on from its last page. `all`: everything, as new records.',
-      ),
-    key: z
-      .array(z.string().min(1))
-      .default([])
-      .describe('Fields that tell a record: where requests overlap, one that is known is left out.'),
-    max_pages: z
-      .int()
-      .positive()
-      .default(10_000)
-      .describe('More pages in one pass are an error: most likely they have no end.'),
-    requests_per_second: z
-      .number()
-      .positive()
-      .optional()
-      .describe(
-        'Requests that begin in a second, to one host. The strictest limit of all sources of a job that ask the host holds.',
-      ),
-    concurrency: z
-      .int()
-      .positive()
-      .default(4)
-      .describe('Requests under way at the same time, to one host. One lane has one.'),
-    timeouts: timeouts.prefault({}),
-    retry: retryOptions.prefault({}),
-    max_ratio: z
-      .number()
-      .min(1)
-      .default(200)
-      .describe(
-        'Largest decompressed size over compressed size, from 16 MiB decompressed on; beyond it the page is a gap.',
-      ),
-    max_page: byteSize.prefault('512MiB').describe('Most decompressed bytes of one answer.'),
-    allow_private: z
-      .boolean()
-      .default(false)
-      .describe('true: also hosts of this machine and of private networks. Cloud metadata services stand there too.'),
-    poll: duration.prefault('1m').describe('How often a job that runs for ever asks again.'),
-    staging: stagingOptions.prefault({}),
-  })
-  .superRefine(({ paginate, incremental, again }, context) => {
-    if (paginate.type !== 'none' && incremental === undefined && again === undefined)
-      context.addIssue({
-        code: 'custom',
-        path: ['again'],
-        message: 'say what a later run asks for: `incremental`, `again: added` or `again: all`',
-      })
-  })
+const shape = z.strictObject({
+  url: z
+    .union([address, z.record(z.string().min(1), address)])
+    .describe(
+      'Address, or several by the name of their lane. `{since}`, `{until}` (when the pass began), `{cursor}`, `{offset}`, `{page}` and `{limit}` are filled in, here, in `query` and in `body`.',
+    ),
+  method: z
+    .enum(['GET', 'POST'])
+    .default('GET')
+    .describe('POST for sources that are asked by a body. It must change nothing there.'),
+  query: z
+    .record(z.string(), z.union([z.string(), z.number(), z.boolean()]))
+    .default({})
+    .describe('Parameters. One whose placeholder has no value is left out.'),
+  headers: z.record(z.string(), z.string()).default({}).describe('Headers of each request.'),
+  body: z.string().optional().describe('Body of a POST. What is filled in is escaped as in a JSON string.'),
+  auth: authOptions.optional(),
+  format: z
+    .enum(['auto', 'json', 'ndjson', 'csv'])
+    .default('auto')
+    .describe('Format of the body. `auto`: by its content type, else JSON.'),
+  records: z
+    .string()
+    .default('$')
+    .describe(
+      'JSON: where the records stand, keys separated by dots: `data.items`. An array, or one record. `$`: the body itself.',
+    ),
+  csv: csv.prefault({}),
+  paginate: pagingOptions.prefault({ type: 'none' }),
+  incremental: incremental.optional(),
+  again: z
+    .enum(['all', 'added'])
+    .optional()
+    .describe(
+      'What a later run asks for, where `incremental` is not set. `added`: the list only grows at its end, and is read on from its last page. `all`: everything, as new records.',
+    ),
+  key: z
+    .array(z.string().min(1))
+    .default([])
+    .describe('Fields that tell a record: where requests overlap, one that is known is left out.'),
+  max_pages: z
+    .int()
+    .positive()
+    .default(10_000)
+    .describe('More pages in one pass are an error: most likely they have no end.'),
+  requests_per_second: z
+    .number()
+    .positive()
+    .optional()
+    .describe(
+      'Requests that begin in a second, to one host. The strictest limit of all sources of a job that ask the host holds.',
+    ),
+  concurrency: z
+    .int()
+    .positive()
+    .default(4)
+    .describe('Requests under way at the same time, to one host. One lane has one.'),
+  timeouts: timeouts.prefault({}),
+  retry: retryOptions.prefault({}),
+  max_ratio: z
+    .number()
+    .min(1)
+    .default(200)
+    .describe(
+      'Largest decompressed size over compressed size, from 16 MiB decompressed on; beyond it the page is a gap.',
+    ),
+  max_page: byteSize.prefault('512MiB').describe('Most decompressed bytes of one answer.'),
+  allow_private: z
+    .boolean()
+    .default(false)
+    .describe('true: also hosts of this machine and of private networks. Cloud metadata services stand there too.'),
+  poll: duration.prefault('1m').describe('How often a job that runs for ever asks again.'),
+  staging: stagingOptions.prefault({}),
+})
+
+const options = shape.superRefine(({ paginate, incremental, again }, context) => {
+  if (paginate.type !== 'none' && incremental === undefined && again === undefined)
+    context.addIssue({
+      code: 'custom',
+      path: ['again'],
+      message: 'say what a later run asks for: `incremental`, `again: added` or `again: all`',
+    })
+})
 
 type Options = z.infer<typeof options>
 
@@ -179,7 +181,7 @@ says the rest, other lanes and sources go on, and the next run begins there. An 
 **Addresses.** Private ones are reached with \`allow_private\` only. Redirects are followed; credentials go to the host of \`url\` only, and
 another host is never a private one. The next page must be on the same host.`,
   options,
-  silenceMs: 30_000,
+  silenceMs: () => 30_000,
   example: {
     url: 'https://partner.example/v2/report',
     auth: { type: 'bearer', token: '${PARTNER_TOKEN:-token}' },
@@ -188,6 +190,14 @@ another host is never a private one. The next page must be on the same host.`,
     incremental: { field: 'updated_at', param: 'updated_since', lag: '6h' },
     key: ['id'],
   },
+  discovery: discovery(
+    z.object(shape.shape),
+    (chosen, env) => {
+      const [url = ''] = Object.values(urlsOf(chosen))
+      return discoverLists(firstRequest({ ...chosen, url, body: chosen.body }), clientOptions(chosen), env)
+    },
+    ['records', 'paginate'],
+  ),
   diagnose: (chosen, env) => diagnoseHttpSource(Object.values(urlsOf(chosen)), clientOptions(chosen), env),
   create: (chosen, env) => {
     const { paginate, incremental, key } = chosen

@@ -163,6 +163,7 @@ removed some meanwhile it is a gap (SOURCE_CHANGED). Of a compacted topic a run 
 
 **Where it is quarantined.** \`line\` of a quarantined record is its offset.`,
   options,
+  silenceMs: ({ patience }) => Math.max(60_000, 2 * patience),
   example: {
     brokers: 'kafka-1:9092,kafka-2:9092',
     topics: 'ads.events',

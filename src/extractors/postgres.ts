@@ -113,7 +113,7 @@ move to another cluster, transactions are numbered otherwise: a gap says so, and
   },
   discovery: discovery(z.object({ ...connectionShape, ...sourceShape }), (chosen, env) => discoverTables(chosen, env)),
   // `statement_timeout` says it earlier, and of what.
-  silenceMs: 600_000,
+  silenceMs: () => 600_000,
   diagnose: (chosen, env) => diagnosePostgresSource(chosen, env),
   create: (chosen, env) =>
     stagedExtractor(fetcherOf(chosen, env), env, { staging: chosen.staging, pollMs: chosen.poll }),

@@ -97,7 +97,7 @@ order across tables matters. A large transaction is staged in pages, and may be 
     slot: 'adflow_campaigns',
   },
   // `statement_timeout` says it earlier, and of what.
-  silenceMs: 600_000,
+  silenceMs: () => 600_000,
   diagnose: (chosen, env) => diagnoseChanges(changesOptions(chosen, env), env),
   create: (chosen, env) =>
     stagedExtractor(

@@ -121,7 +121,7 @@ otherwise. Remarks of PromQL on the query itself go to the log.
 **Gaps.** Wrong credentials, a query that does not parse, HTML instead of data, a page with a line that is no sample, a time-out: the
 points before are loaded, a gap says the rest, and the next run begins there.`,
   options,
-  silenceMs: 10_000,
+  silenceMs: () => 10_000,
   example: {
     url: { eu: 'https://prometheus.eu.example', us: 'https://prometheus.us.example' },
     queries: { spend: 'sum by (campaign) (rate(ad_spend_total[5m]))' },

@@ -30,7 +30,7 @@ Who pushes what, answers, idempotency keys, limits, and what a kill leaves: see 
     ],
     idempotency: { window: '6h' },
   },
-  silenceMs: Number.POSITIVE_INFINITY,
+  silenceMs: () => Number.POSITIVE_INFINITY,
   diagnose: (options, env) => diagnosePush(options, env),
   create: (options, env) =>
     stagedExtractor(

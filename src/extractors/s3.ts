@@ -16,6 +16,7 @@ const LARGEST_RANGE_BYTES = 256 << 20
 const options = z
   .strictObject({
     ...bucketShape,
+    timeout: duration.prefault('20s').describe('How long the server may say nothing; then it is asked again.'),
     files: texts
       .default('**')
       .describe('Glob pattern, or a list of them, of keys below `prefix`. Read in natural order.'),
@@ -66,6 +67,7 @@ One object's failure is a gap and costs no other object. Where the server does n
 
 **Least privilege.** \`s3:ListBucket\` on the bucket, \`s3:GetObject\` on its objects (and \`kms:Decrypt\` where they are encrypted so).`,
   options,
+  silenceMs: ({ timeout }) => Math.max(60_000, 2 * timeout),
   example: {
     bucket: 'ads',
     prefix: 'events',

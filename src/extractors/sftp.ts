@@ -38,6 +38,7 @@ const writing = z
 const options = z
   .strictObject({
     ...sftpShape,
+    timeout: duration.prefault('20s').describe('How long the server may say nothing; then it is asked again.'),
     files: texts
       .default('**')
       .describe('Glob pattern, or a list of them, of files below `path`. Read in natural order.'),
@@ -77,6 +78,7 @@ One file's failure is a gap and costs no other file. Where the server does not a
 
 **Least privilege.** An account that may list and read below \`path\`, over SFTP only (\`ForceCommand internal-sftp -R\`).`,
   options,
+  silenceMs: ({ timeout }) => Math.max(60_000, 2 * timeout),
   example: {
     url: 'sftp://adflow@sftp.example.com:22',
     path: 'reports',

@@ -14,7 +14,7 @@ export async function wholeOptions(
   env: ComponentEnv & { readonly signal: AbortSignal },
 ): Promise<Readonly<Record<string, unknown>>> {
   const parsed = definition.options.safeParse(options)
-  if (parsed.success) return options
+  if (parsed.success) return found(definition, options, env)
   const mistake = new AdflowError(
     'USAGE',
     `these are no options of the source ${type}: ${sentences(parsed.error.issues)}`,
@@ -42,6 +42,20 @@ export async function wholeOptions(
   const merged = { ...only.options, ...options }
   if (!definition.options.safeParse(merged).success) throw mistake
   return merged
+}
+
+/** Better ones than those that were given would do, where their system can tell. */
+async function found(
+  { options: schema, discovery }: ExtractorDefinition,
+  options: Readonly<Record<string, unknown>>,
+  env: ComponentEnv & { readonly signal: AbortSignal },
+): Promise<Readonly<Record<string, unknown>>> {
+  if (discovery === undefined || discovery.open.length === 0) return options
+  if (discovery.open.some((option) => option in options)) return options
+  const connection = discovery.connection.parse(options)
+  const [likeliest] = (await collectOffers(discovery, connection, env, 1)).offers
+  const merged = { ...likeliest?.options, ...options }
+  return schema.safeParse(merged).success ? merged : options
 }
 
 /** Whether it is what the options name already. */

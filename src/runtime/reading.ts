@@ -14,6 +14,8 @@ import { SourceClock } from './source-clock.ts'
 import { newSource, type SourceSummary } from './summary.ts'
 import { isWhole, type WholeChunks } from './whole-chunks.ts'
 
+/** For the question how much a source has that is elsewhere. */
+const SURVEY_MS = 5000
 /** Longest pause before a damaged lane of a run that goes on for ever is looked at again. */
 const LONGEST_PAUSE_MS = 60_000
 
@@ -254,16 +256,30 @@ class SourceTask {
     await this.#options.gap(this.#source, gap)
   }
 
-  /** For progress only, and where the answer needs no time-out: what cannot be known is not shown. */
+  /** For progress only: what cannot be known soon is not shown. Of a source that is staged the answer may cost as much as a page. */
   async #survey(): Promise<void> {
     const { observer, modified } = this.#options
     const { extractor, silenceMs } = this.#source
-    if (observer?.survey !== true || Number.isFinite(silenceMs) || this.#state.size !== undefined) return
-    const lanes = await extractor.survey(this.#positions, modified).catch(() => [])
+    const costly = !extractor.replayable && Number.isFinite(silenceMs)
+    if (observer?.survey !== true || costly || this.#state.size !== undefined) return
+    const asked = extractor.survey(this.#positions, modified).catch(() => undefined)
+    const lanes = await (Number.isFinite(silenceMs) ? soon(asked, Math.min(silenceMs, SURVEY_MS)) : asked)
+    if (lanes === undefined) return
     this.#state.size = lanes.reduce((sum, { bytesLeft }) => sum + bytesLeft, 0)
   }
 
   get #positions() {
     return this.#options.saver.state.sources[this.#source.config.id] ?? {}
+  }
+}
+
+/** undefined: not within so long. */
+async function soon<T>(work: Promise<T>, limitMs: number): Promise<T | undefined> {
+  const over = new AbortController()
+  const late = sleep(limitMs, undefined, { signal: over.signal }).catch(() => undefined)
+  try {
+    return await Promise.race([work, late])
+  } finally {
+    over.abort()
   }
 }

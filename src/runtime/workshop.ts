@@ -89,7 +89,11 @@ export async function openWorkshop(options: WorkshopOptions): Promise<Workshop> 
       const env = { ...environment(config.id), chunkDir: state.chunks, stageDir: state.stagedOf(config.id), hosts }
       if (definition.access !== undefined) access.push(definition.access(config.options, env))
       const extractor = definition.create(config.options, env)
-      opened.push({ config, extractor, silenceMs: config.giveUpAfterMs ?? silenceOf(definition, extractor) })
+      opened.push({
+        config,
+        extractor,
+        silenceMs: config.giveUpAfterMs ?? silenceOf(definition, config.options, extractor),
+      })
     }
     // A mistake in the job file must leave no trace: stores are made, or opened, only after everything that can find one.
     const pipeline = await compilePipeline({
@@ -161,8 +165,8 @@ export async function openWorkshop(options: WorkshopOptions): Promise<Workshop> 
 }
 
 /** A source that gives its bytes from this machine may take its time; what comes over a network may stay away for ever. */
-function silenceOf({ silenceMs }: ExtractorDefinition, { replayable }: Extractor): number {
-  return silenceMs ?? (replayable ? Number.POSITIVE_INFINITY : 60_000)
+function silenceOf({ silenceMs }: ExtractorDefinition, options: unknown, { replayable }: Extractor): number {
+  return silenceMs?.(options) ?? (replayable ? Number.POSITIVE_INFINITY : 60_000)
 }
 
 const CLOSING_MS = 5000

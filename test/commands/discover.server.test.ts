@@ -207,19 +207,35 @@ describe('discover, without a server of the harness', () => {
     }
   })
 
-  it('drafts from an HTTP API, and says of it that it cannot tell what it offers', async () => {
+  it('finds the records of an HTTP API and its next page, and drafts a job that reads them all', async () => {
     const server = await new HttpSource().start()
-    server.lists['l'] = [record(1), record(2)]
+    server.lists['l'] = Array.from({ length: 25 }, (_, id) => record(id))
+    const allowed = ['--set', 'allow_private=true']
     try {
-      const address = `${server.origin}/whole/l`
-      const set = ['--set', 'records=data.items', '--set', 'allow_private=true']
-      expect(await drafted('api', [address, ...set])).toMatch(/amount: .*(?:decimal|double)/)
-      const unable = await discover(address)
-      expect(unable.exit).toBe(2)
-      expect(unable.stderr).toMatch(/cannot say what they offer/)
-      const lost = await init(join(folder.path, 'lost'), '--from', `${server.origin}/lost`, ...set)
+      const expected = {
+        cursor: { type: 'cursor', path: 'meta.next', more: 'more' },
+        next: { type: 'next', path: 'meta.next' },
+        link: { type: 'link' },
+      }
+      for (const [paging, paginate] of Object.entries(expected)) {
+        const [offer] = await discovered(`${server.origin}/${paging}/l`, ...allowed)
+        const options = { records: 'data.items', paginate, again: 'all', key: ['id'] }
+        expect(offer, paging).toMatchObject({ kind: 'list', name: 'data.items', records: 10, options })
+      }
+      const text = await drafted('api', [`${server.origin}/cursor/l`, ...allowed], 25)
+      expect(text).toMatch(/amount: .*(?:decimal|double)/)
+      expect(text).toMatch(/id: .*bigint/)
+      const lost = await init(join(folder.path, 'lost'), '--from', `${server.origin}/lost`, ...allowed)
       expect(lost.exit).toBe(69)
       expect(lost.stderr).toMatch(/answers 404/)
+      server.interfere = (_, response) => {
+        response.setHeader('content-type', 'text/html').end('<html>')
+        return true
+      }
+      const login = await discover(`${server.origin}/cursor/l`, ...allowed)
+      expect(login.exit).toBe(65)
+      expect(login.stdout).toMatch(/answers with an HTML page/)
+      expect((await discover(`${server.origin}/cursor/l`)).stdout).toMatch(/not a public address/)
     } finally {
       await server.stop()
     }

@@ -1,6 +1,10 @@
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
+import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import kafka from '../../src/extractors/kafka.ts'
+import s3 from '../../src/extractors/s3.ts'
 import type { RunSummary } from '../../src/runtime/summary.ts'
 import { type CliOptions, temporaryFolder } from '../harness/cli.ts'
 import { HttpSource, record } from '../harness/http-source.ts'
@@ -77,6 +81,38 @@ describe('a round over several sources', () => {
       },
     })
     expect(await rows()).toEqual({ n: 90, ids: 90 })
+  })
+
+  it('gives up servers of every protocol that take the connection and say nothing', async () => {
+    const sockets = new Set<Socket>()
+    const mute = createServer((socket) => sockets.add(socket.on('error', () => undefined))).listen(0, '127.0.0.1')
+    await once(mute, 'listening')
+    const host = `127.0.0.1:${(mute.address() as AddressInfo).port}`
+    const keys = { access_key_id: 'a', secret_access_key: 'b', region: 'us-east-1' }
+    const sources = {
+      bucket: { type: 's3', bucket: 'ads', endpoint: `http://${host}`, ...keys },
+      folder: {
+        type: 'sftp',
+        url: `sftp://a@${host}`,
+        path: '/in',
+        password: 'b',
+        host_key: `SHA256:${'a'.repeat(43)}`,
+      },
+      topic: { type: 'kafka', brokers: host, topics: 'events' },
+    }
+    const silent = Object.entries(sources).map(
+      ([id, options]) => `  ${id}: ${JSON.stringify({ ...options, give_up_after: '300ms' })}`,
+    )
+    job.put('job.yaml', jobOf(http).replace(/ {2}dead:.*/, silent.join('\n')))
+    const run = await summary()
+    const given = Object.keys(sources).map((source) => ({ source, code: 'SOURCE_TIMEOUT' }))
+    expect([...run.gaps].sort((a, b) => a.source.localeCompare(b.source))).toMatchObject(given)
+    expect(run).toMatchObject({ exit: 69, sources: { alive: { state: 'done' }, disk: { state: 'done' } } })
+    for (const socket of sockets) socket.destroy()
+    await new Promise((resolve) => mute.close(resolve))
+    // Without the option: what the documents say, or what the options of the source need.
+    expect(s3.silenceMs?.(s3.options.parse({ bucket: 'ads' }))).toBe(60_000)
+    expect(kafka.silenceMs?.(kafka.options.parse({ brokers: host, topics: 'a', patience: '90s' }))).toBe(180_000)
   })
 
   it('loads what came before the silence, and repays the gap when it is told to, reading nothing else', async () => {

@@ -190,7 +190,7 @@ function textOf(raw: string | undefined): string | undefined {
 }
 
 /** Of RFC 8288, in as far as servers use it for paging. */
-function nextLink(header: string | undefined): string | undefined {
+export function nextLink(header: string | undefined): string | undefined {
   for (const [, url, params = ''] of (header ?? '').matchAll(/<([^>]*)>((?:\s*;\s*[^,;]+(?:="[^"]*")?)*)/g))
     if (/;\s*rel\s*=\s*"?(?:[^";]*\s)?next(?:\s[^";]*)?"?/i.test(params)) return url
   return undefined

@@ -57,6 +57,7 @@ export class FileSet implements Extractor {
     const positions = new Map(Object.entries(context.from))
     let planned = context.planned
     this.#durable = context.from
+    this.#source.place.watch = context.watch
     while (!context.signal.aborted) {
       for await (const item of this.#pass(context, positions, planned)) {
         if ('gap' in item && !this.#isNews(item, context)) continue

@@ -1,5 +1,6 @@
 /** Where the files of a source are: this machine, a bucket, a folder of a server. Lanes, formats and edges are the same for all. */
 import type { AdflowError } from '../../core/errors.ts'
+import type { SourceWatch } from '../../core/source-watch.ts'
 import type { RandomReader } from '../../records/compression.ts'
 import type { ByteSource } from '../../records/window.ts'
 import type { Discovery, FileFacts, SourceFile } from './discover.ts'
@@ -16,6 +17,8 @@ export interface FilePlace {
   siblings(path: string): Promise<readonly SourceFile[]>
   /** A path as people read it. */
   nameOf(path: string): string
+  /** Told what comes over the network. Set before each pass; a place on this machine needs none. */
+  watch?: SourceWatch | undefined
   /** Why nothing of it can be read any more in this pass: the rest is not asked for. */
   readonly outage?: AdflowError | undefined
   close(): Promise<void>

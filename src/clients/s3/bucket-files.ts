@@ -1,6 +1,7 @@
 /** The objects of a bucket as files of a source. An object is its key and its ETag: every request for its bytes names both. */
 import type { GetObjectCommandOutput, S3Client } from '@aws-sdk/client-s3'
 import { AdflowError } from '../../core/errors.ts'
+import type { SourceWatch } from '../../core/source-watch.ts'
 import { naturalOrder, type SourceFile } from '../objects/discover.ts'
 import { commonFolder, fitsOne } from '../objects/globs.ts'
 import type { KnownLane } from '../objects/lanes.ts'
@@ -36,6 +37,7 @@ interface Connection {
 export class BucketFiles implements FilePlace {
   /** The same bytes under another key are another object: copies are not told from new ones. */
   readonly renames = false
+  watch: SourceWatch | undefined
   readonly #options: BucketFilesOptions
   readonly #baseDir: string
   readonly #closed = new AbortController()
@@ -83,7 +85,7 @@ export class BucketFiles implements FilePlace {
       origin: file.absolute,
       pieceBytes: rangeBytes,
       ahead: AHEAD,
-      signal: this.#closed.signal,
+      signal: AbortSignal.any([this.#closed.signal, ...(this.watch === undefined ? [] : [this.watch.givenUp])]),
       fetch: (from, length, signal) => this.#fetch(file, from, length, signal),
       close: async () => undefined,
     })
@@ -111,6 +113,7 @@ export class BucketFiles implements FilePlace {
           abortSignal: signal,
         }),
       )
+      this.watch?.moved(0)
       for (const { Key = '', ETag = '', Size = 0, LastModified } of page.Contents ?? []) {
         const path = Key.slice(base.length)
         // Keys with `/` at the end are what consoles show as folders; what a loader keeps its books in is no data.
@@ -150,7 +153,10 @@ export class BucketFiles implements FilePlace {
           { abortSignal: stop },
         )
         if (answer.ETag !== version) throw changed(file, answer.ETag)
-        return await bodyOf(answer, file, length, () => silence.heard())
+        return await bodyOf(answer, file, length, (bytes) => {
+          silence.heard()
+          this.watch?.moved(bytes)
+        })
       } catch (error) {
         if (!silence.signal.aborted) throw error
         throw new AdflowError(
@@ -215,12 +221,12 @@ async function bodyOf(
   { Body }: GetObjectCommandOutput,
   file: SourceFile,
   length: number,
-  heard: () => void,
+  heard: (bytes: number) => void,
 ): Promise<Buffer> {
   const bytes = Buffer.allocUnsafeSlow(length)
   let filled = 0
   for await (const piece of (Body ?? []) as AsyncIterable<Uint8Array>) {
-    heard()
+    heard(piece.byteLength)
     if (filled + piece.byteLength > length) throw wrongLength(file, length, 'more')
     bytes.set(piece, filled)
     filled += piece.byteLength

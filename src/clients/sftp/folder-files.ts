@@ -2,6 +2,7 @@
 import { posix } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { AdflowError } from '../../core/errors.ts'
+import type { SourceWatch } from '../../core/source-watch.ts'
 import { type Discovery, type FileFacts, naturalOrder, type SourceFile } from '../objects/discover.ts'
 import { isUnchanged } from '../objects/identity.ts'
 import type { KnownLane } from '../objects/lanes.ts'
@@ -43,6 +44,7 @@ export class FolderFiles implements FilePlace {
   readonly #name: string
   readonly #closed = new AbortController()
   #root: string | undefined
+  #watch: SourceWatch | undefined
   #outage: AdflowError | undefined
 
   constructor(options: FolderFilesOptions, baseDir: string) {
@@ -50,6 +52,12 @@ export class FolderFiles implements FilePlace {
     this.#options = options
     this.#session = new SftpSession(options, baseDir)
     this.#name = `sftp://${host}:${port}`
+  }
+
+  set watch(watch: SourceWatch | undefined) {
+    this.#watch = watch
+    watch?.givenUp.addEventListener('abort', () => this.#session.abandon(), { once: true })
+    this.#session.heard = watch === undefined ? undefined : (bytes) => watch.moved(bytes)
   }
 
   get outage(): AdflowError | undefined {
@@ -66,7 +74,8 @@ export class FolderFiles implements FilePlace {
     const first = await this.#list(signal)
     const waiting = new Set([...first.files.keys()].filter((path) => this.#isWritten(path, first)))
     if (stable !== undefined && first.files.size > waiting.size) {
-      await delay(stable, undefined, { signal })
+      const wait = () => delay(stable, undefined, { signal })
+      await (this.#watch === undefined ? wait() : this.#watch.hold(wait))
       const second = await this.#list(signal)
       for (const [path, facts] of first.files) {
         const now = second.files.get(path)
@@ -169,6 +178,7 @@ export class FolderFiles implements FilePlace {
 
   async #asked<T>(doing: string, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
     if (this.#outage !== undefined) throw this.#outage
+    if (this.#watch !== undefined) signal = AbortSignal.any([signal, this.#watch.givenUp])
     try {
       return await patiently(
         () =>

@@ -39,6 +39,10 @@ export class SftpSession {
   readonly #options: SftpOptions
   readonly #baseDir: string
   #open: Promise<Open> | undefined
+  /** The newest. */
+  #socket: Socket | undefined
+  /** Told of each answer, with the bytes that it has of a file. */
+  heard: ((bytes: number) => void) | undefined
 
   constructor(options: SftpOptions, baseDir: string) {
     this.#options = options
@@ -62,14 +66,22 @@ export class SftpSession {
     try {
       if (socket.destroyed) lost()
       else request(wrapper, (error, value) => (error ? reject(error) : resolve(value)))
-      return await promise
+      const value = await promise
+      this.heard?.(typeof value === 'number' ? value : 0)
+      return value
     } finally {
       clearTimeout(silent)
       waiting.delete(lost)
     }
   }
 
+  /** Nothing is waited for any more: what is under way fails, a connection that is being made too. */
+  abandon(): void {
+    this.#socket?.destroy()
+  }
+
   async close(): Promise<void> {
+    if (this.#socket?.connecting === true) this.abandon()
     const open = await this.#open?.catch(() => undefined) // it never opened
     this.#open = undefined
     if (open === undefined) return
@@ -102,6 +114,7 @@ export class SftpSession {
     const nothing = () => undefined
     const client = new Client('adflow', { error: nothing, end: nothing, close: nothing })
     const socket = connect({ host, port })
+    this.#socket = socket
     socket.setNoDelay(true)
     socket.on('error', nothing) // the client listens too, and says it
     let refusal: AdflowError | undefined

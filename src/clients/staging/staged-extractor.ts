@@ -27,11 +27,14 @@ import { type StagedLane, stagedSegments } from './staged-lane.ts'
 
 /** Of what may be staged a segment is at most this part for each lane that is read at the same time. */
 const SEGMENTS = 4
+const CONFIRM_MS = 30_000
 
 export interface StagedOptions {
   readonly staging: StagingOptions
   /** How often a job that runs for ever asks again. */
   readonly pollMs: number
+  /** How long the source may take to note what is loaded. Default: half a minute. */
+  readonly confirmMs?: number
 }
 
 export function stagedExtractor(fetcher: Fetcher, env: ExtractorEnv, options: StagedOptions): Extractor {
@@ -98,11 +101,30 @@ class StagedExtractor implements Extractor {
       const lane = this.#lanes.get(name)
       // Where nothing else is staged the source may have gone on without bytes.
       const cursor = lane?.end.at === Number(at) ? lane.end.cursor : parseStagedMark(mark)?.cursor
-      if (typeof cursor === 'string') await this.#fetcher.confirm?.(name, cursor)
+      if (typeof cursor === 'string') await this.#confirm(name, cursor)
       this.#loaded.set(name, Math.max(Number(at), this.#loaded.get(name) ?? 0))
       if (lane === undefined) continue
       this.#room.set(name, Math.max(0, lane.end.at - Number(at)))
       await lane.remove(Math.min(Number(at), Number(kept[name]?.at ?? 0)))
+    }
+  }
+
+  /** A source that does not listen keeps nobody waiting: what comes before the cursor is told it with a later one. */
+  async #confirm(lane: string, cursor: string): Promise<void> {
+    const telling = this.#fetcher.confirm?.(lane, cursor)
+    if (telling === undefined) return
+    const { confirmMs = CONFIRM_MS } = this.#options
+    const over = new AbortController()
+    const late = delay(confirmMs, 'late' as const, { signal: over.signal }).catch(() => undefined)
+    try {
+      if ((await Promise.race([telling, late])) !== 'late') return
+      telling.catch(() => undefined) // what it comes to later is nobody's
+      this.#env.log.warn(
+        { source: this.#env.id, lane },
+        `${lane} did not take note within ${confirmMs / 1000} s that it is loaded: it is told again with the next batch`,
+      )
+    } finally {
+      over.abort()
     }
   }
 

@@ -4,8 +4,10 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import pino from 'pino'
 import { afterAll, beforeEach, describe, expect, it } from 'vitest'
+import type { FetchTask } from '../../../src/clients/staging/fetcher.ts'
+import { stagingOptions } from '../../../src/clients/staging/options.ts'
 import { laneFolder } from '../../../src/clients/staging/segment.ts'
-import { stagedIn } from '../../../src/clients/staging/staged-extractor.ts'
+import { stagedExtractor, stagedIn } from '../../../src/clients/staging/staged-extractor.ts'
 import type { Chunk, Gap, LanePosition, Positions, ReadContext } from '../../../src/core/contracts.ts'
 import { AdflowError } from '../../../src/core/errors.ts'
 import { PagedSource } from '../../conformance/fixtures/staged.ts'
@@ -87,6 +89,37 @@ describe('a staged source', () => {
     const second = await run({ from: first.positions })
     expect([...first.ids, ...second.ids]).toEqual(all(115))
     expect(source.asked).toEqual(['l from the beginning', 'l 100'])
+  })
+
+  it('waits only so long for a source to take note of what is loaded, and tells it again', async () => {
+    const told: string[] = []
+    const deaf = {
+      dataset: () => ({ namespace: 'test', name: 'deaf' }),
+      lanes: async () => [{ lane: 'l', origin: 'deaf' }],
+      fetch: async ({ sink }: FetchTask) => {
+        await sink.write(Buffer.from('{"id":1}\n'))
+        await sink.page('1')
+      },
+      confirm: (lane: string, cursor: string) => {
+        told.push(`${lane} ${cursor}`)
+        return new Promise<void>(() => undefined)
+      },
+    }
+    const log = pino({ level: 'warn' }, { write: (line: string) => warnings.push(JSON.parse(line).msg) })
+    const env = { id: 's', job: 'j', baseDir: root, chunkDir: root, stageDir, log }
+    const options = { staging: stagingOptions.parse({}), pollMs: 10, confirmMs: 20 }
+    const read = stagedExtractor(deaf, env, options)
+    const limits = { chunkBytes: 1000, maxRecordBytes: 1000, parallel: 1 }
+    const { signal } = new AbortController()
+    for await (const item of read.read({ from: {}, planned: [], until: 'now', signal, ...limits })) {
+      if ('gap' in item) throw new Error(item.message)
+      const positions = { l: { at: item.range.to } }
+      await read.commit?.(positions, positions)
+      await read.commit?.(positions, positions)
+      await item.release()
+    }
+    expect(told).toEqual(['l 1', 'l 1'])
+    expect(warnings).toEqual(Array(2).fill(expect.stringMatching(/^l did not take note within 0.02 s/)))
   })
 
   it('keeps what the checkpoint before still needs, and nothing older', async () => {
