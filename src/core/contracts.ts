@@ -119,6 +119,8 @@ export interface ReadContext {
   readonly chunkBytes: number
   /** Set with `forever`, in milliseconds: how long a source that waits for more may keep what it has, to make a larger chunk of it. */
   readonly flushMs?: number
+  /** Set with `forever`: resolves when a chunk would be taken up at once. Who cuts it then can put all into it that has come meanwhile. */
+  room?(): Promise<void>
   /** A source of so many bytes that can be read where it is may be one chunk, uncounted; asked when it comes up. */
   wholeBytes?(): number
   /** Hard limit of one record. */
@@ -264,6 +266,8 @@ export interface Loader {
    *  is encoded has still a way to go, on which the next batch is encoded. `sources`: it is as good as there, so that a batch
    *  may be a whole file. */
   readonly streams?: 'chunks' | 'sources' | undefined
+  /** write() is work of the engine alone, in transactions: other stores of the batch do not share its connection meanwhile. */
+  readonly local?: true
   dataset(): Dataset
   /** Once per run, before the first write: connect, create or evolve the target. Throws retryable AdflowError when down. */
   open(context: { readonly engine: EngineConnection; readonly columns: readonly Column[] }): Promise<void>

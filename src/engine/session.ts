@@ -10,6 +10,7 @@ import {
   type DuckDBValue,
   version,
 } from '@duckdb/node-api'
+import pLimit from 'p-limit'
 import type { EngineAccess, EngineConnection } from '../core/contracts.ts'
 import { AdflowError, localIoError } from '../core/errors.ts'
 import { ident, list, literal } from './sql-text.ts'
@@ -71,11 +72,15 @@ export class Engine {
 
 let sessions = 0
 
-/** One connection: temp tables, variables and a transaction of its own. Not for concurrent use. */
+/**
+ * One connection: temp tables, variables and a transaction of its own. Statements that several ask for at the same time run one after the
+ * other; they wait here, not in threads that the rest of the process needs.
+ */
 export class Session implements EngineConnection {
   /** Unique in the process: part of the names of files that belong to this session. */
   readonly id: number
   readonly #connection: DuckDBConnection
+  readonly #turns = pLimit(1)
 
   constructor(connection: DuckDBConnection) {
     sessions += 1
@@ -85,7 +90,7 @@ export class Session implements EngineConnection {
 
   async run(sql: string): Promise<void> {
     try {
-      await this.#connection.run(sql)
+      await this.#turns(() => this.#connection.run(sql))
     } catch (error) {
       throw engineError(error, sql)
     }
@@ -93,7 +98,7 @@ export class Session implements EngineConnection {
 
   async rows(sql: string): Promise<Record<string, unknown>[]> {
     try {
-      const reader = await this.#connection.runAndReadAll(sql)
+      const reader = await this.#turns(() => this.#connection.runAndReadAll(sql))
       return reader.getRowObjects().map(plainRow)
     } catch (error) {
       throw engineError(error, sql)
@@ -103,7 +108,7 @@ export class Session implements EngineConnection {
   /** Rows as JSON values: integers beyond 2^53, decimals and timestamps as strings. For output. */
   async jsonRows(sql: string): Promise<{ columns: string[]; types: string[]; rows: unknown[][] }> {
     try {
-      const reader = await this.#connection.runAndReadAll(sql)
+      const reader = await this.#turns(() => this.#connection.runAndReadAll(sql))
       return {
         columns: reader.columnNames(),
         types: reader.columnTypes().map((type) => type.toString()),

@@ -7,6 +7,8 @@ import { AvroSchemas, AvroValues } from '../clients/avro/values.ts'
 import { addressesOf, KafkaCluster } from '../clients/kafka/cluster.ts'
 import { diagnoseKafkaSource } from '../clients/kafka/diagnose-source.ts'
 import { discoverTopics } from '../clients/kafka/discover-source.ts'
+import { follow } from '../clients/kafka/follow.ts'
+import { boundedBy, hasWork, surveyed, toItsEnd } from '../clients/kafka/lane-work.ts'
 import { connectionShape } from '../clients/kafka/options.ts'
 import { type LaneOptions, type PartitionTask, readPartition } from '../clients/kafka/partition-lane.ts'
 import { fieldsOption } from '../clients/kafka/record-fields.ts'
@@ -121,7 +123,9 @@ const options = z
     patience: duration
       .prefault('30s')
       .describe('How long a broker that is down, or a partition without leader, is waited for; then there is a gap.'),
-    poll: duration.prefault('100ms').describe('How often a job that runs for ever looks for new records.'),
+    poll: duration
+      .optional()
+      .describe('How often a job that runs for ever looks for new records. Default: `stream.flush` of the job.'),
   })
   .superRefine(({ topics, pattern, format, csv: { quote }, fields, avro }, context) => {
     const refuse = (path: string[], message: string) => context.addIssue({ code: 'custom', path, message })
@@ -183,8 +187,8 @@ async function* both<T>(first: AsyncIterable<T>, second: AsyncIterable<T>): Asyn
   yield* second
 }
 
-/** Told as bytes by a survey: brokers tell offsets, not sizes. */
-const ASSUMED_RECORD_BYTES = 256
+/** Where nobody says how often. */
+const LOOK_EVERY_MS = 100
 
 class KafkaExtractor implements Extractor {
   readonly replayable = true
@@ -197,6 +201,8 @@ class KafkaExtractor implements Extractor {
   readonly #toldGaps = new Set<string>()
   /** Of the pass that goes on. */
   #bounds: ReadonlyMap<string, PartitionTask> = new Map()
+  /** Every lane was found when they were last looked for. */
+  #complete = false
 
   constructor(chosen: Options, env: ExtractorEnv) {
     this.#options = chosen
@@ -217,15 +223,36 @@ class KafkaExtractor implements Extractor {
     const positions = { ...context.from }
     let planned = context.planned
     while (!context.signal.aborted) {
-      for await (const item of this.#pass({ ...context, from: positions, planned })) {
-        if ('gap' in item && !this.#isNews(item, context)) continue
-        if (!('gap' in item)) this.#took(item, positions, context)
-        yield item
-      }
+      yield* this.#taken(this.#pass({ ...context, from: positions, planned }), positions, context)
       if (context.until !== 'forever') return
       planned = []
-      await delay(this.#options.poll, undefined, { signal: context.signal }).catch(() => undefined) // aborted: the loop ends
+      const everyMs = this.#options.poll ?? context.flushMs ?? LOOK_EVERY_MS
+      const tasks = [...this.#bounds.values()]
+      if (this.#options.end === 'latest' && this.#complete && tasks.length > 0) {
+        const room = context.room ?? (() => Promise.resolve())
+        const seen = (grown: readonly PartitionTask[]) => this.#saw(grown, positions, context)
+        const news = { tasks, positions, lane: this.#laneOptions(context), everyMs, room, seen }
+        yield* this.#taken(follow(this.#cluster, news), positions, context)
+      } else await delay(everyMs, undefined, { signal: context.signal }).catch(() => undefined) // aborted: the loop ends
     }
+  }
+
+  /** Keeps `positions` up to date, and leaves out what was told before. */
+  async *#taken(
+    items: AsyncIterable<Chunk | Gap>,
+    positions: Record<string, LanePosition>,
+    context: ReadContext,
+  ): AsyncGenerator<Chunk | Gap> {
+    for await (const item of items) {
+      if ('gap' in item && !this.#isNews(item, context)) continue
+      if (!('gap' in item)) this.#took(item, positions, context)
+      yield item
+    }
+  }
+
+  #saw(tasks: readonly PartitionTask[], positions: Positions, { watch }: ReadContext): void {
+    this.#bounds = new Map(tasks.map((task) => [task.lane, task]))
+    watch?.behind?.(this.#left(positions))
   }
 
   #took({ range, mark }: Chunk, positions: Record<string, LanePosition>, { watch }: ReadContext): void {
@@ -263,14 +290,14 @@ class KafkaExtractor implements Extractor {
 
   /** Up to what is there now, once. */
   async *#pass(context: ReadContext): AsyncGenerator<Chunk | Gap> {
-    const { signal, until, parallel, watch } = context
+    const { signal, until, parallel } = context
     const patience = { patienceMs: this.#options.patience, signal }
     const { tasks, gaps } = await findPartitions(this.#cluster, this.#choice, context, this.#place, patience)
+    this.#complete = gaps.length === 0
     yield* gaps
     const lane = this.#laneOptions(context)
     const bounded = tasks.map((task) => boundedBy(task, until))
-    this.#bounds = new Map(bounded.map((task) => [task.lane, task]))
-    watch?.behind?.(this.#left(context.from))
+    this.#saw(bounded, context.from, context)
     const ended = (name: string) => this.#ended(name, context)
     const missing = new Set(gaps.map(({ gap }) => gap.lane))
     for (const name of this.#named) if (!missing.has(name)) ended(name)
@@ -322,20 +349,6 @@ class KafkaExtractor implements Extractor {
   }
 }
 
-/** Says so when the partition was read to its end, and nothing of it was missing. */
-async function* toItsEnd(
-  lane: string,
-  items: AsyncIterable<Chunk | Gap>,
-  { signal, ended }: { readonly signal: AbortSignal; readonly ended: (lane: string) => void },
-): AsyncGenerator<Chunk | Gap> {
-  let whole = true
-  for await (const item of items) {
-    if ('gap' in item) whole = false
-    yield item
-  }
-  if (whole && !signal.aborted) ended(lane)
-}
-
 function choiceOf({ topics, pattern, isolation, start, end }: Options): TopicChoice {
   return {
     topics: topics === undefined ? [] : [...new Set([topics].flat())],
@@ -350,42 +363,6 @@ function choiceOf({ topics, pattern, isolation, start, end }: Options): TopicCho
 function edgeOf(stated: string | z.infer<typeof offsets>): Exclude<Edge<never>, string> {
   if (typeof stated === 'string') return { timeMs: Date.parse(stated) }
   return { offsets: new Map(Object.entries(stated).map(([lane, offset]) => [lane, BigInt(offset)])) }
-}
-
-/** Positions say where to stop; lanes that they do not name are read as far as is planned. */
-function boundedBy(task: PartitionTask, until: ReadContext['until']): PartitionTask {
-  if (typeof until === 'string') return task
-  return { ...task, stop: BigInt(until[task.lane]?.at ?? 0) }
-}
-
-function hasWork({ position, planned, stop, begin, start, end }: PartitionTask): boolean {
-  const at = BigInt(position?.at ?? 0)
-  if (planned.length > 0 || at > end) return true
-  return at < stop && (at > 0n || begin <= stop || begin < start)
-}
-
-function surveyed({ lane, position, begin, start, end, stop }: PartitionTask, place: string): LaneSurvey {
-  const at = BigInt(position?.at ?? 0)
-  const from = at === 0n ? begin : at
-  const left = stop > from ? Number(stop - from) : 0
-  const lost = from < start && left > 0
-  const state = lost
-    ? 'truncated'
-    : at > end
-      ? 'replaced'
-      : left === 0 && at > 0n
-        ? 'done'
-        : at === 0n
-          ? 'new'
-          : 'continue'
-  return {
-    lane,
-    origin: `${place}/${lane}`,
-    at: String(at),
-    end: String(stop),
-    bytesLeft: left * ASSUMED_RECORD_BYTES,
-    state,
-  }
 }
 
 function isPattern(text: string): boolean {

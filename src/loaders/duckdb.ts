@@ -63,6 +63,7 @@ type Options = z.infer<typeof options>
 class DuckdbLoader implements Loader {
   readonly replay = 'token'
   readonly order = 'lane'
+  readonly local = true
   readonly #options: Options
   readonly #file: string
   readonly #target: TableName

@@ -10,6 +10,7 @@ import type { PlannedBatch } from './checkpoint-slot.ts'
 import type { Saver } from './group-saver.ts'
 import type { OpenGaps } from './open-gaps.ts'
 import type { Outbox } from './outbox.ts'
+import type { Phases } from './phases.ts'
 import type { ReferenceVersions } from './reference-tables.ts'
 import type { PastRanges, RoundLimits, RunObserver } from './run.ts'
 import type { StateDir } from './state-dir.ts'
@@ -32,6 +33,7 @@ export interface BatchesOptions {
   /** Hands over what waits in the outbox, because it is full. */
   readonly makeRoom: () => Promise<void>
   readonly summary: RunSummary
+  readonly phases: Phases
   readonly log: Logger
   readonly modified?: { readonly from?: number; readonly to?: number }
   /** Its ranges are all there is to read. */
@@ -49,6 +51,8 @@ export type Source = Workshop['extractors'][number]
 export interface Batch {
   readonly source: Source
   readonly chunk: Chunk
+  /** When its edges were taken, by performance.now(). */
+  readonly begunMs: number
   readonly plan: PlannedBatch
   /** Planned before this run: a store may have it already. */
   readonly repeated: boolean
@@ -58,6 +62,8 @@ export interface Batch {
   /** The plan is on disk: the range will be retried exactly. */
   readonly planned: Promise<void>
   readonly session: Session
+  /** Nothing more is asked of its session: another batch may have it. Once or more. */
+  readonly leave: () => void
   /** Order of the batches, for work that must keep it. */
   readonly turn: Turn
   readonly storeTurns: ReadonlyMap<string, Turn>

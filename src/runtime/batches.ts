@@ -140,12 +140,14 @@ export class Batches {
     return {
       source,
       chunk,
+      begunMs: performance.now(),
       plan,
       repeated: before !== undefined,
       references,
       token,
       planned,
       session,
+      leave: once(() => this.#options.workshop.sessions.release(session)),
       turn: this.#order.take(),
       storeTurns: new Map(stores.filter((store) => store.ordered).map((store) => [store.id, store.turns.take()])),
       state: new BatchState(token, (state, previous) => moves.push({ state, before: previous })),
@@ -166,7 +168,7 @@ export class Batches {
       batch.turn.done()
       for (const turn of batch.storeTurns.values()) turn.done()
       this.#options.workshop.references.release(batch.references)
-      this.#options.workshop.sessions.release(batch.session)
+      batch.leave()
       await batch.chunk.release()
     }
   }
@@ -215,14 +217,15 @@ export class Batches {
   }
 
   async #lookAt(batch: Batch): Promise<void> {
-    let refined = await this.#refine(batch, 'streamed')
+    const { phases } = this.#options
+    let refined = await phases.measure('refine', () => this.#refine(batch, 'streamed'))
     this.#ensureGoing(batch)
-    await batch.planned
+    await phases.measure('plan', () => batch.planned)
     if (batch.repeated) await this.#books.checkHeld(batch, refined)
     if (refined.quarantine.length > 0) await this.#quarantine(batch, refined)
     let outcomes: Record<string, StoreOutcome>
     try {
-      outcomes = await this.#deliver(batch, refined)
+      outcomes = await phases.measure('stores', () => this.#deliver(batch, refined))
     } catch (error) {
       if (!refined.streamed || !isDataError(error)) throw error
       // A record or an expression failed while the store evaluated it: look at the records, or hand the rest over in tables.
@@ -235,6 +238,7 @@ export class Batches {
 
   async #close(batch: Batch, refined: Refined, outcomes: Record<string, StoreOutcome>): Promise<void> {
     const waits = await shelve(batch, refined, this.#options, this.#evolution.pipeline)
+    batch.leave()
     batch.state.move(refined.quarantine.length > 0 ? 'validation.partial' : 'validation.passed')
     batch.state.move('transformation.pending', 'transformation.running', 'transformation.completed')
     batch.state.move('storage.pending', 'storage.running')
@@ -245,6 +249,7 @@ export class Batches {
         : (['storage.completed', waits ? 'distribution.pending' : 'done'] as const)),
     )
     await this.#books.close(batch, refined, outcomes)
+    this.#options.phases.add('batch', performance.now() - batch.begunMs)
     for (const { message } of refined.warnings) this.#options.warn(message)
   }
 
@@ -353,5 +358,13 @@ export class Batches {
       { ...infoOf(job.name, batch), origin: batch.chunk.origin },
       refined.quarantine,
     )
+  }
+}
+
+function once(work: () => void): () => void {
+  let done = false
+  return () => {
+    if (!done) work()
+    done = true
   }
 }

@@ -4,7 +4,7 @@ import { AdflowError } from '../core/errors.ts'
 import type { JobExtractor } from '../core/job/job.ts'
 import { redact } from '../core/job/secrets.ts'
 import { tokenOf } from '../core/token.ts'
-import type { StoreOutcome } from '../lineage/events.ts'
+import type { LedgerEvent, StoreOutcome } from '../lineage/events.ts'
 import { headText } from '../lineage/ledger-line.ts'
 import type { Batch, BatchesOptions } from './batch.ts'
 import type { Budgets } from './budgets.ts'
@@ -36,12 +36,12 @@ export class Books {
 
   /** Books closed and durable, then the position, then the source. */
   async close(batch: Batch, refined: Refined, stores: Record<string, StoreOutcome>): Promise<void> {
-    const { ledger, saver, summary, observer } = this.#options
+    const { ledger, saver, summary, observer, phases } = this.#options
     const { chunk, plan, token, source } = batch
     const id = source.config.id
     this.#checkLoaded(batch, refined, stores)
     const where = { token, source: id, ...chunk.range }
-    await ledger.append([
+    const events: LedgerEvent[] = [
       ...batch.moves.map(({ state, before }) => ({
         type: 'batch_moved' as const,
         ...where,
@@ -69,11 +69,12 @@ export class Books {
         stores,
         unaccounted: 0,
       },
-    ])
+    ]
+    await phases.measure('ledger', () => ledger.append(events))
     const { mark } = chunk
     let durable: Positions = {}
     const position = this.#trackers.get(id)?.finish({ ...chunk.range, ...(mark === undefined ? {} : { mark }) })
-    await saver.update((draft) => {
+    const saved = saver.update((draft) => {
       draft.planned = draft.planned.filter((other) => other.sequence !== plan.sequence)
       const lanes = { ...draft.sources[id] }
       if (position !== undefined) {
@@ -91,6 +92,7 @@ export class Books {
         ledger: headText(ledger.head),
       }
     })
+    await phases.measure('checkpoint', () => saved)
     // Not saver.state: other batches may have moved it since, and that is not durable yet.
     await source.extractor.commit?.(durable, saver.fallback.sources[id] ?? {})
     addBatch(summary, { source: id, counts: refined.counts, rows: refined.rows, bytes: chunk.bytes, stores })

@@ -46,7 +46,7 @@ export interface ChainOptions {
   /** Name of source and lane, for marks. */
   readonly lane: string
   readonly guarded: boolean
-  /** How many loaders read each output. */
+  /** How many loaders and consumers read each output. */
   readonly consumers: ReadonlyMap<string, number>
 }
 
@@ -75,8 +75,10 @@ async function runStreamed({ session, pipeline, number, lane, consumers }: Chain
     if (stage.step.drops !== undefined) drops.push(await dropOf(session, stage, at(stage.step.drops.sql)))
   }
   const outputs = new Map<string, { relation: string; columns: readonly Column[] }>()
+  // Where there are several, an expression that raises in one of them would leave the others with rows that it then takes out.
+  const readers = [...consumers.values()].reduce((total, count) => total + count, 0)
+  const streamed = readers <= 1
   for (const output of pipeline.outputs.values()) {
-    const streamed = (consumers.get(output.name) ?? 0) <= 1
     outputs.set(output.name, {
       relation: streamed
         ? `(${at(rowsOf(output, pipeline))})`

@@ -8,42 +8,57 @@ import { MAIN } from './pipeline.ts'
 import type { Streamed } from './refine.ts'
 import type { Delivery, Store } from './store.ts'
 
-/** One attempt at every store first, then the pauses: a store in trouble does not hold up the others. */
+/**
+ * All stores at the same time: none waits for what another takes. One attempt first, then the pauses. Rejects when every store is through
+ * with the batch, so that nothing reads its rows any more.
+ */
 export async function deliver(
   batch: Batch,
   refined: Streamed,
-  { job, saver, stores }: BatchesOptions,
+  { job, saver, stores, phases }: BatchesOptions,
   ensureGoing: () => void,
   /** Called before a store first sees the batch. */
   offered: () => void,
 ): Promise<Record<string, StoreOutcome>> {
-  const outcomes: Record<string, StoreOutcome> = {}
-  const later: { store: Store; delivery: Delivery; error: AdflowError }[] = []
-  for (const store of stores) {
+  const outcomes = new Map<string, StoreOutcome>()
+  const book = (store: Store, delivery: Delivery, outcome: StoreOutcome) => {
+    outcomes.set(store.id, booked(store, delivery, outcome))
+    batch.storeTurns.get(store.id)?.done()
+  }
+  const later: (() => Promise<void>)[] = []
+  const give = async (store: Store) => {
     await batch.storeTurns.get(store.id)?.ready
     ensureGoing()
     const delivery = deliveryFor(batch, refined, store, job.name, saver.state.epoch)
     offered()
-    if (store.down !== undefined) {
-      outcomes[store.id] = booked(store, delivery, await store.owe(delivery, batch.session))
-      continue
-    }
-    const outcome = await store.attempt(delivery, batch.session)
+    if (store.down !== undefined) return book(store, delivery, await store.owe(delivery, batch.session))
+    const outcome = await phases.measure(`store ${store.id}`, () => store.attempt(delivery, batch.session))
     // Before a crash the batch was looked at, and the store has fewer rows of it than it has records: look again.
     if (refined.direct && !(outcome instanceof AdflowError) && outcome.rows !== batch.chunk.records)
       throw new AdflowError(
         batch.chunk.counted === undefined ? 'ENGINE_FAILED' : 'UNACCOUNTED',
         `${store.id} has ${outcome.rows} rows of ${batch.chunk.records} records`,
       )
-    if (!(outcome instanceof AdflowError)) outcomes[store.id] = booked(store, delivery, outcome)
-    else if (refined.streamed && isDataError(outcome)) throw outcome
-    else later.push({ store, delivery, error: outcome })
+    if (!(outcome instanceof AdflowError)) return book(store, delivery, outcome)
+    if (refined.streamed && isDataError(outcome)) throw outcome
+    later.push(async () => {
+      ensureGoing()
+      book(store, delivery, await store.persist(delivery, batch.session, outcome))
+    })
   }
-  for (const { store, delivery, error } of later) {
-    ensureGoing()
-    outcomes[store.id] = booked(store, delivery, await store.persist(delivery, batch.session, error))
-  }
-  return outcomes
+  const alone = stores.filter(({ loader }) => loader.local === true)
+  for (const store of alone) await give(store)
+  await settled(stores.filter((store) => !alone.includes(store)).map(give))
+  await settled(later.map((work) => work()))
+  return Object.fromEntries(stores.flatMap(({ id }) => (outcomes.has(id) ? [[id, outcomes.get(id)]] : []))) as Record<
+    string,
+    StoreOutcome
+  >
+}
+
+async function settled(work: readonly Promise<void>[]): Promise<void> {
+  const failed = (await Promise.allSettled(work)).find((one) => one.status === 'rejected')
+  if (failed !== undefined) throw failed.reason
 }
 
 function booked({ input }: Store, { token }: Delivery, outcome: StoreOutcome): StoreOutcome {

@@ -3,6 +3,7 @@ import { readFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { redact } from '../core/job/secrets.ts'
+import type { Phases } from './phases.ts'
 import type { Store } from './store.ts'
 import type { RunSummary } from './summary.ts'
 
@@ -26,6 +27,19 @@ const live = z.object({
   gaps: z.number(),
   /** Records that wait in the sources, where these tell. */
   lag: z.number().nullable().default(null),
+  /** How long batches were in each phase, in milliseconds. */
+  timing: z
+    .record(
+      z.string(),
+      z.object({
+        batches: z.number(),
+        mean_ms: z.number(),
+        p50_ms: z.number(),
+        p99_ms: z.number(),
+        max_ms: z.number(),
+      }),
+    )
+    .default({}),
   stores: z.record(
     z.string(),
     z.object({
@@ -45,6 +59,7 @@ export async function writeLive(
   summary: RunSummary,
   stores: readonly Store[],
   rate: number,
+  phases: Phases,
 ): Promise<void> {
   const { run, started_at, bytes, batches, read, passed, quarantined, filtered, deduplicated, gaps } = summary
   const found: LiveRun = {
@@ -53,6 +68,7 @@ export async function writeLive(
     ...{ bytes, batches, read, passed, quarantined, filtered, deduplicated, rate },
     gaps: gaps.length,
     lag: lagOf(summary),
+    timing: phases.timings(),
     stores: Object.fromEntries(
       stores.map(({ id, loaded, spool, down }) => {
         const owed = spool.owed.reduce((total, batch) => total + batch.rows, 0)

@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import pLimit, { type LimitFunction } from 'p-limit'
 import type { Chunk, Gap, ReadContext } from '../core/contracts.ts'
 import { AdflowError, EXIT } from '../core/errors.ts'
+import { Room } from '../core/room.ts'
 import type { SourceWatch } from '../core/source-watch.ts'
 import type { Session } from '../engine/session.ts'
 import { type BatchesOptions, placeOf, type Source } from './batch.ts'
@@ -41,14 +42,17 @@ export interface ReadingOptions extends BatchesOptions {
 export class Reading {
   readonly #options: ReadingOptions
   readonly #tasks: ReadonlyMap<string, SourceTask>
+  /** For the bytes of batches whose session is free again, but whose books are open. */
+  readonly #bytes: Room
 
   constructor(options: ReadingOptions) {
     this.#options = options
     const { workshop, forever, round, job, summary } = options
     const places = pLimit(forever ? Number.POSITIVE_INFINITY : (round?.parallel ?? job.resources.sources))
     for (const { config } of workshop.extractors) summary.sources[config.id] = newSource()
+    this.#bytes = new Room((job.resources.inFlight + 1) * job.resources.chunkBytes)
     this.#tasks = new Map(
-      workshop.extractors.map((source) => [source.config.id, new SourceTask(source, options, places)]),
+      workshop.extractors.map((source) => [source.config.id, new SourceTask(source, options, places, this.#bytes)]),
     )
   }
 
@@ -69,14 +73,16 @@ class SourceTask {
   readonly #source: Source
   readonly #options: ReadingOptions
   readonly #places: LimitFunction
+  readonly #bytes: Room
   readonly #state: SourceSummary
   readonly #underWay = new Set<Promise<void>>()
   #interrupt = new AbortController()
 
-  constructor(source: Source, options: ReadingOptions, places: LimitFunction) {
+  constructor(source: Source, options: ReadingOptions, places: LimitFunction, bytes: Room) {
     this.#source = source
     this.#options = options
     this.#places = places
+    this.#bytes = bytes
     this.#state = options.summary.sources[source.config.id] ?? newSource()
   }
 
@@ -184,24 +190,33 @@ class SourceTask {
 
   /** false: nothing more is read. */
   async #begin(chunk: Chunk): Promise<boolean> {
-    const { workshop, broken, stop, process, whole, forever } = this.#options
+    const { job, workshop, broken, stop, process, whole, phases, forever } = this.#options
     const { id, priority } = this.#source.config
     await workshop.references.ready(forever, stop)
-    const session = await workshop.sessions.acquire(priority)
+    // A whole file is not in a folder of ours.
+    const bytes = Math.min(chunk.bytes, job.resources.chunkBytes)
+    const session = await phases.measure('session', async () => {
+      await this.#bytes.enter(bytes)
+      return workshop.sessions.acquire(priority)
+    })
     const isBroken = broken.get(placeOf(this.#source, chunk)) !== undefined
     if (isBroken || stop.aborted) {
       workshop.sessions.release(session)
+      this.#bytes.leave(bytes)
       await chunk.release()
       return isBroken
     }
     if (isWhole(chunk)) whole.begin(id)
-    const through = process(this.#source, chunk, session).finally(() => this.#underWay.delete(through))
+    const through = process(this.#source, chunk, session).finally(() => {
+      this.#bytes.leave(bytes)
+      this.#underWay.delete(through)
+    })
     this.#underWay.add(through)
     return true
   }
 
   #context(clock: SourceClock, signal: AbortSignal): ReadContext {
-    const { job, saver, modified, past, forever, takesWhole, whole } = this.#options
+    const { job, saver, modified, past, forever, takesWhole, whole, workshop } = this.#options
     const { id } = this.#source.config
     const { chunkBytes, maxRecordBytes, parallel } = job.resources
     return {
@@ -210,7 +225,7 @@ class SourceTask {
       until: past !== undefined ? {} : forever ? 'forever' : 'now',
       chunkBytes,
       ...(takesWhole ? { wholeBytes: () => whole.largest(id) } : {}),
-      ...(forever ? { flushMs: job.stream.flushMs } : {}),
+      ...(forever ? { flushMs: job.stream.flushMs, room: () => workshop.sessions.free() } : {}),
       maxRecordBytes,
       parallel,
       signal,

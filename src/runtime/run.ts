@@ -19,6 +19,7 @@ import { type HeldJob, holdJob } from './hold.ts'
 import { pastSaver } from './memory-saver.ts'
 import { OpenGaps, openGapsOf } from './open-gaps.ts'
 import { Outbox } from './outbox.ts'
+import { Phases } from './phases.ts'
 import { Pins } from './pins.ts'
 import { resume } from './resume.ts'
 import { RunLineage } from './run-lineage.ts'
@@ -227,6 +228,7 @@ async function loadAndDistribute(options: RunOptions, parts: RunParts, outbox: O
   const { job, past } = options
   const { state, checkpoints, ledger, summary, workshop, warn } = parts
   const forever = isForever(options)
+  const phases = new Phases()
   const saver = past === undefined ? new GroupSaver(checkpoints) : pastSaver(checkpoints.current, past)
   await warnOfForgotten(options, parts)
   const stores = await openStores(options, parts)
@@ -258,6 +260,7 @@ async function loadAndDistribute(options: RunOptions, parts: RunParts, outbox: O
     stores,
     workshop,
     summary,
+    phases,
     warn,
     outbox,
     makeRoom: distribute,
@@ -266,7 +269,7 @@ async function loadAndDistribute(options: RunOptions, parts: RunParts, outbox: O
   const lose = () => batches.fail(parts.lost.reason)
   parts.lost.addEventListener('abort', lose, { once: true })
   if (parts.lost.aborted) lose()
-  const upkeep = forever ? await startUpkeep(options, parts, stores, { batches, distribute }) : undefined
+  const upkeep = forever ? await startUpkeep(options, parts, stores, { batches, distribute, phases }) : undefined
   let failure: unknown
   try {
     await batches.readAll()
@@ -277,6 +280,7 @@ async function loadAndDistribute(options: RunOptions, parts: RunParts, outbox: O
   await saver.idle()
   parts.lost.removeEventListener('abort', lose)
   if (failure === undefined) mayGoOn(state.path)
+  summary.timing = phases.timings()
   for (const store of stores) {
     const owed = store.spool.owed
     const line = summary.stores[store.id]
@@ -309,7 +313,15 @@ async function startUpkeep(
   { job, log, distribution }: RunOptions,
   { state, summary, workshop }: RunParts,
   stores: readonly Store[],
-  { batches, distribute }: { readonly batches: Batches; readonly distribute: () => Promise<void> },
+  {
+    batches,
+    distribute,
+    phases,
+  }: {
+    readonly batches: Batches
+    readonly distribute: () => Promise<void>
+    readonly phases: Phases
+  },
 ): Promise<Upkeep> {
   const sessions = await SessionPool.open(workshop.engine, stores.length, workshop.pipeline.secrets)
   return Upkeep.start({
@@ -319,6 +331,7 @@ async function startUpkeep(
     reportMs: job.stream.reportMs,
     folder: state.path,
     summary,
+    phases,
     log,
     distribute: job.distribute.length > 0 && distribution !== undefined ? distribute : undefined,
     failed: (error) => batches.fail(error),

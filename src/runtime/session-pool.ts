@@ -7,6 +7,9 @@ export class SessionPool {
   /** Highest priority first, then in the order of their coming. */
   readonly #waiting: { readonly priority: number; readonly give: (session: Session) => void }[] = []
 
+  /** Wait until one is free, and do not take it. */
+  #looking = Promise.withResolvers<void>()
+
   private constructor(sessions: readonly Session[]) {
     this.#all = sessions
     this.#free = [...sessions]
@@ -31,10 +34,20 @@ export class SessionPool {
     })
   }
 
+  /** Resolves when a session is free; it may be taken by another before whoever asked comes to it. */
+  async free(): Promise<void> {
+    while (this.#free.length === 0) await this.#looking.promise
+  }
+
   release(session: Session): void {
     const next = this.#waiting.shift()
-    if (next === undefined) this.#free.push(session)
-    else next.give(session)
+    if (next !== undefined) {
+      next.give(session)
+      return
+    }
+    this.#free.push(session)
+    this.#looking.resolve()
+    this.#looking = Promise.withResolvers()
   }
 
   close(): void {

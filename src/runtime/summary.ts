@@ -2,6 +2,7 @@
 import { type ErrorCode, EXIT } from '../core/errors.ts'
 import type { BatchCounts, StoreOutcome } from '../lineage/events.ts'
 import type { ConsumerSummary } from './distribution.ts'
+import type { PhaseTiming } from './phases.ts'
 
 export interface StoreSummary {
   /** Rows written in this run, those owed by earlier runs included. */
@@ -71,6 +72,8 @@ export interface RunSummary {
   /** Rows, by id of the consumer. */
   consumers: Readonly<Record<string, ConsumerSummary>>
   gaps: GapSummary[]
+  /** How long batches were in each phase; `batch` is all of it, from the plan to the checkpoint. */
+  timing: Readonly<Record<string, PhaseTiming>>
   warnings: string[]
   error?: { code: ErrorCode; message: string; hint?: string }
 }
@@ -99,6 +102,7 @@ export function emptySummary(run: string, job: string, stores: readonly string[]
     stores: Object.fromEntries(stores.map((id) => [id, { loaded: 0, repeated: 0, owed: 0 }])),
     consumers: {},
     gaps: [],
+    timing: {},
     warnings: [],
   }
 }

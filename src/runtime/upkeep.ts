@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { redact } from '../core/job/secrets.ts'
 import { writeLive } from './live-file.ts'
+import type { Phases } from './phases.ts'
 import type { SessionPool } from './session-pool.ts'
 import type { Store } from './store.ts'
 import type { RunSummary } from './summary.ts'
@@ -28,6 +29,7 @@ export interface UpkeepOptions {
   /** Where the run says for others what it is doing. */
   readonly folder: string
   readonly summary: RunSummary
+  readonly phases: Phases
   readonly log: Logger
   /** Hands over what waits for consumers; undefined where the job has none. */
   readonly distribute: (() => Promise<void>) | undefined
@@ -82,14 +84,14 @@ export class Upkeep {
   }
 
   async #report(): Promise<void> {
-    const { summary, stores, reportMs, log, folder } = this.#options
+    const { summary, stores, reportMs, log, folder, phases } = this.#options
     let [read, at, told] = [0, Date.now(), Date.now()]
     while (await this.#paused(LIVE_MS)) {
       const now = Date.now()
       const rate = Math.round(((summary.read - read) * 1000) / Math.max(1, now - at))
       read = summary.read
       at = now
-      await writeLive(folder, summary, stores, rate).catch((error: unknown) =>
+      await writeLive(folder, summary, stores, rate, phases).catch((error: unknown) =>
         log.warn({ err: error }, 'what the run is doing cannot be written down for others to see'),
       )
       if (now - told < reportMs) continue
@@ -97,7 +99,7 @@ export class Upkeep {
       const { passed, quarantined, filtered, deduplicated, batches } = summary
       const down = stores.filter((store) => store.down !== undefined).map(({ id }) => id)
       log.info(
-        { read, passed, quarantined, filtered, deduplicated, batches, rate, down },
+        { read, passed, quarantined, filtered, deduplicated, batches, rate, down, timing: phases.timings() },
         `${read} records so far, ${rate} a second${down.length === 0 ? '' : `; down: ${down.join(', ')}`}`,
       )
     }

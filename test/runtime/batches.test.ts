@@ -5,6 +5,7 @@ import { AdflowError } from '../../src/core/errors.ts'
 import type { BatchesOptions } from '../../src/runtime/batch.ts'
 import { Batches } from '../../src/runtime/batches.ts'
 import { memorySaver } from '../../src/runtime/memory-saver.ts'
+import { Phases } from '../../src/runtime/phases.ts'
 
 it('a chunk that cannot be cleared away ends the run with its error, not the process', async () => {
   const full = new AdflowError('LOCAL_IO', 'cannot remove the chunk')
@@ -16,6 +17,7 @@ it('a chunk that cannot be cleared away ends the run with its error, not the pro
     range: { lane: 'a', from: '0', to: '1' },
     refused: [],
     records: 1,
+    bytes: 1,
     release: () => Promise.reject(full),
   } as unknown as Chunk
   const extractor = {
@@ -30,7 +32,14 @@ it('a chunk that cannot be cleared away ends the run with its error, not the pro
     run: () => Promise.reject(damaged),
   }
   const batches = new Batches({
-    job: { name: 'j', batchRules: [], budgets: [], unknown: 'discard_value', resources: { sources: 1 } },
+    job: {
+      name: 'j',
+      batchRules: [],
+      budgets: [],
+      unknown: 'discard_value',
+      resources: { sources: 1, inFlight: 1, chunkBytes: 1 },
+    },
+    phases: new Phases(),
     saver: memorySaver(),
     summary: { sources: {} },
     stores: [],

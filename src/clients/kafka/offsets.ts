@@ -24,6 +24,15 @@ export async function boundsOf(
   return new Map([...starts].map(([partition, start]) => [partition, { start, end: ends.get(partition) ?? start }]))
 }
 
+/** Where partitions end now. */
+export function endsOf(
+  cluster: KafkaCluster,
+  topic: string,
+  isolation: Isolation,
+): Promise<ReadonlyMap<number, bigint>> {
+  return offsetsAt(cluster, topic, END, isolation)
+}
+
 /** The first offset at that time or later; partitions that have none are left out. */
 export async function offsetsSince(
   cluster: KafkaCluster,

@@ -4,7 +4,7 @@
  */
 import type { LoadBatch } from '../../core/contracts.ts'
 import { AdflowError } from '../../core/errors.ts'
-import { literal } from '../../engine/sql-text.ts'
+import { ident, literal } from '../../engine/sql-text.ts'
 import type { DataSql } from './data-sql.ts'
 import { slotOf, slotsSql } from './slots.ts'
 
@@ -13,12 +13,30 @@ const PART_BYTES = 512 * 1024
 /** What is sent at once. */
 const PAGE_PARTS = 256
 const PAGE_BYTES = 2 * 1024 * 1024
-/** Rows, with what the expressions of the job gave. */
-const ROWS = '"__adflow_redis_rows"'
-/** slot, part, k, o, a: what goes into which part, in order. */
-const ENTRIES = '"__adflow_redis_entries"'
-/** slot, part, number among those of the slot, page. */
-const PARTS = '"__adflow_redis_parts"'
+
+/** Tables of the batch. */
+interface Tables {
+  /** Rows, with what the expressions of the job gave. */
+  readonly rows: string
+  /** slot, part, k, o, a: what goes into which part, in order. */
+  readonly entries: string
+  /** slot, part, number among those of the slot, page. */
+  readonly parts: string
+}
+
+/** By the write: two loaders may cut one batch at the same time, on one connection. */
+const tables = new WeakMap<LoadBatch, Tables>()
+let writes = 0
+
+function tablesOf(batch: LoadBatch): Tables {
+  const known = tables.get(batch)
+  if (known !== undefined) return known
+  writes += 1
+  const named = (what: string) => ident(`__adflow_redis_${what}_${writes}`)
+  const made = { rows: named('rows'), entries: named('entries'), parts: named('parts') }
+  tables.set(batch, made)
+  return made
+}
 
 export interface Part {
   readonly slot: number
@@ -36,15 +54,17 @@ export interface CutBatch {
 
 /** @throws AdflowError STORE_MISMATCH where rows of the batch have no place in Redis; nothing was written */
 export async function cutBatch(
-  { clock, engine, relation, token }: LoadBatch,
+  batch: LoadBatch,
   sql: DataSql,
   { clustered, prefix }: { readonly clustered: boolean; readonly prefix: string },
 ): Promise<CutBatch> {
+  const { clock, engine, relation, token } = batch
+  const { rows: table, entries: entriesTable, parts } = tablesOf(batch)
   // Expressions of the job may ask for the clock of the batch.
   await engine.run(`CREATE OR REPLACE TEMP MACRO now() AS TIMESTAMPTZ ${literal(clock)}`)
-  await engine.run(`CREATE OR REPLACE TEMP TABLE ${ROWS} AS ${sql.rows.replaceAll('{batch}', relation)}`)
+  await engine.run(`CREATE OR REPLACE TEMP TABLE ${table} AS ${sql.rows.replaceAll('{batch}', relation)}`)
   const [counted] = await engine.rows(
-    `SELECT count(*) AS rows${sql.faults.map(({ where }, index) => `, count(*) FILTER (${where.replaceAll('{rows}', ROWS)}) AS f${index}`).join('')} FROM ${ROWS}`,
+    `SELECT count(*) AS rows${sql.faults.map(({ where }, index) => `, count(*) FILTER (${where.replaceAll('{rows}', table)}) AS f${index}`).join('')} FROM ${table}`,
   )
   const rows = Number(counted?.['rows'])
   for (const [index, { message, hint }] of sql.faults.entries()) {
@@ -55,21 +75,22 @@ export async function cutBatch(
       })
   }
   const spread = clustered && !prefix.includes('{')
-  const entries = sql.entries.replaceAll('{rows}', ROWS)
+  const entries = sql.entries.replaceAll('{rows}', table)
   await engine.run(
-    `CREATE OR REPLACE TEMP TABLE ${ENTRIES} AS ${entriesSql(entries, spread ? undefined : slotOf(prefix))}`,
+    `CREATE OR REPLACE TEMP TABLE ${entriesTable} AS ${entriesSql(entries, spread ? undefined : slotOf(prefix))}`,
   )
-  await engine.run(`DROP TABLE ${ROWS}`)
-  await engine.run(`CREATE OR REPLACE TEMP TABLE ${PARTS} AS ${PARTS_SQL}`)
-  const pages = await engine.rows(`SELECT DISTINCT page FROM ${PARTS} ORDER BY page`)
+  await engine.run(`DROP TABLE ${table}`)
+  await engine.run(`CREATE OR REPLACE TEMP TABLE ${parts} AS ${partsSql(entriesTable)}`)
+  const pages = await engine.rows(`SELECT DISTINCT page FROM ${parts} ORDER BY page`)
   return { rows, pages: pages.map(({ page }) => Number(page)) }
 }
 
 /** Only what is sent at once is put together at once. */
-export async function pageOf({ engine }: LoadBatch, page: number, several: boolean): Promise<readonly Part[]> {
+export async function pageOf(batch: LoadBatch, page: number, several: boolean): Promise<readonly Part[]> {
+  const { entries, parts } = tablesOf(batch)
   const value = several ? `'[' || string_agg(a, ',' ORDER BY o) || ']'` : 'any_value(a)'
-  const rows = await engine.rows(`WITH keyed AS (SELECT slot, n, k, ${value} AS v
-  FROM ${ENTRIES} JOIN (SELECT slot, part, n FROM ${PARTS} WHERE page = ${page}) USING (slot, part) GROUP BY slot, n, k)
+  const rows = await batch.engine.rows(`WITH keyed AS (SELECT slot, n, k, ${value} AS v
+  FROM ${entries} JOIN (SELECT slot, part, n FROM ${parts} WHERE page = ${page}) USING (slot, part) GROUP BY slot, n, k)
 SELECT slot, n, '[' || string_agg(to_json(k)::VARCHAR, ',' ORDER BY k) || ']' AS keys, '[' || string_agg(v, ',' ORDER BY k) || ']' AS vals
 FROM keyed GROUP BY slot, n ORDER BY slot, n`)
   return rows.map(({ slot, n, keys, vals }) => ({
@@ -80,8 +101,8 @@ FROM keyed GROUP BY slot, n ORDER BY slot, n`)
   }))
 }
 
-export async function dropParts({ engine }: LoadBatch): Promise<void> {
-  for (const table of [ROWS, ENTRIES, PARTS]) await engine.run(`DROP TABLE IF EXISTS ${table}`)
+export async function dropParts(batch: LoadBatch): Promise<void> {
+  for (const table of Object.values(tablesOf(batch))) await batch.engine.run(`DROP TABLE IF EXISTS ${table}`)
 }
 
 /** `slot`: where all keys lie in one. */
@@ -98,7 +119,9 @@ measured AS (SELECT *, row_number() OVER own - 1 AS before, sum(strlen(a) + strl
 SELECT slot, before // ${PART_ENTRIES} + bytes // ${PART_BYTES} AS part, k, o, a FROM measured ORDER BY slot, part, k, o`
 }
 
-const PARTS_SQL = `SELECT slot, part, row_number() OVER (PARTITION BY slot ORDER BY part) - 1 AS n,
+function partsSql(entries: string): string {
+  return `SELECT slot, part, row_number() OVER (PARTITION BY slot ORDER BY part) - 1 AS n,
   (row_number() OVER paged - 1) // ${PAGE_PARTS} + (sum(bytes) OVER paged - 1) // ${PAGE_BYTES} AS page
-FROM (SELECT slot, part, sum(strlen(a) + strlen(k)) AS bytes FROM ${ENTRIES} GROUP BY slot, part)
+FROM (SELECT slot, part, sum(strlen(a) + strlen(k)) AS bytes FROM ${entries} GROUP BY slot, part)
 WINDOW paged AS (ORDER BY slot, part ROWS UNBOUNDED PRECEDING)`
+}
