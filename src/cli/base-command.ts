@@ -67,6 +67,11 @@ export abstract class BaseCommand extends Command {
     return this.placed(await loadJob(found, { registry: await this.registry() }))
   }
 
+  /** Where the command line says that state is shared. */
+  get place(): StatePlace | undefined {
+    return this.#place
+  }
+
   /** With its state where the command line says; what the job says counts more. */
   placed(job: Job): Job {
     const state = job.state ?? this.#place

@@ -2,7 +2,7 @@
 import { Flags } from '@oclif/core'
 import { AdflowError } from '../core/errors.ts'
 import { type DaemonClient, daemonClient } from '../daemon/client.ts'
-import { resolveStateDir } from '../runtime/state-dir.ts'
+import { resolveStateDir, sharedPlace } from '../runtime/state-dir.ts'
 
 /** `127.0.0.1:9464`, `[::1]:0`, `:9464` for all addresses. @throws AdflowError USAGE */
 export function parseListen(text: string): { readonly host: string; readonly port: number } {
@@ -42,7 +42,9 @@ export function clientOf(flags: {
   readonly url?: string | undefined
 }): Promise<DaemonClient> {
   const { 'state-dir': stateDir, 'token-file': tokenFile, url } = flags
+  const place = sharedPlace({ ...(stateDir === undefined ? {} : { flag: stateDir }), env: process.env })
   return daemonClient({
+    place,
     stateDir: resolveStateDir({
       ...(stateDir === undefined ? {} : { flag: stateDir }),
       env: process.env,

@@ -7,6 +7,7 @@ import { runForPeople } from '../cli/run-job.ts'
 import { AdflowError } from '../core/errors.ts'
 import type { Job } from '../core/job/job.ts'
 import { readJobText } from '../core/job/load.ts'
+import type { RunOptions } from '../runtime/run.ts'
 import { shardState } from '../runtime/shard-checks.ts'
 import { parseTicket } from '../runtime/slot.ts'
 import type { RunSummary } from '../runtime/summary.ts'
@@ -75,10 +76,11 @@ next run, or \`adflow gaps --collect\`, goes on where it stopped.`
         hint: `sources: ${job.extract.map(({ id }) => id).join(', ')}`,
       })
     const stateDir = shardState(this.stateDir(flags['state-dir'], job), job, flags.shard)
+    const given = flags.shard === undefined ? flags['state-dir'] : stateDir
     if (flags['dry-run'])
       return this.config.runCommand('plan', [
         job.file,
-        ...['--state-dir', stateDir],
+        ...(given === undefined ? [] : ['--state-dir', given]),
         ...(this.jsonEnabled() ? ['--json'] : []),
       ])
     return runForPeople(
@@ -91,7 +93,7 @@ next run, or \`adflow gaps --collect\`, goes on where it stopped.`
         version: this.config.version,
         ...(flags.only === undefined ? {} : { only: flags.only }),
         ...(flags.until === undefined ? {} : { until: flags.until }),
-        ...(flags.slot === undefined ? {} : { slot: parseTicket(flags.slot) }),
+        ...(flags.slot === undefined ? {} : this.slotOf(flags.slot)),
         ...parseModified(flags.from, flags.to),
         ...roundLimits(flags),
       },
@@ -103,6 +105,11 @@ next run, or \`adflow gaps --collect\`, goes on where it stopped.`
         fail: (error) => void this.catch(error),
       },
     )
+  }
+
+  private slotOf(text: string): Pick<RunOptions, 'slot' | 'daemons'> {
+    const daemons = this.place
+    return { slot: parseTicket(text), ...(daemons === undefined ? {} : { daemons }) }
   }
 
   /** Paths in the text are relative to the file, which somebody may be editing at this moment. */

@@ -5,6 +5,8 @@ import { registerSecret } from './job/secrets.ts'
 import { parseDuration } from './job/units.ts'
 
 export interface StatePlace {
+  /** As it was given. */
+  readonly text: string
   /** Of the server, without what is ours in it. */
   readonly url: string
   readonly schema: string
@@ -57,6 +59,7 @@ export function parseStatePlace(text: string): StatePlace {
   const label = `postgres://${url.host}${url.pathname} (schema ${schema})`
   url.search = ''
   return {
+    text,
     url: url.href,
     schema,
     leaseMs,

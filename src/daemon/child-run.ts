@@ -6,15 +6,13 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { type FileHandle, mkdir, open, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { EXIT } from '../core/errors.ts'
-import { holderOf } from '../runtime/lock.ts'
 import { lastRunOf, type SlotRun, type SlotTicket } from '../runtime/slot.ts'
-import type { StateDir } from '../runtime/state-dir.ts'
+import type { JobHolder, StateHome } from '../runtime/state-home.ts'
 import type { RunSummary } from '../runtime/summary.ts'
 import { childEnvironment } from './apart.ts'
 import type { Clock } from './clock.ts'
 import type { AcceptedJob } from './job-folder.ts'
 import type { OpenSlot, RunResult } from './slot-book.ts'
-import { slotState } from './streams.ts'
 
 /** From the request to stop to the kill. */
 const STOP_MS = 30_000
@@ -55,7 +53,7 @@ export interface Runner {
 export interface RunnerOptions {
   /** bin/run.js of this adflow. */
   readonly program: string
-  readonly stateDir: string
+  readonly home: StateHome
   /** Folder for what runs print. */
   readonly outputs: string
   readonly epochs: string
@@ -71,7 +69,7 @@ export class ChildRunner implements Runner {
   }
 
   async start({ job, text }: AcceptedJob, slot: OpenSlot): Promise<Run> {
-    const { program, stateDir, outputs, epochs, epoch, clock } = this.#options
+    const { program, home, outputs, epochs, epoch, clock } = this.#options
     const ticket: SlotTicket = { slot: slot.id, epoch, epochs, since: slot.since }
     const folder = join(outputs, slot.job)
     await mkdir(folder, { recursive: true, mode: 0o700 })
@@ -90,14 +88,15 @@ export class ChildRunner implements Runner {
           '--json',
           '--log-level=info',
           '--log-format=json',
-          `--state-dir=${stateDir}`,
+          `--state-dir=${home.root}`,
           `--text=${text}`,
           ...(slot.shard === undefined ? [] : [`--shard=${slot.shard}`]),
           `--slot=${JSON.stringify(ticket)}`,
         ],
         {
           stdio: ['ignore', stdout.fd, stderr.fd],
-          env: childEnvironment(),
+          // Not on the command line, which everybody can read: it may have a password.
+          env: { ...childEnvironment(), ...(home.place === undefined ? {} : { ADFLOW_STATE_DIR: home.place.text }) },
           // A group of its own: what the terminal sends to the daemon is not for the run.
           detached: true,
         },
@@ -115,13 +114,17 @@ export class ChildRunner implements Runner {
   }
 
   async adopt(slot: OpenSlot): Promise<Run | undefined> {
-    const state = this.#state(slot)
-    const pid = await runningFor(slot, state)
-    if (pid === undefined) return undefined
     const { clock } = this.#options
+    const first = await this.#runningFor(slot)
+    if (first === undefined) return undefined
+    const { pid } = first
     const begun = clock.steady()
     const ended = (async (): Promise<RunEnd> => {
-      while ((await runningFor(slot, state)) === pid)
+      for (
+        let now: JobHolder | undefined = first;
+        now !== undefined && now.pid === pid;
+        now = await this.#runningFor(slot)
+      )
         await new Promise((resolve) => setTimeout(resolve, LOOK_MS).unref())
       const seconds = (clock.steady() - begun) / 1000
       const had = await this.outcome(slot)
@@ -131,7 +134,8 @@ export class ChildRunner implements Runner {
     })()
     const send = (signal: NodeJS.Signals) => {
       try {
-        process.kill(pid, signal)
+        // On another machine it is left alone: it ends by itself, or its lease does.
+        if (pid !== undefined) process.kill(pid, signal)
       } catch {
         // It is gone: the loop above sees it.
       }
@@ -139,19 +143,15 @@ export class ChildRunner implements Runner {
     return { ended, ...signals(send, ended) }
   }
 
-  outcome(slot: OpenSlot): Promise<SlotRun | undefined> {
-    return lastRunOf(slot.id, this.#state(slot).ledger, slot.since)
+  async outcome(slot: OpenSlot): Promise<SlotRun | undefined> {
+    return lastRunOf(slot.id, (await this.#options.home.current(slot)).ledger, slot.since)
   }
 
-  #state(slot: OpenSlot): StateDir {
-    return slotState(this.#options.stateDir, slot)
+  /** The process that holds the job for this very slot. */
+  async #runningFor(slot: OpenSlot): Promise<JobHolder | undefined> {
+    const holder = await this.#options.home.holderOf(slot)
+    return holder?.command.includes(JSON.stringify(slot.id)) === true ? holder : undefined
   }
-}
-
-/** The process that holds the lock of the job for this very slot. */
-async function runningFor(slot: OpenSlot, { path }: StateDir): Promise<number | undefined> {
-  const holder = await holderOf(path).catch(() => undefined) // no folder: the job has never run
-  return holder?.command.includes(JSON.stringify(slot.id)) === true ? holder.pid : undefined
 }
 
 function signals(send: (signal: NodeJS.Signals) => void, ended: Promise<unknown>): Pick<Run, 'stop' | 'kill'> {

@@ -1,6 +1,7 @@
 /** Asks a daemon, for commands: finds it by the state directory, or by a URL. */
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { AdflowError, ERROR_CODES, type ErrorCode } from '../core/errors.ts'
+import type { StatePlace } from '../core/state-place.ts'
 import { daemonFolder } from './daemon.ts'
 import { currentLease } from './epoch.ts'
 import type { DaemonStatus, JobLine, RunLine } from './face.ts'
@@ -10,6 +11,8 @@ const ANSWER_MS = 10_000
 
 export interface ClientOptions {
   readonly stateDir: string
+  /** Where daemons share their state. */
+  readonly place?: StatePlace | undefined
   /** Instead of the daemon that leads in the state directory. */
   readonly url?: string
   readonly tokenFile?: string
@@ -23,9 +26,9 @@ export interface DaemonClient {
 }
 
 /** @throws AdflowError DAEMON_UNREACHABLE, TOKEN_UNSAFE */
-export async function daemonClient({ stateDir, url, tokenFile, env }: ClientOptions): Promise<DaemonClient> {
-  const folder = daemonFolder(stateDir)
-  const address = url ?? (await leaderUrl(folder, stateDir))
+export async function daemonClient({ stateDir, place, url, tokenFile, env }: ClientOptions): Promise<DaemonClient> {
+  const folder = daemonFolder(stateDir, place)
+  const address = url ?? (await leaderUrl(folder, place))
   const token = await readToken({ env, folder, ...(tokenFile === undefined ? {} : { file: tokenFile }) })
   const ask = async <Answer>(method: string, path: string, body?: unknown): Promise<Answer> => {
     const response = await fetch(new URL(path, address), {
@@ -57,9 +60,9 @@ export async function daemonReport(client: DaemonClient) {
   return { schema_version: 1 as const, status, jobs, runs }
 }
 
-async function leaderUrl(folder: string, stateDir: string): Promise<string> {
-  const lease = await currentLease(join(folder, 'epochs'))
-  if (lease?.url == null || lease.released) throw unreachable(`no daemon leads in ${stateDir}`)
+async function leaderUrl(folder: string, place: StatePlace | undefined): Promise<string> {
+  const lease = await currentLease(join(folder, 'epochs'), place)
+  if (lease?.url == null || lease.released) throw unreachable(`no daemon leads in ${place?.label ?? dirname(folder)}`)
   return lease.url
 }
 

@@ -5,8 +5,12 @@ import type { Logger } from 'pino'
 import { appendDurably } from '../core/durable.ts'
 import { AdflowError, localIoError } from '../core/errors.ts'
 import type { Registry } from '../core/registry.ts'
+import type { StatePlace } from '../core/state-place.ts'
 import type { GatewayOptions } from '../gateway/gateway.ts'
 import type { LintReport } from '../runtime/lint.ts'
+import { fetchFolder } from '../runtime/shared-folder.ts'
+import { workingDir } from '../runtime/state-dir.ts'
+import { DAEMON, daemonLease, StateHome } from '../runtime/state-home.ts'
 import { ChildRunner } from './child-run.ts'
 import type { Clock } from './clock.ts'
 import { Candidate, currentLease, type Leadership } from './epoch.ts'
@@ -18,6 +22,7 @@ import { Receiver } from './receiver.ts'
 import { Scheduler } from './scheduler.ts'
 import { startServer } from './server.ts'
 import { ALL_SHARES } from './shares.ts'
+import type { SlotBook } from './slot-book.ts'
 
 /** From the first signal to the end of the process, at most: less than systemd and Kubernetes give it. */
 const DRAIN_MS = 24_000
@@ -26,7 +31,10 @@ const LOOK_MS = 1_000
 
 export interface DaemonOptions {
   readonly folder: string
+  /** Folder on this machine. */
   readonly stateDir: string
+  /** Where daemons of several machines share their state. */
+  readonly place?: StatePlace | undefined
   readonly registry: Registry
   readonly log: Logger
   readonly host: string
@@ -49,9 +57,9 @@ export interface DaemonOptions {
   readonly listening?: (url: string) => void
 }
 
-/** Folder of the daemon in a state directory; no job can have that name. */
-export function daemonFolder(stateDir: string): string {
-  return join(stateDir, '_daemon')
+/** Folder of the daemon in a state directory. */
+export function daemonFolder(stateDir: string, place?: StatePlace): string {
+  return join(workingDir(stateDir, place), DAEMON)
 }
 
 /** Resolves when it was told to stop and has drained. @throws AdflowError FENCED, DAEMON_ADDRESS, and those of the state directory */
@@ -65,6 +73,7 @@ class Daemon {
   readonly #root: string
   readonly #epochs: string
   readonly #folder: JobFolder
+  readonly #home: StateHome
   readonly #startedAt = new Date().toISOString()
   #role: ReturnType<DaemonFace['role']> = 'starting'
   readonly #receiver: Receiver | undefined
@@ -74,11 +83,12 @@ class Daemon {
   #told = Number.NEGATIVE_INFINITY
 
   constructor(options: DaemonOptions) {
-    const { folder, registry, log, lint, clock, push, stateDir, command } = options
+    const { folder, registry, log, lint, clock, push, stateDir, place, command } = options
     this.#options = options
-    this.#root = daemonFolder(options.stateDir)
+    this.#root = daemonFolder(stateDir, place)
     this.#epochs = join(this.#root, 'epochs')
     this.#folder = new JobFolder({ folder, copies: join(this.#root, 'jobs'), registry, log, lint })
+    this.#home = new StateHome({ root: stateDir, place, jobs: () => this.#folder.jobs })
     this.#receiver = push === undefined ? undefined : new Receiver({ ...push, stateDir, log, command })
     this.#progress = clock.steady()
   }
@@ -93,7 +103,7 @@ class Daemon {
     try {
       listening?.(server.url)
       const leadership = await this.#standBy(server.url)
-      if (leadership !== undefined) await this.#lead(leadership)
+      if (leadership !== undefined) await this.#lead(leadership).finally(() => leadership.leave())
     } finally {
       this.#role = 'draining'
       notifier.send('STOPPING=1')
@@ -105,13 +115,13 @@ class Daemon {
 
   /** undefined: the daemon was told to stop before it came to lead. */
   async #standBy(url: string): Promise<Leadership | undefined> {
-    const { clock, command, drain, log } = this.#options
-    const candidate = new Candidate({ epochs: this.#epochs, clock, command, url })
+    const { clock, command, drain, log, place } = this.#options
+    const candidate = new Candidate({ epochs: this.#epochs, clock, command, url, place })
     while (!drain.aborted) {
       const leadership = await candidate.stand()
       if (leadership !== undefined) return leadership
       if (this.#role === 'starting') {
-        const lease = await currentLease(this.#epochs)
+        const lease = await currentLease(this.#epochs, place)
         log.info(`stands by: process ${lease?.pid} on ${lease?.host} leads (epoch ${lease?.epoch})`)
       }
       this.#role = 'standby'
@@ -122,7 +132,7 @@ class Daemon {
   }
 
   async #lead(leadership: Leadership): Promise<void> {
-    const { clock, log, stateDir, parallel, program, drain } = this.#options
+    const { clock, log, parallel, program, drain } = this.#options
     log.info({ epoch: leadership.epoch }, `leads (epoch ${leadership.epoch})`)
     // Until the first round nobody else would see it live.
     const pulse = setInterval(() => void leadership.beat().catch(() => undefined), ROUND_MS)
@@ -131,7 +141,7 @@ class Daemon {
       await this.#readFolder(this.#journal)
       const runner = new ChildRunner({
         program,
-        stateDir,
+        home: this.#home,
         outputs: join(this.#root, 'runs'),
         epochs: this.#epochs,
         epoch: leadership.epoch,
@@ -140,7 +150,7 @@ class Daemon {
       this.#scheduler = new Scheduler({
         journal: this.#journal,
         runner,
-        stateDir,
+        ledgerEnd: (part) => this.#home.ledgerEnd(part),
         clock,
         log,
         parallel,
@@ -221,7 +231,7 @@ class Daemon {
   }
 
   #face(): DaemonFace {
-    const { clock, folder, stateDir, version, parallel } = this.#options
+    const { clock, folder, place, version, parallel } = this.#options
     const leader = () => {
       if (this.#scheduler === undefined) throw new AdflowError('DAEMON_REFUSED', 'this daemon does not lead yet')
       return this.#scheduler
@@ -231,11 +241,12 @@ class Daemon {
       startedAt: this.#startedAt,
       version,
       folder,
-      stateDir,
+      stateDir: place?.label ?? this.#home.folder,
+      stateOf: (part) => this.#home.folders(part),
       parallel,
       idleSeconds: () => (clock.steady() - this.#progress) / 1000,
-      lease: () => currentLease(this.#epochs),
-      book: async () => this.#journal?.book ?? (await readBook(this.#epochs)),
+      lease: () => currentLease(this.#epochs, place),
+      book: async () => this.#journal?.book ?? (await this.#bookOfOthers()),
       jobs: () => this.#folder.jobs,
       invalid: () => this.#folder.invalid,
       reloads: () => this.#folder.reloads,
@@ -245,6 +256,12 @@ class Daemon {
       trigger: (job, act) => leader().trigger(job, act),
       setPaused: (job, act, paused) => leader().setPaused(job, act, paused),
     }
+  }
+
+  async #bookOfOthers(): Promise<SlotBook> {
+    const { place } = this.#options
+    if (place !== undefined) await fetchFolder({ ...daemonLease(place), path: this.#root })
+    return readBook(this.#epochs)
   }
 
   /** Who asked for what: one file for each daemon, never shortened. */

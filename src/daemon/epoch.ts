@@ -6,12 +6,15 @@
  */
 import { type FileHandle, mkdir, open, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { hostname } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { syncDirectory, writeDurably } from '../core/durable.ts'
 import { AdflowError, localIoError } from '../core/errors.ts'
+import type { StatePlace } from '../core/state-place.ts'
 import { machineOf } from '../core/this-machine.ts'
 import { type JobLock, lockJob } from '../runtime/lock.ts'
+import { folderHolder, type TakenFolder, takeFolder } from '../runtime/shared-folder.ts'
 import { newestEpoch } from '../runtime/slot.ts'
+import { daemonLease } from '../runtime/state-home.ts'
 import type { Clock } from './clock.ts'
 
 /** A leader whose counter stands still for so long is taken for dead. It must exceed the longest stall of a live one. */
@@ -40,14 +43,18 @@ export interface Leadership extends Lease {
   beat(): Promise<void>
   /** Lets another lead at once. */
   release(): Promise<void>
+  /** The same where another leads already, or may: nothing is written any more. */
+  leave(): Promise<void>
 }
 
 export interface CandidateOptions {
-  /** Holds a folder for each epoch. */
+  /** Holds a folder for each epoch; stands in the folder of the daemon. */
   readonly epochs: string
   readonly clock: Clock
   readonly command: string
   readonly url: string | null
+  /** Where daemons of several machines share their state: a lease there decides, not the folders. */
+  readonly place?: StatePlace | undefined
 }
 
 export class Candidate {
@@ -60,8 +67,9 @@ export class Candidate {
 
   /** Leads, if nobody does; otherwise undefined, and the caller asks again in about a second. */
   async stand(): Promise<Leadership | undefined> {
-    const { epochs, clock } = this.#options
+    const { epochs, clock, place } = this.#options
     await mkdir(epochs, { recursive: true, mode: 0o700 })
+    if (place !== undefined) return this.#take(place)
     const epoch = await newestEpoch(epochs)
     if (epoch === 0) return this.#claim(1)
     const folder = epochFolder(epochs, epoch)
@@ -70,6 +78,26 @@ export class Candidate {
     if (this.#seen?.epoch !== epoch || this.#seen.beat !== beat) this.#seen = { epoch, beat, at: clock.steady() }
     const silent = clock.steady() - this.#seen.at >= SILENT_MS
     return silent || (await this.#isGone(folder)) ? this.#claim(epoch + 1) : undefined
+  }
+
+  /** Of daemons of this machine one asks for the lease: the last holder from here is gone then, however it went. */
+  async #take(place: StatePlace): Promise<Leadership | undefined> {
+    const { epochs, command, url } = this.#options
+    const lock = await lockJob(dirname(epochs), { command, run: 'leader' }).catch((error: unknown) => {
+      if (error instanceof AdflowError && error.code === 'JOB_LOCKED') return undefined
+      throw error
+    })
+    if (lock === undefined) return undefined
+    try {
+      const taken = await takeFolder({ ...daemonLease(place), path: dirname(epochs) }, { command, more: { url } })
+      const leader = taken === undefined ? undefined : await this.#claim(taken.epoch, { taken, lock })
+      if (leader !== undefined) return leader
+    } catch (error) {
+      await lock.close()
+      throw error
+    }
+    await lock.close()
+    return undefined
   }
 
   /** True only where it is certain. */
@@ -85,11 +113,11 @@ export class Candidate {
     }
   }
 
-  async #claim(epoch: number): Promise<Leadership | undefined> {
+  async #claim(epoch: number, shared?: SharedLead): Promise<Leadership | undefined> {
     const { epochs, command, url } = this.#options
     const folder = epochFolder(epochs, epoch)
     try {
-      await mkdir(folder, { mode: 0o700 })
+      await mkdir(folder, { mode: 0o700, recursive: shared !== undefined })
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'EEXIST') return undefined
       throw localIoError(error, `begin the epoch ${folder}`)
@@ -106,8 +134,21 @@ export class Candidate {
     }
     await writeDurably(join(folder, 'lease.json'), `${JSON.stringify(lease)}\n`)
     await removeOld(epochs, epoch)
-    return new Leader(lease, folder, epochs, lock, await open(join(folder, 'beat'), 'w'))
+    return new Leader(lease, folder, { lock, beat: await open(join(folder, 'beat'), 'w'), shared })
   }
+}
+
+/** What a leader has where the lease of a server decides. */
+interface SharedLead {
+  readonly taken: TakenFolder
+  /** Of this machine's daemons. */
+  readonly lock: JobLock
+}
+
+interface LeaderParts {
+  readonly lock: JobLock
+  readonly beat: FileHandle
+  readonly shared: SharedLead | undefined
 }
 
 class Leader implements Leadership {
@@ -119,11 +160,10 @@ class Leader implements Leadership {
   readonly machine: string | null
   readonly folder: string
   readonly #next: string
-  readonly #lock: JobLock
-  readonly #beat: FileHandle
+  readonly #parts: LeaderParts
   #beats = 0
 
-  constructor(lease: Lease, folder: string, epochs: string, lock: JobLock, beat: FileHandle) {
+  constructor(lease: Lease, folder: string, parts: LeaderParts) {
     this.epoch = lease.epoch
     this.pid = lease.pid
     this.host = lease.host
@@ -131,12 +171,12 @@ class Leader implements Leadership {
     this.url = lease.url
     this.machine = lease.machine
     this.folder = folder
-    this.#next = epochFolder(epochs, lease.epoch + 1)
-    this.#lock = lock
-    this.#beat = beat
+    this.#next = epochFolder(dirname(folder), lease.epoch + 1)
+    this.#parts = parts
   }
 
   async check(): Promise<void> {
+    if (this.#parts.shared !== undefined) return this.#parts.shared.taken.check()
     if (!(await exists(this.#next))) return
     throw new AdflowError(
       'FENCED',
@@ -151,22 +191,48 @@ class Leader implements Leadership {
     await this.check()
     this.#beats += 1
     // In place: a full disk must not cost the lease.
-    await this.#beat.write(String(this.#beats).padStart(16, '0'), 0, 'latin1')
+    await this.#parts.beat.write(String(this.#beats).padStart(16, '0'), 0, 'latin1')
   }
 
   async release(): Promise<void> {
     await writeDurably(join(this.folder, 'released'), '')
-    await this.#beat.close()
-    await this.#lock.close()
+    await this.leave()
+  }
+
+  async leave(): Promise<void> {
+    const { beat, lock, shared } = this.#parts
+    await beat.close()
+    await lock.close()
+    await shared?.taken.close()
+    await shared?.lock.close()
   }
 }
 
 /** The lease of the newest epoch, whether its leader lives or not. */
-export async function currentLease(epochs: string): Promise<(Lease & { readonly released: boolean }) | undefined> {
+export async function currentLease(
+  epochs: string,
+  place?: StatePlace,
+): Promise<(Lease & { readonly released: boolean }) | undefined> {
+  if (place !== undefined) return sharedLease(place)
   const epoch = await newestEpoch(epochs)
   const folder = epochFolder(epochs, epoch)
   const lease = epoch === 0 ? undefined : await readLease(folder)
   return lease === undefined ? undefined : { ...lease, released: await exists(join(folder, 'released')) }
+}
+
+async function sharedLease(place: StatePlace): Promise<(Lease & { readonly released: boolean }) | undefined> {
+  const holder = await folderHolder(daemonLease(place))
+  if (holder === undefined) return undefined
+  const { epoch, pid, host, since, held, more } = holder
+  return {
+    epoch,
+    pid,
+    host,
+    since,
+    url: typeof more['url'] === 'string' ? more['url'] : null,
+    machine: null,
+    released: !held,
+  }
 }
 
 export function epochFolder(epochs: string, epoch: number): string {

@@ -1,9 +1,10 @@
 /** What a daemon shows of itself: the shapes of its API. Names are those of JSON. */
 
-import { type Shard, shardText } from '../core/shard.ts'
+import { shardText } from '../core/shard.ts'
 import { type LiveRun, readLive } from '../runtime/live-file.ts'
 import { together } from '../runtime/live-parts.ts'
-import { partStateOf } from '../runtime/state-dir.ts'
+import type { StateDir } from '../runtime/state-dir.ts'
+import type { JobPart } from '../runtime/state-home.ts'
 import { upcoming } from './due.ts'
 import type { Lease } from './epoch.ts'
 import type { AcceptedJob, InvalidFile } from './job-folder.ts'
@@ -18,7 +19,9 @@ export interface DaemonFace {
   readonly startedAt: string
   readonly version: string
   readonly folder: string
+  /** For people. */
   readonly stateDir: string
+  readonly stateOf: (part: JobPart) => StateDir
   /** Seconds since the scheduler's last round, or since it last asked whether anybody leads. */
   readonly idleSeconds: () => number
   readonly lease: () => Promise<(Lease & { readonly released: boolean }) | undefined>
@@ -159,14 +162,14 @@ function shardLines(face: DaemonFace, name: string, book: JobBook, shards: numbe
       const shard = part === undefined ? null : shardText(part)
       const line = open.find((each) => each.shard === shard)
       const seconds = line?.seconds ?? null
-      const live = seconds === null ? null : await liveRun(face, name, part)
+      const live = seconds === null ? null : await liveRun(face, { job: name, ...(shard === null ? {} : { shard }) })
       return { shard, holder: seconds === null ? null : 'this daemon', seconds, live }
     }),
   )
 }
 
-async function liveRun({ stateDir, nowMs }: DaemonFace, job: string, part: Shard | undefined): Promise<LiveRun | null> {
-  const live = await readLive(partStateOf(stateDir, job, part).path)
+async function liveRun({ stateOf, nowMs }: DaemonFace, part: JobPart): Promise<LiveRun | null> {
+  const live = await readLive(stateOf(part).path)
   return live === undefined || Date.parse(live.at) < nowMs() - LIVE_MS ? null : live
 }
 

@@ -5,7 +5,8 @@
 import type { Logger } from 'pino'
 import { AdflowError } from '../core/errors.ts'
 import type { JobSchedule } from '../core/job/schedule.ts'
-import { ledgerEnd } from '../runtime/slot.ts'
+import type { LedgerPlace } from '../runtime/slot.ts'
+import type { JobPart } from '../runtime/state-home.ts'
 import { ActiveRuns } from './active-runs.ts'
 import { Alarm } from './alarm.ts'
 import type { RunEnd, Runner } from './child-run.ts'
@@ -18,7 +19,7 @@ import { Requests } from './requests.ts'
 import type { Shares } from './shares.ts'
 import { type Act, type JobBook, type OpenSlot, type SlotEnd, slotId } from './slot-book.ts'
 import { slotEnd } from './slot-end.ts'
-import { decideStream, slotState } from './streams.ts'
+import { decideStream } from './streams.ts'
 import { verdictOn } from './verdict.ts'
 
 /** Beyond what any change of summer time or any correction would do: the clock was wrong. */
@@ -26,7 +27,8 @@ const WRONG_CLOCK_MS = 25 * 3_600_000
 export interface SchedulerOptions {
   readonly journal: Journal
   readonly runner: Runner
-  readonly stateDir: string
+  /** Where the ledger of a job ends now. */
+  readonly ledgerEnd: (part: JobPart) => Promise<LedgerPlace>
   readonly clock: Clock
   readonly log: Logger
   /** Runs that may go on at the same time. */
@@ -262,10 +264,10 @@ export class Scheduler {
     kind: OpenSlot['kind'],
     more: Pick<OpenSlot, 'act' | 'digest' | 'shard'> & { readonly consumed?: Readonly<Record<string, number>> },
   ): Promise<string> {
-    const { journal, stateDir, log } = this.#options
+    const { journal, log } = this.#options
     const id = slotId(job, at)
     const { consumed, ...about } = more
-    const since = await ledgerEnd(slotState(stateDir, { job, ...about }).ledger)
+    const since = await this.#options.ledgerEnd({ job, ...about })
     await journal.append([
       {
         type: 'claimed',

@@ -1,7 +1,6 @@
 /** Jobs that go on for ever: each of their parts that is this daemon's has one open slot, and a run of it, as long as the job is there, is
  *  not paused and is what it was. */
 import { parseShard, type Shard, shardText } from '../core/shard.ts'
-import { partStateOf, type StateDir } from '../runtime/state-dir.ts'
 import type { AcceptedJob } from './job-folder.ts'
 import type { JobBook, OpenSlot } from './slot-book.ts'
 
@@ -44,9 +43,4 @@ export function decideStream(
 /** The part of its job that a slot is for. */
 function shardOf({ shard }: Pick<OpenSlot, 'shard'>): Shard {
   return parseShard(shard ?? '0/1') ?? { index: 0, of: 1 }
-}
-
-/** Where the state of what a slot runs lies. */
-export function slotState(directory: string, { job, shard }: Pick<OpenSlot, 'job' | 'shard'>): StateDir {
-  return partStateOf(directory, job, shard === undefined ? undefined : parseShard(shard))
 }

@@ -7,6 +7,7 @@ import { mayGoOn } from '../core/durable-copy.ts'
 import type { Job } from '../core/job/job.ts'
 import { redact } from '../core/job/secrets.ts'
 import type { Registry } from '../core/registry.ts'
+import type { StatePlace } from '../core/state-place.ts'
 import { whoIsThis } from '../core/who.ts'
 import { type Ledger, openLedger } from '../lineage/ledger.ts'
 import { Batches } from './batches.ts'
@@ -24,9 +25,11 @@ import { Pins } from './pins.ts'
 import { resume } from './resume.ts'
 import { RunLineage } from './run-lineage.ts'
 import { SessionPool } from './session-pool.ts'
+import { folderHolder } from './shared-folder.ts'
 import { admitSlot, type SlotRun, type SlotTicket } from './slot.ts'
 import { Spool } from './spool.ts'
 import { emptyStateFolders, spoolsIn } from './state-dir.ts'
+import { daemonLease } from './state-home.ts'
 import { Store } from './store.ts'
 import { addWarning, emptySummary, type RunSummary } from './summary.ts'
 import { Upkeep } from './upkeep.ts'
@@ -54,6 +57,8 @@ export interface RunOptions {
   readonly distribution?: Distribution
   /** The run is for a scheduled time. */
   readonly slot?: SlotTicket
+  /** Where the daemon that has started it shares its state with others. */
+  readonly daemons?: StatePlace
   /** Where the run ends. Default: as the job says. */
   readonly until?: 'now' | 'forever'
 }
@@ -98,7 +103,9 @@ export async function runUnderLock(
   { state, lost }: Pick<HeldJob, 'state' | 'lost'>,
   run: string,
 ): Promise<RunSummary> {
-  const had = options.slot === undefined ? undefined : await admitSlot(options.slot, state.ledger)
+  const { slot, daemons } = options
+  const newest = daemons === undefined ? undefined : async () => (await folderHolder(daemonLease(daemons)))?.epoch ?? 0
+  const had = slot === undefined ? undefined : await admitSlot(slot, state.ledger, newest)
   if (had !== undefined) return repeatedSlot(options, had)
   const checkpoints = await openCheckpoints(state.path, options.job.name)
   // Before anything is touched: where the ledger is damaged, nothing may change.

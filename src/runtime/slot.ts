@@ -45,8 +45,12 @@ export interface SlotRun {
 
 /** The run that the time has had and that ended well, if there is one. Call under the lock of the job.
  *  @throws AdflowError FENCED where a newer daemon leads */
-export async function admitSlot(slot: SlotTicket, ledger: string): Promise<SlotRun | undefined> {
-  const newest = await newestEpoch(slot.epochs)
+export async function admitSlot(
+  slot: SlotTicket,
+  ledger: string,
+  newestOf = () => newestEpoch(slot.epochs),
+): Promise<SlotRun | undefined> {
+  const newest = await newestOf()
   if (newest > slot.epoch)
     throw new AdflowError(
       'FENCED',

@@ -7,6 +7,7 @@ import type { DaemonFace } from '../../src/daemon/face.ts'
 import type { AcceptedJob } from '../../src/daemon/job-folder.ts'
 import { type RunningServer, startServer } from '../../src/daemon/server.ts'
 import { type OpenSlot, SlotBook } from '../../src/daemon/slot-book.ts'
+import { stateDirOf } from '../../src/runtime/state-dir.ts'
 
 const TOKEN = 'a-token-that-has-more-than-32-characters'
 const NOON = Date.parse('2026-03-01T12:00:00Z')
@@ -172,6 +173,7 @@ function face(): DaemonFace {
     version: '1.2.3',
     folder: '/jobs',
     stateDir: '/state',
+    stateOf: ({ job }) => stateDirOf('/state', job),
     parallel: 2,
     idleSeconds: () => idle,
     lease: async () => ({

@@ -82,7 +82,7 @@ ${schedule === '' ? '' : `schedule: ${schedule}\n`}${more}`,
     renameSync(`${this.#clock}.new`, this.#clock)
   }
 
-  start(args: readonly string[] = []): RunningDaemon {
+  start(args: readonly string[] = [], env: Readonly<Record<string, string>> = {}): RunningDaemon {
     const moved =
       existsSync(this.#clock) && this.#faketime !== undefined
         ? {
@@ -96,7 +96,7 @@ ${schedule === '' ? '' : `schedule: ${schedule}\n`}${more}`,
         : {}
     const command = [BIN, 'daemon', join(this.folder, 'jobs'), '--listen=127.0.0.1:0', '--log-format=json', ...args]
     const child = spawn(process.execPath, command, {
-      env: { ...process.env, ...moved, ADFLOW_STATE_DIR: this.state, NO_COLOR: '1' },
+      env: { ...process.env, ...moved, ADFLOW_STATE_DIR: this.state, NO_COLOR: '1', ...env },
       stdio: ['ignore', 'ignore', 'pipe'],
     })
     const daemon = new RunningDaemon(child, join(this.state, '_daemon', 'token'))
@@ -165,7 +165,7 @@ ${schedule === '' ? '' : `schedule: ${schedule}\n`}${more}`,
       .map(Number)
     return pids.filter((pid) => {
       const command = commandOf(pid)
-      return command.includes(`--state-dir=${this.state}`) && command.includes(what)
+      return command.includes(`--state-dir=${this.folder}`) && command.includes(what)
     })
   }
 }

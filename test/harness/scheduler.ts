@@ -13,7 +13,8 @@ import { Journal } from '../../src/daemon/journal.ts'
 import { Scheduler } from '../../src/daemon/scheduler.ts'
 import { ALL_SHARES, type Shares } from '../../src/daemon/shares.ts'
 import type { OpenSlot } from '../../src/daemon/slot-book.ts'
-import type { SlotRun } from '../../src/runtime/slot.ts'
+import { ledgerEnd, type SlotRun } from '../../src/runtime/slot.ts'
+import { stateDirOf } from '../../src/runtime/state-dir.ts'
 
 export const DONE: RunEnd = { exit: 0, seconds: 1, status: 'done' }
 
@@ -131,7 +132,7 @@ export class SchedulerSite {
     const scheduler = new Scheduler({
       journal,
       runner: runs,
-      stateDir: this.folder,
+      ledgerEnd: ({ job }) => ledgerEnd(stateDirOf(this.folder, job).ledger),
       clock: this.clock,
       log: pino({ level: 'silent' }),
       parallel: options.parallel ?? 4,

@@ -64,6 +64,10 @@ job goes on as it was. The first SIGINT or SIGTERM stops what is under way withi
       env: process.env,
       jobFile: join(folder, 'any.yaml'),
     })
+    if (flags.push !== undefined && this.place !== undefined)
+      throw new AdflowError('USAGE', 'pushes cannot be taken where the state is shared by several machines', {
+        hint: 'what was accepted lies on one machine: start a daemon with a folder as --state-dir for those jobs',
+      })
     const sources = { env: process.env, ...(flags['token-file'] === undefined ? {} : { file: flags['token-file'] }) }
     requireToken(host, sources)
     const log = this.logger(
@@ -75,11 +79,12 @@ job goes on as it was. The first SIGINT or SIGTERM stops what is under way withi
     await runDaemon({
       folder,
       stateDir,
+      place: this.place,
       registry: await this.registry(),
       log,
       host,
       port,
-      token: await ensureToken({ ...sources, folder: daemonFolder(stateDir) }),
+      token: await ensureToken({ ...sources, folder: daemonFolder(stateDir, this.place) }),
       parallel: flags.parallel ?? availableParallelism(),
       program,
       lint: (files) => lintApart(program, files),

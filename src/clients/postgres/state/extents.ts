@@ -89,3 +89,18 @@ function grouped(extents: readonly Extent[]): Extent[][] {
   }
   return groups
 }
+
+/** The last of the files whose paths begin so, in the order of their names. */
+export async function fileEnd(
+  server: StateServer,
+  name: string,
+  prefix: string,
+): Promise<{ readonly path: string; readonly bytes: number } | undefined> {
+  const { rows } = await server.with(`ask where ${name}/${prefix} ends`, (client) =>
+    client.query<{ path: string; bytes: string }>(
+      `SELECT path, at + octet_length(bytes) AS bytes FROM ${server.table('extents')} WHERE name = $1 AND starts_with(path, $2) ORDER BY path DESC, at DESC LIMIT 1`,
+      [name, prefix],
+    ),
+  )
+  return rows[0] === undefined ? undefined : { path: rows[0].path, bytes: Number(rows[0].bytes) }
+}

@@ -132,8 +132,8 @@ export class Lease {
   /** The last statement of a transaction that writes: until it ends, nobody else takes the lease. */
   async #fence(client: PoolClient): Promise<void> {
     const { rowCount } = await client.query(
-      `UPDATE ${this.#server.table('leases')} SET expires = clock_timestamp() + $3 * interval '1 ms' WHERE name = $1 AND epoch = $2`,
-      [this.name, this.epoch, this.#server.place.leaseMs],
+      `UPDATE ${this.#server.table('leases')} SET expires = clock_timestamp() + $4 * interval '1 ms' WHERE name = $1 AND epoch = $2 AND holder = $3`,
+      [this.name, this.epoch, this.#holder, this.#server.place.leaseMs],
     )
     if (rowCount !== 1) {
       this.#lose(this.#fenced('another process has taken it'))
@@ -149,7 +149,7 @@ export class Lease {
       await this.#server
         .with(`give the lease of ${this.name} back`, (client) =>
           client.query(
-            `UPDATE ${this.#server.table('leases')} SET expires = '-infinity', machine = NULL WHERE name = $1 AND epoch = $2 AND holder = $3`,
+            `UPDATE ${this.#server.table('leases')} SET expires = '-infinity', machine = NULL, holder = '' WHERE name = $1 AND epoch = $2 AND holder = $3`,
             [this.name, this.epoch, this.#holder],
           ),
         )

@@ -5,8 +5,19 @@ import { localIoError } from '../../../core/errors.ts'
 
 /** What the engine writes by itself, beside `durable.ts`. */
 const ENGINE = /^state\.duckdb(?:\..*)?$/s
-/** At the top: cut chunks, spilled data, and what a run says of itself while it goes on. */
-const OWN = new Set(['chunks', 'temp', 'live.json', 'live.json.next', 'lock.sock'])
+/** At the top. Of a job: cut chunks, spilled data, what a run says of itself while it goes on, and its parts, which have names of their own. Of a daemon: what its runs have
+ *  printed, who asked it for what, and its token. */
+const OWN = new Set([
+  'chunks',
+  'temp',
+  'live.json',
+  'live.json.next',
+  'lock.sock',
+  'shards',
+  'runs',
+  'audit.ndjson',
+  'token',
+])
 
 /** The path in the table, `/` between folders; undefined: not shared. */
 export function sharedPath(root: string, path: string): string | undefined {
