@@ -12,7 +12,7 @@ export function statusText(status: JobStatus): string {
       ? `in ${status.shards.length} parts, each with a state of its own: --state-dir shows one`
       : running === null
         ? 'not running'
-        : `running: process ${running.pid} since ${running.since} (${running.command})`,
+        : `running: process ${running.pid}${running.host === undefined ? '' : ` on ${running.host}`} since ${running.since} (${running.command})`,
     status.shards.length > 0
       ? shards(status)
       : checkpoint === null

@@ -6,7 +6,7 @@ import { findJob } from '../core/job/find.ts'
 import { parseDuration } from '../core/job/units.ts'
 import { diagnoseDaemon } from '../daemon/diagnose.ts'
 import { type DoctorReport, diagnose } from '../runtime/doctor.ts'
-import { resolveStateDir } from '../runtime/state-dir.ts'
+import { resolveStateDir, workingDir } from '../runtime/state-dir.ts'
 
 export default class Doctor extends BaseCommand {
   static override summary = 'Whether a job could run here and now: machine, job, state, and every system that it names.'
@@ -49,14 +49,15 @@ not well says how to mend it. The exit code is that of a run that would fail: of
       file,
       registry: await this.registry(),
       log: this.logger(flags),
-      stateDir: () => stateDir,
+      placed: (job) => this.placed(job),
+      stateDir: (job) => workingDir(stateDir, job.state),
       timeoutMs,
       also: [
         {
           kind: 'daemon',
           component: null,
           type: null,
-          question: { place: stateDir, code: 'LOCAL_IO', ask: () => diagnoseDaemon(file, stateDir) },
+          question: { place: stateDir, code: 'LOCAL_IO', ask: () => diagnoseDaemon(file, stateDir, this.place) },
         },
       ],
     })

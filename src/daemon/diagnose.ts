@@ -5,17 +5,21 @@ import { readFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import type { Diagnosis } from '../core/diagnosis.ts'
 import { diagnosisAt } from '../core/findings.ts'
+import type { StatePlace } from '../core/state-place.ts'
+import { fetchFolder } from '../runtime/shared-folder.ts'
+import { daemonLease } from '../runtime/state-home.ts'
 import { daemonFolder } from './daemon.ts'
 import { currentLease } from './epoch.ts'
 import { readBook } from './journal.ts'
 
 /** Nothing is found where no daemon has ever been. */
-export function diagnoseDaemon(file: string, stateDir: string): Diagnosis {
-  const folder = daemonFolder(stateDir)
+export function diagnoseDaemon(file: string, stateDir: string, place?: StatePlace): Diagnosis {
+  const folder = daemonFolder(stateDir, place)
   return diagnosisAt(folder, async function* (at) {
     const epochs = join(folder, 'epochs')
+    if (place !== undefined) await fetchFolder({ ...daemonLease(place), path: folder })
     if (!existsSync(epochs)) return
-    const lease = await currentLease(epochs)
+    const lease = await currentLease(epochs, place)
     const leads =
       lease === undefined || lease.released ? 'no daemon leads' : `process ${lease.pid} on ${lease.host} leads`
     const known = [...(await readBook(epochs)).jobs].find(([, book]) => book.file === resolve(file) && !book.removed)

@@ -1,6 +1,7 @@
 /** Whether a job could run here and now: asks the machine, the job, its state, and every system that it names. Changes nothing. */
 import { existsSync } from 'node:fs'
 import type { Logger } from 'pino'
+import { diagnoseStateServer } from '../clients/postgres/state/diagnose.ts'
 import { CHECKS, type Finding } from '../core/diagnosis.ts'
 import { AdflowError, ERROR_CODES, type ErrorCode, EXIT } from '../core/errors.ts'
 import type { Job } from '../core/job/job.ts'
@@ -13,6 +14,7 @@ import { askedComponents } from './doctor-components.ts'
 import { brokenJob, diagnoseJob } from './doctor-job.ts'
 import { diagnoseMachine } from './doctor-machine.ts'
 import { diagnoseState } from './doctor-state.ts'
+import { fetchState } from './hold.ts'
 import { openLintEngine } from './lint.ts'
 import { holderOf } from './lock.ts'
 import { compilePipeline, type Pipeline } from './pipeline.ts'
@@ -23,6 +25,8 @@ export interface DoctorOptions {
   readonly file: string
   readonly registry: Registry
   readonly log: Logger
+  /** The job with its state where the command line says. */
+  placed(job: Job): Job
   stateDir(job: Job): string
   /** For each component. */
   readonly timeoutMs: number
@@ -76,12 +80,15 @@ const FIRST: readonly number[] = [
 
 export async function diagnose(options: DoctorOptions): Promise<DoctorReport> {
   const { file, registry, timeoutMs } = options
-  const job = await read(file, registry)
-  if (job instanceof AdflowError) {
-    const here = [machine(undefined), own('job', file, () => brokenJob(file, job)), ...options.also]
+  const found = await read(file, registry)
+  if (found instanceof AdflowError) {
+    const here = [machine(undefined), own('job', file, () => brokenJob(file, found)), ...options.also]
     return reportOf({ job: null, file, state_dir: null }, await answersOf(here, timeoutMs))
   }
+  const job = options.placed(found)
   const state = stateDirOf(options.stateDir(job), job.name)
+  const { state: place } = job
+  await fetchState(job, options.stateDir(job)).catch(() => undefined) // what is asked of the server below tells
   const compiled = await compile(job, registry, state.path)
   const holder = existsSync(state.path) ? await holderOf(state.path) : undefined
   // First what is here: clients of stores keep the process busy while they are loaded.
@@ -89,6 +96,13 @@ export async function diagnose(options: DoctorOptions): Promise<DoctorReport> {
     [
       machine(job),
       own('job', job.file, () => diagnoseJob(job, compiled.error)),
+      ...(place === undefined
+        ? []
+        : [
+            own('state', place.label, (env) =>
+              diagnoseStateServer(place, job.name, { ...env, baseDir: job.baseDir, now: Date.now }),
+            ),
+          ]),
       own('state', state.path, (env) => diagnoseState(job, state, env)),
       ...options.also,
     ],

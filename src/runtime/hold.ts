@@ -7,7 +7,7 @@ import { AdflowError } from '../core/errors.ts'
 import { uuidv7 } from '../core/ids.ts'
 import type { Job } from '../core/job/job.ts'
 import { shardText } from '../core/shard.ts'
-import { lockJob } from './lock.ts'
+import { type Holder, holderOf, lockJob } from './lock.ts'
 import { requireShard } from './shard-checks.ts'
 import { fetchFolder, folderHolder, takeFolder } from './shared-folder.ts'
 import { openStateDir, partStateOf, type StateDir, stateDirOf } from './state-dir.ts'
@@ -73,6 +73,24 @@ function partsIn(stateDir: string, name: string, shards: number): readonly State
 /** What the job, or its part, is called in the server. No job can have the name of a part. */
 export function sharedName(job: string, { shard }: Pick<StateDir, 'shard'>): string {
   return shard === undefined ? job : `${job}@${shardText(shard)}`
+}
+
+export interface RunHolder extends Holder {
+  /** Where it is not this machine. */
+  readonly host?: string
+}
+
+/** The run that is going on, wherever it is. */
+export async function runOf(
+  { name: job, state: place, baseDir }: Pick<Job, 'name' | 'state' | 'baseDir'>,
+  state: StateDir,
+): Promise<RunHolder | undefined> {
+  const here = await holderOf(state.path)
+  if (here !== undefined || place === undefined) return here
+  const there = await folderHolder({ place, baseDir, name: sharedName(job, state) })
+  if (there?.held !== true) return undefined
+  const { host, pid, command, since, more } = there
+  return { host, pid, command, since, run: String(more['run'] ?? '') }
 }
 
 /** What a gateway has accepted lies on the disk of its own machine: another one would not know of it. */

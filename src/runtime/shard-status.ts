@@ -4,7 +4,7 @@ import type { Job } from '../core/job/job.ts'
 import { shardText } from '../core/shard.ts'
 import type { Checkpoint } from './checkpoint-slot.ts'
 import { openCheckpoints } from './checkpoints.ts'
-import { type Holder, holderOf } from './lock.ts'
+import { type RunHolder, runOf } from './hold.ts'
 import { Spool } from './spool.ts'
 import { partStateOf, type StateDir } from './state-dir.ts'
 
@@ -12,8 +12,8 @@ export interface ShardStatus {
   /** `2/8`. */
   readonly shard: string
   readonly state_dir: string
-  /** The run that is going on, where it is one of this machine. */
-  readonly running: Holder | null
+  /** The run that is going on. */
+  readonly running: RunHolder | null
   /** null: it has not run. */
   readonly saved_at: string | null
   readonly lanes: number
@@ -41,7 +41,7 @@ export function shardStates(job: Job, directory: string): Promise<ShardState[]> 
       const status = {
         shard: shardText(shard),
         state_dir: state.path,
-        running: exists ? ((await holderOf(state.path)) ?? null) : null,
+        running: exists ? ((await runOf(job, state)) ?? null) : null,
         saved_at: current?.saved_at ?? null,
         lanes: Object.values(sources).reduce((total, lanes) => total + Object.keys(lanes).length, 0),
         planned: current?.planned.length ?? 0,

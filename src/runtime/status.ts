@@ -5,7 +5,7 @@ import type { Job } from '../core/job/job.ts'
 import { readTokens } from '../core/token-log.ts'
 import type { Browser } from './browse.ts'
 import { openCheckpoints } from './checkpoints.ts'
-import { type Holder, holderOf } from './lock.ts'
+import { type RunHolder, runOf } from './hold.ts'
 import { type ShardStatus, shardStates } from './shard-status.ts'
 import { Spool } from './spool.ts'
 import { type StagedStatus, stagedOf } from './staged-status.ts'
@@ -16,7 +16,7 @@ export interface JobStatus {
   readonly job: string
   readonly state_dir: string
   /** The run that is going on. */
-  readonly running: Holder | null
+  readonly running: RunHolder | null
   readonly checkpoint: {
     readonly generation: string
     readonly epoch: string
@@ -83,7 +83,7 @@ export async function jobStatus(job: Job, stateDir: string, { session }: Browser
     schema_version: 1,
     job: job.name,
     state_dir: state.path,
-    running: exists ? ((await holderOf(state.path)) ?? null) : null,
+    running: exists ? ((await runOf(job, state)) ?? null) : null,
     checkpoint:
       checkpoints === undefined || checkpoints.fresh || current === undefined
         ? null

@@ -4,6 +4,8 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { Client } from 'pg'
 import { expect, it } from 'vitest'
+import type { DoctorReport } from '../../src/runtime/doctor.ts'
+import type { JobStatus } from '../../src/runtime/status.ts'
 import type { RunSummary } from '../../src/runtime/summary.ts'
 import { type CliOptions, temporaryFolder } from '../harness/cli.ts'
 import { freshDatabase } from '../harness/servers/fresh.ts'
@@ -40,6 +42,7 @@ await serverSuite('a state in PostgreSQL', ['postgres', 'toxiproxy'], ({ postgre
         if (down) await machines.store.up()
         expect(await machines.run('second')).toMatchObject({ code: 0 })
         expect(await machines.stored()).toEqual(ALL)
+        if (commit !== kills.at(-1)) continue
         // A third machine finds nothing left to do.
         const third = await machines.run('third')
         expect(third.json<RunSummary>(), third.stderr).toMatchObject({ exit: 0, read: 0 })
@@ -88,6 +91,7 @@ await serverSuite('a state in PostgreSQL', ['postgres', 'toxiproxy'], ({ postgre
     'waits for a server that comes back in time, and is looked at from machines that do not hold it',
     async () => {
       await using machines = await Machines.open(postgres, toxiproxy, { files: 20 })
+      const looked = Promise.withResolvers<{ code: number | null; said: string; running: string | undefined }>()
       const run = machines.run('first', {
         viaProxy: true,
         started: () => {
@@ -95,19 +99,29 @@ await serverSuite('a state in PostgreSQL', ['postgres', 'toxiproxy'], ({ postgre
             await machines.whenStored(1)
             await machines.state.down()
             const held = await machines.command('second', ['run', machines.job.file, '--json'])
-            expect({ code: held.code, said: held.stdout }).toEqual({
-              code: 75,
-              said: expect.stringContaining('JOB_LOCKED'),
-            })
+            const seen = await machines.command('second', ['status', machines.job.file, '--json'])
             await machines.state.up()
+            return { code: held.code, said: held.stdout, running: seen.json<JobStatus>().running?.command }
           }
-          void outage()
+          looked.resolve(outage())
         },
+      })
+      expect(await looked.promise).toEqual({
+        code: 75,
+        said: expect.stringContaining('JOB_LOCKED'),
+        running: expect.stringContaining(' run '),
       })
       expect(await run).toMatchObject({ code: 0 })
       expect(await machines.stored()).toEqual({ n: `${idsOf(20)}`, ids: `${idsOf(20)}` })
       const status = await machines.command('other', ['status', machines.job.file, '--json'])
       expect(status.json(), status.stderr).toMatchObject({ job: 'rows', running: null, planned: 0, owed: [] })
+      const doctor = await machines.command('other', ['doctor', machines.job.file, '--json'])
+      const said = doctor
+        .json<DoctorReport>()
+        .findings.filter(({ kind, status }) => kind === 'state' && status === 'ok')
+      expect(said.map(({ check }) => check)).toEqual(
+        expect.arrayContaining(['reachable', 'durability', 'permission', 'lock', 'checkpoint', 'ledger']),
+      )
       const rewind = ['state', 'rewind', machines.job.file, 'input', '--reason', 'again', '--json']
       expect((await machines.command('another', rewind)).code).toBe(0)
       expect((await machines.run('second')).json<RunSummary>()).toMatchObject({ exit: 0, read: 20 * ROWS })

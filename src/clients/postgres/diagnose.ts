@@ -31,9 +31,12 @@ export function diagnosePostgres(options: ConnectionOptions, question: TableQues
   })
 }
 
+/** What of a DiagnoseEnv is needed to ask a server. */
+export type ServerEnv = Pick<DiagnoseEnv, 'baseDir' | 'answerMs' | 'signal' | 'now'>
+
 export function diagnoseServer(
   options: Omit<ConnectionOptions, 'connections'>,
-  env: DiagnoseEnv,
+  env: ServerEnv,
   { writes, connections: wanted, explain, own }: ServerQuestion,
 ): Diagnosis {
   const { host, port, database } = placeOf(options)
@@ -163,7 +166,7 @@ async function connections(client: PoolClient, at: Findings, wanted: number): Pr
   )
 }
 
-async function clock(client: PoolClient, at: Findings, env: DiagnoseEnv): Promise<Finding> {
+async function clock(client: PoolClient, at: Findings, env: ServerEnv): Promise<Finding> {
   const askedMs = env.now()
   const { ms } = await one(client, 'SELECT extract(epoch FROM clock_timestamp()) * 1000 AS ms')
   return at.clock({ systemMs: Number(ms), askedMs, answeredMs: env.now() })

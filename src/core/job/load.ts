@@ -11,7 +11,7 @@ import { Checker } from './checker.ts'
 import { MAIN, readDistribute, readExtract, readLoad, readTransform, readTransport } from './components.ts'
 import { parseYaml, type YamlDocument } from './document.ts'
 import { type Environment, interpolate } from './interpolate.ts'
-import type { Job, JobReconcile, JobStep } from './job.ts'
+import type { Job, JobExtractor, JobReconcile, JobStep } from './job.ts'
 import { excerpt, START_OF_FILE } from './places.ts'
 import { Problems } from './problems.ts'
 import { readColumns, readRules } from './rules.ts'
@@ -91,7 +91,7 @@ async function readDocument(
   const ends = [...Object.keys(checker.rawMap(['load'])), ...Object.keys(checker.rawMap(['distribute']))]
   const outputs = [MAIN, ...ends, ...steps.flatMap(({ id, branches }) => [id, ...branches])]
   const tests = readTests(checker, whole?.tests ?? section(checker, z.array(test), 'tests') ?? [], { sources, outputs })
-  const state = whole?.state === undefined ? undefined : readState(checker, whole.state)
+  const state = whole?.state === undefined ? undefined : readState(checker, whole.state, extract)
   problems.throwIfAny()
   if (whole === undefined) throw new AdflowError('UNEXPECTED', `${file} gave neither a job nor a mistake`)
   return {
@@ -125,7 +125,15 @@ async function readDocument(
   }
 }
 
-function readState(checker: Checker, text: string): StatePlace | undefined {
+function readState(checker: Checker, text: string, extract: readonly JobExtractor[]): StatePlace | undefined {
+  for (const { id, type, path } of extract)
+    if (type === 'push')
+      checker.add(
+        path,
+        `what is pushed to ${id} lies in a journal on one machine, and the state is shared by several`,
+        'leave out `state`, or keep pushed sources in a job of their own',
+        'key',
+      )
   try {
     return parseStatePlace(text)
   } catch (error) {

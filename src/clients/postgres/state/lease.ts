@@ -161,16 +161,18 @@ export class Lease {
     const { leaseMs } = this.#server.place
     for (let wait = leaseMs / RENEWALS; await this.#pause(wait); ) {
       // Earlier than it runs out: what is under way must have time to end.
-      const end = this.#until - leaseMs / 10
+      const spare = leaseMs / 10
+      const left = this.#until - spare - performance.now()
       try {
-        const late = AbortSignal.timeout(Math.max(0, end - performance.now()))
+        const late = AbortSignal.timeout(Math.max(spare, left))
         const signal = AbortSignal.any([late, this.#ended.signal])
         await this.#fencedBy(this.#own, `renew the lease of ${this.name}`, () => Promise.resolve(), signal)
         wait = leaseMs / RENEWALS
       } catch (error) {
         if (this.#lost.signal.aborted || this.#ended.signal.aborted) return
-        if (performance.now() >= this.#until - leaseMs / 10) return this.#lose(this.#unreachable(error))
-        wait = PAUSE_MS
+        // One that was asked in time may have been overtaken by a process that stood still: the last one tells whose it is.
+        if (left <= 0) return this.#lose(this.#unreachable(error))
+        wait = Math.min(PAUSE_MS, Math.max(0, this.#until - spare - performance.now()))
       }
     }
   }
