@@ -1,5 +1,6 @@
 /** What a step is given when it is compiled, and what it gives back. Types only. */
 import type { Column, Dataset, Relation } from './contracts.ts'
+import type { DiagnoseEnv, Diagnosis } from './diagnosis.ts'
 import type { StepLineage } from './step-lineage.ts'
 
 /** A SQL expression of a job file, with its place in the file, so that an engine error names file:line:column. */
@@ -134,6 +135,8 @@ export interface ReferenceQuery {
   readonly columns: Readonly<Record<string, string>>
   /** Writes the rows to a file as NDJSON. `baseDir`: folder of the job file. @throws AdflowError SOURCE_… */
   fetch(to: string, baseDir: string, signal: AbortSignal): Promise<void>
+  /** For `adflow doctor`. */
+  diagnose(env: DiagnoseEnv): Diagnosis
 }
 
 export type ReferenceFormat = 'csv' | 'ndjson' | 'parquet'

@@ -65,6 +65,15 @@ export async function askedComponents(about: ComponentsToAsk): Promise<Asked[]> 
     }
     asked.push(...leftOut(job, section))
   }
+  for (const { step, source } of pipeline?.references ?? [])
+    if (source.kind === 'query') {
+      const config = { id: step.id, type: step.verb, options: undefined, optional: false }
+      const own = { kind: 'step', component: step.id, type: step.verb, optional: false } as const
+      asked.push({
+        ...own,
+        question: question(config, { diagnose: (_, env) => source.diagnose(env) }, 'SOURCE_UNREADABLE'),
+      })
+    }
   const lineage = await lineageConfig(job, registry, process.env, (text) => log.warn(text))
   if (lineage !== undefined) {
     const { type, options, definition } = lineage

@@ -35,7 +35,7 @@ export interface DoctorOptions {
 }
 
 export interface DoctorFinding {
-  readonly kind: 'machine' | 'job' | 'state' | 'daemon' | 'extractor' | 'loader' | 'consumer' | 'transport'
+  readonly kind: 'machine' | 'job' | 'state' | 'daemon' | 'extractor' | 'step' | 'loader' | 'consumer' | 'transport'
   /** Id in the job; null for what is no component, and for the transport. */
   readonly component: string | null
   readonly type: string | null

@@ -13,6 +13,7 @@ export interface Reference {
   /** Unique in the job, and the same in each run: plans and ledger name versions by it. */
   readonly key: string
   readonly name: string
+  readonly step: Pick<JobStep, 'id' | 'verb'>
   /** Of a file its absolute path; else a name that is unique in the job. */
   readonly place: string
   /** A copy of the file as it is to be loaded; undefined: it has to be fetched. */
@@ -42,7 +43,7 @@ export async function describeReference(
   { job, step, session, locate, refresh }: DescribeOptions,
 ): Promise<Reference> {
   const table = ident(`reference_${step.id}_${name}`)
-  const common = { table, key: `${step.id}.${name}`, name, source, path: pathOf(step), keys: [], refresh }
+  const common = { table, key: `${step.id}.${name}`, name, step, source, path: pathOf(step), keys: [], refresh }
   if (source.kind === 'query') {
     const { namespace, name: dataset } = source.dataset
     const columns = await typed(source.columns, step, session)

@@ -2,6 +2,7 @@
 import { appendFileSync } from 'node:fs'
 import { Client } from 'pg'
 import { expect, it, vi } from 'vitest'
+import type { DoctorReport } from '../../src/runtime/doctor.ts'
 import type { RunSummary } from '../../src/runtime/summary.ts'
 import { temporaryFolder } from '../harness/cli.ts'
 import { duckdbRows } from '../harness/engine.ts'
@@ -125,6 +126,11 @@ await serverSuite('a job that goes on for ever', ['postgres', 'toxiproxy'], ({ p
       },
     ]
     await vi.waitFor(async () => expect(await stored()).toEqual(first), PATIENCE)
+    const findings = async () => {
+      const { findings: all } = (await job.command(['doctor', job.file, '--json'])).json<DoctorReport>()
+      return all.filter(({ kind }) => kind === 'step').map(({ component, check, status }) => [component, check, status])
+    }
+    expect(await findings()).toContainEqual(['lookup_1', 'target', 'ok'])
 
     await proxy.down()
     await vi.waitFor(() => expect(log).toContain('no batch is taken up'), PATIENCE)

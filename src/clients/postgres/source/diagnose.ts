@@ -7,6 +7,7 @@ import { sizeText } from '../../../core/job/units.ts'
 import { ident } from '../../../engine/sql-text.ts'
 import { diagnoseServer } from '../diagnose.ts'
 import { explainSource } from '../errors.ts'
+import type { ConnectionOptions } from '../options.ts'
 import type { TableOptions } from './table-fetcher.ts'
 
 type Asked = Omit<TableOptions, 'cursor' | 'columns' | 'tables'> & {
@@ -36,12 +37,26 @@ export function diagnosePostgresSource(options: Asked, env: DiagnoseEnv): Diagno
   })
 }
 
+/** A query as reference data: `names` are the columns that the job wants of it. */
+export function diagnosePostgresQuery(
+  options: ConnectionOptions & { readonly query: string; readonly names: readonly string[] },
+  env: DiagnoseEnv,
+): Diagnosis {
+  const { query, names } = options
+  return diagnoseServer(options, env, {
+    writes: false,
+    connections: 1,
+    explain: explainSource,
+    own: async (client, at) => [await diagnoseQuery(client, at, query, { key: names })],
+  })
+}
+
 /** Planned, not run. */
 async function diagnoseQuery(
   client: PoolClient,
   at: Findings,
   query: string,
-  { cursor = [], key = [] }: Asked,
+  { cursor = [], key = [] }: Pick<Asked, 'cursor' | 'key'>,
 ): Promise<Finding> {
   try {
     const names = [...cursor, ...key].map((name) => `q.${ident(name)}`)

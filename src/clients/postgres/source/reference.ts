@@ -9,6 +9,7 @@ import { Postgres, placeOf } from '../connect.ts'
 import { explainSource } from '../errors.ts'
 import { connectionShape } from '../options.ts'
 import { jsonSql, requireColumn, typesOf } from './columns.ts'
+import { diagnosePostgresQuery } from './diagnose.ts'
 import { ReadSession } from './session.ts'
 
 const { url, password, tls, connect_timeout } = connectionShape
@@ -42,6 +43,7 @@ export function postgresReference(
     kind: 'query',
     dataset: { namespace: `postgres://${host}:${port}`, name: `${database}.${table}` },
     columns,
+    diagnose: (env) => diagnosePostgresQuery({ ...options, connections: 1, names: Object.keys(columns) }, env),
     async fetch(to, baseDir, signal) {
       const postgres = new Postgres({ ...options, connections: 1 }, baseDir, explainSource)
       const times = { lockMs: statementMs, idleMs: 60_000, statementMs }
