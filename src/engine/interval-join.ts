@@ -4,7 +4,7 @@
  */
 import { ROW } from './relation.ts'
 import { SEQUENCE } from './sequence.ts'
-import { forgetSeen, moveWatermark, ofBatch, seenDdl, settled, span, type Watermark } from './watermark.ts'
+import { forgetBatches, moveWatermark, seenDdl, self, span, unrepeatable, type Watermark } from './watermark.ts'
 
 /** A kind of rows, and what is kept of them. All SQL is over a row of the input. */
 export interface JoinSide {
@@ -27,7 +27,7 @@ export interface IntervalJoin {
 }
 
 export function joinDdl({ left, right, watermark }: IntervalJoin): string[] {
-  return [...[left, right].map(sideDdl), seenDdl(watermark)]
+  return [...[left, right].map(sideDdl), seenDdl(watermark.seen)]
 }
 
 function sideDdl({ table, keys, columns }: JoinSide): string {
@@ -40,7 +40,7 @@ function sideDdl({ table, keys, columns }: JoinSide): string {
 
 export function joinMark(join: IntervalJoin, inputTable: string): string[] {
   const { left, right, watermark, beforeMs, afterMs } = join
-  const { old, closed } = settled(watermark)
+  const { old, closed } = unrepeatable(watermark.seen)
   const findable = right.keys.map((_, index) => `__k${index} IS NOT NULL`)
   return [
     `DELETE FROM ${left.table} WHERE __seq = ${SEQUENCE}`,
@@ -50,7 +50,7 @@ export function joinMark(join: IntervalJoin, inputTable: string): string[] {
     `${takeUp(join, right, beforeMs + afterMs, inputTable)} WHERE ${['__at IS NOT NULL', ...findable].join(' AND ')}`,
     `DELETE FROM ${left.table} WHERE ${old} AND (__at IS NULL OR __end <= ${closed})`,
     `DELETE FROM ${right.table} WHERE ${old} AND __end <= ${closed}`,
-    forgetSeen(watermark),
+    forgetBatches(watermark.seen),
   ]
 }
 
@@ -61,14 +61,14 @@ function takeUp({ watermark }: IntervalJoin, side: JoinSide, waitsMs: number, in
     ...side.columns.map(({ name }, index) => `${name} AS __v${index}`),
   ]
   const rows = `SELECT ${[...kept, `${watermark.time} AS __at`, ROW].join(', ')} FROM ${inputTable} WHERE ${side.where}`
-  return `INSERT INTO ${side.table} SELECT * EXCLUDE (${ROW}), __at + ${span(waitsMs)} + to_microseconds(1), ${ofBatch(watermark, '__nth')}, ${SEQUENCE}, ${ROW} FROM (${rows})`
+  return `INSERT INTO ${side.table} SELECT * EXCLUDE (${ROW}), __at + ${span(waitsMs)} + to_microseconds(1), ${self(watermark.seen, '__nth')}, ${SEQUENCE}, ${ROW} FROM (${rows})`
 }
 
 /** SELECT of `__l0…` and `__r0…`, the columns of both sides, `__correction`, and ROW by which a repetition numbers the same rows the
  *  same. `missing`: left rows that find nothing come with NULLs. */
 export function joinedRows(join: IntervalJoin, missing: boolean): string {
   const { left, right, watermark } = join
-  const [nth, before] = [ofBatch(watermark, '__nth'), ofBatch(watermark, '__before')]
+  const [nth, before] = [self(watermark.seen, '__nth'), self(watermark.seen, '__before')]
   const items = [
     ...left.columns.map((_, index) => `__l.__v${index} AS __l${index}`),
     ...right.columns.map((_, index) => `__r.__v${index} AS __r${index}`),
@@ -85,13 +85,13 @@ export function unmatchedRows(join: IntervalJoin): string {
   const { left, right, watermark } = join
   const items = left.columns.map((_, index) => `__l.__v${index} AS __l${index}`)
   const own = ['__l.__nth AS __l_nth', `__l.${ROW} AS __l_row`, '__l.__correction']
-  const alone = `SELECT ${[...items, ...own].join(', ')} FROM (${leaving(join)}) __l ANTI JOIN (SELECT * FROM ${right.table} WHERE __nth <= ${ofBatch(watermark, '__nth')}) __r ON ${matches(join)}`
+  const alone = `SELECT ${[...items, ...own].join(', ')} FROM (${leaving(join)}) __l ANTI JOIN (SELECT * FROM ${right.table} WHERE __nth <= ${self(watermark.seen, '__nth')}) __r ON ${matches(join)}`
   return numbered(alone, ['__l_nth', '__l_row'])
 }
 
 /** Left rows that come out with this batch: those whose interval the watermark passes, and those for which it has passed before they came. */
 function leaving({ left, watermark }: IntervalJoin): string {
-  const [nth, before, after] = (['__nth', '__before', '__after'] as const).map((column) => ofBatch(watermark, column))
+  const [nth, before, after] = (['__nth', '__before', '__after'] as const).map((column) => self(watermark.seen, column))
   return [
     `SELECT *, false AS __correction FROM ${left.table} WHERE __nth <= ${nth} AND __end > ${before} AND __end <= ${after}`,
     `SELECT *, true AS __correction FROM ${left.table} WHERE __seq = ${SEQUENCE} AND (__at IS NULL OR __end <= ${before})`,

@@ -3,7 +3,8 @@
  * those of its day after it: they are told of anew.
  */
 import { SEQUENCE } from './sequence.ts'
-import { keysOf, knownRows, self, type WindowState } from './windows.ts'
+import { self } from './watermark.ts'
+import { keysOf, knownRows, type WindowState } from './windows.ts'
 
 /** SELECT of what is known of the day up to each step that the batch tells of. */
 export function runningRows(state: WindowState): string {

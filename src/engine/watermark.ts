@@ -33,7 +33,9 @@ export interface Watermark {
 }
 
 /** The newest batches may be repeated: what they were decided by is kept as it was. */
-const REPEATABLE_BATCHES = 100
+export const REPEATABLE_BATCHES = 100
+/** The clock of the batch. */
+export const NOW = 'now()::TIMESTAMP'
 /** Nearer to the ends of the calendar adding a span would overflow and stop the batch. */
 const SANE = `BETWEEN TIMESTAMP '0002-01-01 00:00:00' AND TIMESTAMP '9998-12-31 23:59:59.999999'`
 
@@ -46,41 +48,52 @@ export function eventTime(input: Relation, name: string, path: Expression['path'
   return { column, sql: `(CASE WHEN ${at} ${SANE} THEN ${at} END)` }
 }
 
-/** Beside the batch's own columns, the table may have more. */
-export function seenDdl({ seen }: Watermark): string {
-  return `CREATE TABLE IF NOT EXISTS ${seen} (__seq BIGINT NOT NULL, __nth BIGINT NOT NULL, __lane VARCHAR NOT NULL, __lane_at TIMESTAMP, __clock TIMESTAMP NOT NULL, __before TIMESTAMP NOT NULL, __after TIMESTAMP NOT NULL)`
+/** `more`: columns that a step writes down of a batch besides. */
+export function seenDdl(seen: string, more: readonly string[] = []): string {
+  const own = '__seq BIGINT NOT NULL, __nth BIGINT NOT NULL, __lane VARCHAR NOT NULL, __lane_at TIMESTAMP'
+  const columns = [own, ...['__clock', '__before', '__after'].map((name) => `${name} TIMESTAMP NOT NULL`), ...more]
+  return `CREATE TABLE IF NOT EXISTS ${seen} (${columns.join(', ')})`
 }
 
 /** The statement that moves it: `lateness` behind the lane that is furthest behind. No event moves it beyond the batch's clock, and a
- *  lane of which nothing has come for so long does not hold it. */
-export function moveWatermark({ seen, time, latenessMs, idleMs, settleMs }: Watermark, inputTable: string): string {
-  const now = 'now()::TIMESTAMP'
-  const newest = `(SELECT coalesce(max(__nth), 0) FROM ${seen})`
+ *  lane of which nothing has come for so long does not hold it. `more`: values of the columns besides. */
+export function moveWatermark(
+  { seen, time, latenessMs, idleMs, settleMs }: Watermark,
+  inputTable: string,
+  more: readonly string[] = [],
+): string {
+  const newest = newestBatch(seen)
   const before = `(SELECT coalesce(max(__after), TIMESTAMP '-infinity') FROM ${seen})`
-  const read = `(SELECT CASE WHEN max(${time}) IS NOT NULL THEN least(max(${time}), ${now}) END FROM ${inputTable})`
+  const read = `(SELECT CASE WHEN max(${time}) IS NOT NULL THEN least(max(${time}), ${NOW}) END FROM ${inputTable})`
   const mine = `greatest((SELECT max(__lane_at) FROM ${seen} WHERE __lane = ${LANE}), ${read})`
-  const others = `SELECT max(__lane_at) AS reached FROM ${seen} WHERE __lane <> ${LANE} GROUP BY __lane HAVING max(__clock) >= ${now} - ${span(idleMs)}`
+  const others = `SELECT max(__lane_at) AS reached FROM ${seen} WHERE __lane <> ${LANE} GROUP BY __lane HAVING max(__clock) >= ${NOW} - ${span(idleMs)}`
   const reached = `(SELECT min(reached) FROM (SELECT ${mine} AS reached UNION ALL ${others}))`
-  const begun = `(SELECT coalesce(min(__clock), ${now}) FROM ${seen})`
-  const held = `${before} = TIMESTAMP '-infinity' AND ${now} < ${begun} + ${span(settleMs)}`
+  const begun = `(SELECT coalesce(min(__clock), ${NOW}) FROM ${seen})`
+  const held = `${before} = TIMESTAMP '-infinity' AND ${NOW} < ${begun} + ${span(settleMs)}`
   const after = `greatest(${before}, CASE WHEN NOT (${held}) THEN ${reached} - ${span(latenessMs)} END)`
-  return `INSERT INTO ${seen} SELECT ${SEQUENCE}, ${newest} + 1, ${LANE}, ${mine}, ${now}, ${before}, ${after} WHERE NOT EXISTS (SELECT 1 FROM ${seen} WHERE __seq = ${SEQUENCE})`
+  const values = [SEQUENCE, `${newest} + 1`, LANE, mine, NOW, before, after, ...more]
+  return `INSERT INTO ${seen} SELECT ${values.join(', ')} WHERE NOT EXISTS (SELECT 1 FROM ${seen} WHERE __seq = ${SEQUENCE})`
 }
 
-/** Condition on `__nth`: of batches that are not repeated any more; and where the watermark stood before the others. */
-export function settled({ seen }: Pick<Watermark, 'seen'>): { readonly old: string; readonly closed: string } {
+/** Number of the batch that was marked last; 0: none was. */
+export function newestBatch(seen: string): string {
+  return `(SELECT coalesce(max(__nth), 0) FROM ${seen})`
+}
+
+/** Conditions over `__nth` and a time: of batches that are not repeated any more, and up to where the watermark stood before all others. */
+export function unrepeatable(seen: string): { readonly old: string; readonly closed: string } {
   const old = `__nth <= (SELECT max(__nth) FROM ${seen}) - ${REPEATABLE_BATCHES}`
   return { old, closed: `(SELECT min(__before) FROM ${seen} WHERE NOT ${old})` }
 }
 
 /** What is known of batches that are not repeated any more goes, but for the first one, and the last of each lane. */
-export function forgetSeen({ seen }: Pick<Watermark, 'seen'>): string {
-  const { old } = settled({ seen })
+export function forgetBatches(seen: string): string {
+  const { old } = unrepeatable(seen)
   return `DELETE FROM ${seen} WHERE ${old} AND __nth > (SELECT min(__nth) FROM ${seen}) AND __nth < (SELECT max(__nth) FROM ${seen} AS __s WHERE __s.__lane = ${seen.split('.').at(-1)}.__lane AND __s.${old})`
 }
 
-/** A column of the batch's own row. */
-export function ofBatch({ seen }: Pick<Watermark, 'seen'>, column: '__nth' | '__before' | '__after'): string {
+/** What was written down for this batch. */
+export function self(seen: string, column: string): string {
   return `(SELECT ${column} FROM ${seen} WHERE __seq = ${SEQUENCE})`
 }
 

@@ -1,14 +1,13 @@
 /** What a batch gives of windows: those that it closes, those that it changes later, those that it tells of while they are open. */
 import { runningRows } from './running-totals.ts'
 import { SEQUENCE } from './sequence.ts'
+import { self, span } from './watermark.ts'
 import {
   type FixedWindows,
   keysOf,
   knownRows,
   type Sessions,
-  self,
   sessionsOf,
-  span,
   timedSql,
   tooLateSql,
   type WindowState,

@@ -5,8 +5,9 @@ import type { Branch, Fold, StepEnv } from '../core/step-contract.ts'
 import { ROW } from './relation.ts'
 import { ident } from './sql-text.ts'
 import { checkNames, invalidStep, operand, placed, requireColumn } from './step-columns.ts'
+import { eventTime, self } from './watermark.ts'
 import { givenRows, lateRows } from './window-rows.ts'
-import { dayOf, type KeptColumn, keysOf, self, type WindowState, type Windows } from './windows.ts'
+import { dayOf, type KeptColumn, keysOf, type WindowState, type Windows } from './windows.ts'
 
 /** Durations in milliseconds. */
 export interface WindowOptions {
@@ -41,14 +42,11 @@ export interface CompiledWindow {
 
 /** Part of the names of tables: another layout begins with no rows. */
 const LAYOUT = 2
-/** Nearer to the ends of the calendar adding the size would overflow and stop the batch. */
-const SANE = `BETWEEN TIMESTAMP '0002-01-01 00:00:00' AND TIMESTAMP '9998-12-31 23:59:59.999999'`
-
 export async function compileWindow(chosen: WindowOptions, input: Relation, env: StepEnv): Promise<CompiledWindow> {
-  const time = timeColumn(input, chosen.time, [...env.path, 'time'])
+  const { column: time, sql: at } = eventTime(input, chosen.time, [...env.path, 'time'])
   const groups = [...dayOfTotals(chosen.windows, time), ...(await groupsOf(chosen.by, input, env))]
   const { sums, kept, folded } = await sumsOf(chosen, input, env)
-  const state = stateOf(env.id, { chosen, time, groups, kept, folded })
+  const state = stateOf(env.id, { chosen, time, at, groups, kept, folded })
   const { late } = chosen
   return {
     state,
@@ -57,13 +55,6 @@ export async function compileWindow(chosen: WindowOptions, input: Relation, env:
     ...given(state, { time, groups, sums }),
     branch: late === undefined ? undefined : lateBranch(late.to, { state, time, input, env }),
   }
-}
-
-function timeColumn(input: Relation, name: string, path: StepEnv['path']): Column {
-  const column = requireColumn(input, name, path)
-  if (!column.type.startsWith('TIMESTAMP'))
-    throw invalidStep(`time needs a timestamp; ${column.name} is ${column.type}`, path)
-  return column
 }
 
 function dayOfTotals(windows: Windows, { from }: Column): WindowGroup[] {
@@ -166,12 +157,14 @@ function stateOf(
   parts: {
     readonly chosen: WindowOptions
     readonly time: Column
+    /** SQL of the time of a row. */
+    readonly at: string
     readonly groups: readonly WindowGroup[]
     readonly kept: readonly KeptColumn[]
     readonly folded: boolean
   },
 ): WindowState {
-  const { chosen, time, kept, folded } = parts
+  const { chosen, time, at, kept, folded } = parts
   const { windows } = chosen
   const groups = parts.groups.map(({ column, sql }) => ({ sql, type: column.type }))
   const version = createHash('sha256')
@@ -179,7 +172,6 @@ function stateOf(
     .digest('hex')
     .slice(0, 8)
   const table = (suffix: string) => `state.${ident(`window_${id}_${version}${suffix}`)}`
-  const at = `TRY_CAST(${ident(time.name)} AS TIMESTAMP)`
   return {
     tables: { rows: table(''), settled: table('_settled'), seen: table('_seen') },
     windows,
@@ -191,7 +183,7 @@ function stateOf(
     kept,
     folded,
     aside: chosen.late !== undefined,
-    time: `(CASE WHEN ${at} ${SANE} THEN ${at} END)`,
+    time: at,
   }
 }
 

@@ -3,8 +3,20 @@
  * batch, how far the watermark was before and after it. What a batch gives follows from these alone, so that a repetition gives the same.
  */
 import { ROW } from './relation.ts'
-import { LANE, SEQUENCE } from './sequence.ts'
+import { SEQUENCE } from './sequence.ts'
 import { literal } from './sql-text.ts'
+import {
+  forgetBatches,
+  moveWatermark,
+  NOW,
+  newestBatch,
+  REPEATABLE_BATCHES,
+  seenDdl,
+  self,
+  span,
+  unrepeatable,
+  type Watermark,
+} from './watermark.ts'
 
 /** Of `sizeMs`, one every `everyMs`; the size is a multiple of it. */
 export interface FixedWindows {
@@ -28,7 +40,7 @@ export interface RunningTotals {
 
 export type Windows = FixedWindows | Sessions | RunningTotals
 
-export interface WindowState {
+export interface WindowState extends Omit<Watermark, 'seen'> {
   readonly tables: {
     readonly rows: string
     /** To what the rows of batches that cannot come again were put together; `__round` tells when. */
@@ -36,10 +48,6 @@ export interface WindowState {
     readonly seen: string
   }
   readonly windows: Windows
-  readonly latenessMs: number
-  readonly idleMs: number
-  /** Nothing closes before so long after the first batch. */
-  readonly settleMs: number
   /** Open windows are told of every so often. */
   readonly earlyMs: number | undefined
   /** What makes a group: SQL over a row of the input, and the type. */
@@ -47,8 +55,6 @@ export interface WindowState {
   readonly kept: readonly KeptColumn[]
   /** `kept` are parts of aggregates: rows of a batch that differ in none of the values are one row. */
   readonly folded: boolean
-  /** SQL of the event time as TIMESTAMP over a row of the input; NULL where it has none. */
-  readonly time: string
   /** What comes too late is an output of its own: it is neither kept nor told of as a correction. */
   readonly aside: boolean
 }
@@ -63,8 +69,6 @@ export interface KeptColumn {
   merge(column: string): string
 }
 
-/** The newest batches may be repeated: what they were decided by is kept as it was. */
-const REPEATABLE_BATCHES = 100
 /** What takes a look at everything is done only in every so many batches. */
 const SWEEP_BATCHES = 50
 
@@ -87,38 +91,25 @@ export function windowDdl({ tables, groups, kept, folded }: WindowState): string
     ...(folded
       ? [`CREATE TABLE IF NOT EXISTS ${tables.settled} (${columns.join(', ')}, __round BIGINT NOT NULL)`]
       : []),
-    `CREATE TABLE IF NOT EXISTS ${tables.seen} (__seq BIGINT NOT NULL, __nth BIGINT NOT NULL, __lane VARCHAR NOT NULL, __lane_at TIMESTAMP, __clock TIMESTAMP NOT NULL, __before TIMESTAMP NOT NULL, __after TIMESTAMP NOT NULL, ${shown.join(', ')})`,
+    seenDdl(tables.seen, shown),
   ]
 }
 
-/** Takes up the rows of the batch and moves the watermark: it is `lateness` behind the lane that is furthest behind. No event moves it beyond
- *  the batch's clock, and a lane of which nothing has come for so long does not hold it. */
+/** Takes up the rows of the batch and moves the watermark. */
 export function windowMark(state: WindowState, inputTable: string): string[] {
-  const { tables, time, earlyMs } = state
+  const { tables, earlyMs } = state
   const { rows, seen } = tables
-  const now = 'now()::TIMESTAMP'
-  const newest = `(SELECT coalesce(max(__nth), 0) FROM ${seen})`
-  const before = `(SELECT coalesce(max(__after), TIMESTAMP '-infinity') FROM ${seen})`
-  const mine = `greatest((SELECT max(__lane_at) FROM ${seen} WHERE __lane = ${LANE}), (SELECT CASE WHEN max(${time}) IS NOT NULL THEN least(max(${time}), ${now}) END FROM ${inputTable}))`
-  const others = `SELECT max(__lane_at) AS reached FROM ${seen} WHERE __lane <> ${LANE} GROUP BY __lane HAVING max(__clock) >= ${now} - ${span(state.idleMs)}`
-  const reached = `(SELECT min(reached) FROM (SELECT ${mine} AS reached UNION ALL ${others}))`
-  const begun = `(SELECT coalesce(min(__clock), ${now}) FROM ${seen})`
-  const held = `${before} = TIMESTAMP '-infinity' AND ${now} < ${begun} + ${span(state.settleMs)}`
-  const after = `greatest(${before}, CASE WHEN NOT (${held}) THEN ${reached} - ${span(state.latenessMs)} END)`
-  const version = `greatest((SELECT coalesce(max(__version), 0) FROM ${seen}) + 1, epoch_us(${now}))`
+  const version = `greatest((SELECT coalesce(max(__version), 0) FROM ${seen}) + 1, epoch_us(${NOW}))`
   const shownAt = `(SELECT max(__shown_at) FROM ${seen})`
-  const shows = earlyMs === undefined ? 'false' : `coalesce(${now} >= ${shownAt} + ${span(earlyMs)}, true)`
+  const shows = earlyMs === undefined ? 'false' : `coalesce(${NOW} >= ${shownAt} + ${span(earlyMs)}, true)`
   const shown =
     earlyMs === undefined
-      ? newest
+      ? newestBatch(seen)
       : `(SELECT coalesce(max(CASE WHEN __shows THEN __nth ELSE __shown END), 0) FROM ${seen})`
-  const values = [
-    ...[SEQUENCE, `${newest} + 1`, LANE, mine, now, before, after, version],
-    ...[shows, shown, `CASE WHEN ${shows} THEN ${now} ELSE ${shownAt} END`],
-  ]
+  const told = [version, shows, shown, `CASE WHEN ${shows} THEN ${NOW} ELSE ${shownAt} END`]
   return [
     `DELETE FROM ${rows} WHERE __seq = ${SEQUENCE}`,
-    `INSERT INTO ${seen} SELECT ${values.join(', ')} WHERE NOT EXISTS (SELECT 1 FROM ${seen} WHERE __seq = ${SEQUENCE})`,
+    moveWatermark({ ...state, seen }, inputTable, told),
     `INSERT INTO ${rows} ${takenRows(state, inputTable)}`,
     ...sweep(state),
   ]
@@ -169,8 +160,7 @@ export function keysOf({ groups }: WindowState): string[] {
 function sweep(state: WindowState): string[] {
   const { tables, windows, folded } = state
   const { rows, settled, seen } = tables
-  const old = `__nth <= (SELECT max(__nth) FROM ${seen}) - ${REPEATABLE_BATCHES}`
-  const closed = `(SELECT min(__before) FROM ${seen} WHERE NOT ${old})`
+  const { old, closed } = unrepeatable(seen)
   const due = `(SELECT max(__nth) FROM ${seen}) % ${SWEEP_BATCHES} = 0`
   const over = (): string => {
     if (windows.kind === 'fixed') return `__end <= ${closed}`
@@ -182,7 +172,7 @@ function sweep(state: WindowState): string[] {
   return [
     `DELETE FROM ${rows} WHERE ${old} AND ${goes}`,
     ...(folded ? [`DELETE FROM ${settled} WHERE ${over()}`, ...settle(state)] : []),
-    `DELETE FROM ${seen} WHERE ${old} AND __nth > (SELECT min(__nth) FROM ${seen}) AND __nth < (SELECT max(__nth) FROM ${seen} AS __s WHERE __s.__lane = ${seen.split('.').at(-1)}.__lane AND __s.${old})`,
+    forgetBatches(seen),
   ]
 }
 
@@ -251,14 +241,4 @@ export function tooLateSql(windows: Windows): string {
 /** The day of a row in the time zone. Over `__at` beside the row. */
 export function dayOf({ timezone }: RunningTotals): string {
   return `CAST(${localSql(timezone, '__at')} AS DATE)`
-}
-
-/** What was written down for this batch. */
-export function self(seen: string, column: string): string {
-  return `(SELECT ${column} FROM ${seen} WHERE __seq = ${SEQUENCE})`
-}
-
-/** An INTERVAL literal takes at most 2^31: 24 days in milliseconds. */
-export function span(ms: number): string {
-  return `to_microseconds(${ms * 1000})`
 }

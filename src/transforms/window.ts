@@ -6,6 +6,7 @@ import { identifier } from '../core/job/identifier.ts'
 import { duration } from '../core/job/units.ts'
 import type { CompiledStep, StepEnv } from '../core/step-contract.ts'
 import { checkNames, union } from '../engine/step-columns.ts'
+import { watermarkShape } from '../engine/watermark.ts'
 import { compileWindow } from '../engine/window-step.ts'
 import { type Windows, windowDdl, windowMark } from '../engine/windows.ts'
 
@@ -52,15 +53,7 @@ const options = z
       .describe(
         'Windows that are open are told of as well, with the first batch after so long, if something of theirs has come: rows with `provisional`. Not for `gap`. Needs `late`.',
       ),
-    lateness: duration
-      .prefault('0s')
-      .describe('How far behind the newest event of its lane an event may come and still find its window open.'),
-    idle: duration
-      .prefault('1m')
-      .describe('A lane of which no batch has come for so long does not hold the windows open.'),
-    settle: duration
-      .prefault('10s')
-      .describe('Nothing closes before so long after the very first batch: until then each lane has been heard of.'),
+    ...watermarkShape,
     late: z
       .strictObject({ to: identifier.describe('Name of the output, for `input` of a loader or consumer.') })
       .optional()
