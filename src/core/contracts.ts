@@ -146,6 +146,8 @@ export interface Extractor {
   /** Called only after the checkpoint with these positions is durable. `fallback`: those of the checkpoint before, which a damaged
    *  one falls back to: what cannot be had again must be kept from there. */
   commit?(positions: Positions, fallback?: Positions): Promise<void>
+  /** Ends its connections at once, whatever waits for an answer: the next read() opens others. */
+  renew?(): void
   close(): Promise<void>
 }
 

@@ -116,6 +116,11 @@ export const ERROR_CODES = {
     'A source gave nothing for as long as its `give_up_after`, or was not at its end after its `time_limit`. What it gave before is loaded; the next run goes on there.',
     true,
   ),
+  SOURCE_STALLED: spec(
+    EXIT.tryAgain,
+    'A source of a job that runs for ever has records to be read, and gave none for `stream.stalled_after`, nor once more after its connections were made anew. Start the job again; `adflow daemon` does.',
+    true,
+  ),
   SOURCE_DENIED: spec(
     EXIT.denied,
     'A source refuses the credentials of the job or a privilege, or shows a certificate that is not trusted.',

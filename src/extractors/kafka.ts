@@ -283,6 +283,10 @@ class KafkaExtractor implements Extractor {
     return tasks.map((task) => surveyed(task, this.#place))
   }
 
+  renew(): void {
+    this.#cluster.disconnect()
+  }
+
   async close(): Promise<void> {
     await this.#cluster.close()
     await this.#schemas?.close()

@@ -93,6 +93,7 @@ export class Books {
       }
     })
     await phases.measure('checkpoint', () => saved)
+    if (this.#options.gaps.owes(id)) await this.#options.gaps.passed(id)
     // Not saver.state: other batches may have moved it since, and that is not durable yet.
     await source.extractor.commit?.(durable, saver.fallback.sources[id] ?? {})
     addBatch(summary, { source: id, counts: refined.counts, rows: refined.rows, bytes: chunk.bytes, stores })
@@ -145,7 +146,7 @@ export class Books {
   #behind(source: string, lane: string): Record<string, string> {
     const behind: Record<string, string> = {}
     for (const store of this.#options.stores) {
-      const first = store.spool.owed.find((batch) => batch.source === source && batch.range.lane === lane)
+      const first = store.spool.firstOf(source, lane)
       if (first !== undefined) behind[store.id] = first.range.from
     }
     return behind

@@ -38,7 +38,7 @@ export interface Conclusion {
 
 /** What the run has come to, the gravest first. */
 export function conclude({ job, summary, stores, interrupted, forever, warn }: Conclusion): void {
-  const owing = stores.filter((store) => store.spool.owed.length > 0 || store.down !== undefined)
+  const owing = stores.filter((store) => store.spool.size > 0 || store.down !== undefined)
   const grave = gravest(summary.gaps)
   for (const rule of job.batchRules) {
     if (rule.kind !== 'rows') continue
@@ -107,10 +107,10 @@ function gravest(gaps: readonly GapSummary[]): { readonly code: string; readonly
 
 function storesOwed(owing: readonly Store[]): AdflowError {
   const owed = owing.map(({ id, spool, down }) => {
-    const rows = spool.owed.reduce((total, batch) => total + batch.rows, 0)
-    const batches = spool.owed.length === 1 ? 'batch' : 'batches'
-    if (spool.owed.length === 0) return `${id} is down, and owed nothing: ${down?.message}`
-    return `${id} is owed ${rows} rows in ${spool.owed.length} ${batches}: ${down?.message ?? 'the run ended before they were paid'}`
+    const rows = spool.rows
+    const batches = spool.size === 1 ? 'batch' : 'batches'
+    if (spool.size === 0) return `${id} is down, and owed nothing: ${down?.message}`
+    return `${id} is owed ${rows} rows in ${spool.size} ${batches}: ${down?.message ?? 'the run ended before they were paid'}`
   })
   const hints = new Set(owing.flatMap(({ down }) => down?.hint ?? []))
   return new AdflowError('STORE_OWED', owed.join('; '), {

@@ -71,8 +71,7 @@ export async function writeLive(
     timing: phases.timings(),
     stores: Object.fromEntries(
       stores.map(({ id, loaded, spool, down }) => {
-        const owed = spool.owed.reduce((total, batch) => total + batch.rows, 0)
-        return [id, { loaded, owed, down: down === undefined ? null : redact(down.message) }]
+        return [id, { loaded, owed: spool.rows, down: down === undefined ? null : redact(down.message) }]
       }),
     ),
   }

@@ -41,6 +41,8 @@ export class OpenGaps {
   readonly #open: Map<string, OpenGap>
   /** Those that were booked in this run, and when. */
   readonly #booked = new Map<string, { readonly code: string; at: number }>()
+  /** On their way into the ledger as closed. */
+  readonly #closing = new Set<string>()
   /** Lanes that were read to their end, and when. */
   readonly #ended = new Map<string, number>()
   /** Counts what is told, so that before and after can be told apart. */
@@ -83,23 +85,39 @@ export class OpenGaps {
    * nothing missing before. Called when everything of the source that was read is through.
    */
   async settle(source: string): Promise<void> {
-    const { ledger, lasting } = this.#options
-    if (!lasting) return
-    const own = [...this.#open.values()].filter((gap) => gap.source === source)
     const blocked = new Set<string>()
     const repaid: OpenGap[] = []
-    for (const gap of own.sort((a, b) => comparePositions(a.from, b.from))) {
+    for (const gap of this.#of(source)) {
       const lane = laneKey(gap)
       const read = (this.#ended.get(lane) ?? 0) > (this.#booked.get(keyOf(gap))?.at ?? 0)
       // A range that was planned must itself be loaded: that its lane goes on behind it says nothing.
       if (this.#isPassed(gap) || (read && gap.to === undefined && !blocked.has(lane))) repaid.push(gap)
       else blocked.add(lane)
     }
-    if (repaid.length === 0) return
-    await ledger.append(repaid.map(({ lane, from }) => ({ type: 'gap_closed', source, lane, from })))
+    await this.#close(repaid)
+  }
+
+  /** Closes those that the position has passed: a run without an end never comes to the end of its sources. */
+  passed(source: string): Promise<void> {
+    return this.#close(this.#of(source).filter((gap) => this.#isPassed(gap)))
+  }
+
+  #of(source: string): OpenGap[] {
+    const own = [...this.#open.values()].filter((gap) => gap.source === source && !this.#closing.has(keyOf(gap)))
+    return own.sort((a, b) => comparePositions(a.from, b.from))
+  }
+
+  async #close(repaid: readonly OpenGap[]): Promise<void> {
+    const { ledger, lasting } = this.#options
+    if (!lasting || repaid.length === 0) return
+    // The ledger is told once, and the checkpoint keeps them until it was.
+    for (const gap of repaid) this.#closing.add(keyOf(gap))
+    await ledger.append(repaid.map(({ source, lane, from }) => ({ type: 'gap_closed', source, lane, from })))
     for (const gap of repaid) {
-      this.#open.delete(keyOf(gap))
-      this.#booked.delete(keyOf(gap))
+      const key = keyOf(gap)
+      this.#open.delete(key)
+      this.#booked.delete(key)
+      this.#closing.delete(key)
     }
     await this.#save()
   }

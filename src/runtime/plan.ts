@@ -220,8 +220,8 @@ async function owedTo(folder: string): Promise<PlannedLoader['owed']> {
   const spool = new Spool(folder)
   if (!existsSync(folder)) return { batches: 0, rows: 0, bytes: 0 }
   await spool.open()
-  const rows = spool.owed.reduce((sum, batch) => sum + batch.rows, 0)
-  return { batches: spool.owed.length, rows, bytes: spool.bytes }
+  const rows = spool.rows
+  return { batches: spool.size, rows, bytes: spool.bytes }
 }
 
 function contractColumns({ plan }: Pipeline): PlannedColumn[] {

@@ -12,6 +12,7 @@ import type { Session } from '../engine/session.ts'
 import { type BatchesOptions, placeOf, type Source } from './batch.ts'
 import type { BrokenLanes } from './broken-lanes.ts'
 import { SourceClock } from './source-clock.ts'
+import { StallWatch } from './stall-watch.ts'
 import { newSource, type SourceSummary } from './summary.ts'
 import { isWhole, type WholeChunks } from './whole-chunks.ts'
 
@@ -77,6 +78,7 @@ class SourceTask {
   readonly #state: SourceSummary
   readonly #underWay = new Set<Promise<void>>()
   #interrupt = new AbortController()
+  readonly #stalls: StallWatch | undefined
 
   constructor(source: Source, options: ReadingOptions, places: LimitFunction, bytes: Room) {
     this.#source = source
@@ -84,6 +86,7 @@ class SourceTask {
     this.#places = places
     this.#bytes = bytes
     this.#state = options.summary.sources[source.config.id] ?? newSource()
+    this.#stalls = options.forever ? this.#stallWatch() : undefined
   }
 
   interrupt(): void {
@@ -113,6 +116,31 @@ class SourceTask {
   }
 
   async #forever(): Promise<void> {
+    const looking = setInterval(() => this.#stalls?.look(), this.#options.job.stream.stalledMs / 10)
+    try {
+      await this.#again()
+    } finally {
+      clearInterval(looking)
+    }
+  }
+
+  #stallWatch(): StallWatch {
+    const { job, gaps, stores, warn, fail } = this.#options
+    const { config, extractor } = this.#source
+    return new StallWatch({
+      source: config.id,
+      afterMs: job.stream.stalledMs,
+      excused: () => gaps.owes(config.id) || stores.some(({ full }) => full),
+      renew: () => {
+        warn(`${config.id} has records to be read and gives none: its connections are made anew`)
+        extractor.renew?.()
+        this.interrupt()
+      },
+      fail,
+    })
+  }
+
+  async #again(): Promise<void> {
     const { stop, forget, job, summary } = this.#options
     let pauseMs = job.retry.initialMs
     while (!stop.aborted) {
@@ -210,6 +238,7 @@ class SourceTask {
     const through = process(this.#source, chunk, session).finally(() => {
       this.#bytes.leave(bytes)
       this.#underWay.delete(through)
+      this.#stalls?.progressed()
     })
     this.#underWay.add(through)
     return true
@@ -241,6 +270,7 @@ class SourceTask {
       hold: (work) => clock.hold(work),
       moved: (bytes) => {
         clock.moved()
+        if (bytes > 0) this.#stalls?.progressed()
         this.#state.fetched += bytes
       },
       staged: (bytes) => {
@@ -248,6 +278,7 @@ class SourceTask {
       },
       behind: (records) => {
         this.#state.lag = records
+        this.#stalls?.behind(records)
       },
       ended: (lane) => this.#ended(lane),
     }

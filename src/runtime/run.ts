@@ -289,17 +289,16 @@ async function loadAndDistribute(options: RunOptions, parts: RunParts, outbox: O
   if (failure === undefined) mayGoOn(state.path)
   summary.timing = phases.timings()
   for (const store of stores) {
-    const owed = store.spool.owed
     const line = summary.stores[store.id]
     if (line === undefined) continue
     line.loaded = store.loaded
-    line.owed = owed.reduce((total, batch) => total + batch.rows, 0)
+    line.owed = store.spool.rows
     if (store.down !== undefined) line.reason = redact(store.down.message)
     await store.loader.finish?.({
       engine: workshop.session,
       complete:
         failure === undefined &&
-        owed.length === 0 &&
+        store.spool.size === 0 &&
         options.drain?.aborted !== true &&
         options.only === undefined &&
         options.modified === undefined &&
@@ -351,7 +350,7 @@ async function warnOfForgotten({ job }: RunOptions, { state, warn }: RunParts): 
     if (job.load.some((loader) => loader.id === id)) continue
     const spool = new Spool(state.spoolOf(id))
     await spool.open()
-    const rows = spool.owed.reduce((total, batch) => total + batch.rows, 0)
+    const { rows } = spool
     if (rows > 0)
       warn(
         `${rows} rows in ${spool.folder} are owed to ${id}, and the job has no such loader: give a loader that id again, or remove the folder`,

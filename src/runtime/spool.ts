@@ -24,7 +24,12 @@ export interface OwedBatch extends BatchInfo {
 
 export class Spool {
   readonly folder: string
-  #owed: OwedBatch[] = []
+  /** By token, in the order in which they came. */
+  readonly #owed = new Map<string, OwedBatch>()
+  /** Those of each lane, in the same order: a store that was down for a day is owed very many. */
+  readonly #lanes = new Map<string, Set<OwedBatch>>()
+  #bytes = 0
+  #rows = 0
 
   constructor(folder: string) {
     this.folder = folder
@@ -32,11 +37,24 @@ export class Spool {
 
   /** In the order in which the batches were planned. */
   get owed(): readonly OwedBatch[] {
-    return this.#owed
+    return [...this.#owed.values()]
+  }
+
+  get size(): number {
+    return this.#owed.size
   }
 
   get bytes(): number {
-    return this.#owed.reduce((total, batch) => total + batch.bytes, 0)
+    return this.#bytes
+  }
+
+  get rows(): number {
+    return this.#rows
+  }
+
+  /** The first that is owed of a lane. */
+  firstOf(source: string, lane: string): OwedBatch | undefined {
+    return this.#lanes.get(laneKey(source, lane))?.values().next().value
   }
 
   async open(): Promise<void> {
@@ -44,7 +62,8 @@ export class Spool {
       await mkdir(this.folder, { recursive: true })
       const names = (await readdir(this.folder)).filter((name) => name.endsWith('.json') && !name.startsWith('.'))
       const read = names.map(async (name) => JSON.parse(await readFile(join(this.folder, name), 'utf8')) as OwedBatch)
-      this.#owed = (await Promise.all(read)).sort((a, b) => Number(BigInt(a.sequence) - BigInt(b.sequence)))
+      const found = await Promise.all(read)
+      for (const batch of found.sort((a, b) => Number(BigInt(a.sequence) - BigInt(b.sequence)))) this.#add(batch)
     } catch (error) {
       throw localIoError(error, `read the spool ${this.folder}`)
     }
@@ -80,13 +99,38 @@ export class Spool {
     const { size } = await stat(file)
     const owed: OwedBatch = { ...batch, rows, bytes: size }
     await writeDurably(join(this.folder, `${batch.token}.json`), JSON.stringify(owed))
-    this.#owed = [...this.#owed.filter((other) => other.token !== batch.token), owed]
+    this.#add(owed)
     return owed
   }
 
   async remove(batch: OwedBatch): Promise<void> {
     await removeDurably(join(this.folder, `${batch.token}.json`))
     await removeDurably(this.file(batch))
-    this.#owed = this.#owed.filter((other) => other.token !== batch.token)
+    this.#forget(batch.token)
   }
+
+  #add(batch: OwedBatch): void {
+    this.#forget(batch.token)
+    this.#owed.set(batch.token, batch)
+    const key = laneKey(batch.source, batch.range.lane)
+    this.#lanes.set(key, (this.#lanes.get(key) ?? new Set()).add(batch))
+    this.#bytes += batch.bytes
+    this.#rows += batch.rows
+  }
+
+  #forget(token: string): void {
+    const batch = this.#owed.get(token)
+    if (batch === undefined) return
+    this.#owed.delete(token)
+    const key = laneKey(batch.source, batch.range.lane)
+    const lane = this.#lanes.get(key)
+    lane?.delete(batch)
+    if (lane?.size === 0) this.#lanes.delete(key)
+    this.#bytes -= batch.bytes
+    this.#rows -= batch.rows
+  }
+}
+
+function laneKey(source: string, lane: string): string {
+  return JSON.stringify([source, lane])
 }

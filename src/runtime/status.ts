@@ -67,11 +67,11 @@ export async function jobStatus(job: Job, stateDir: string, { session }: Browser
     const spool = new Spool(state.spoolOf(id))
     if (!existsSync(spool.folder)) continue
     await spool.open()
-    if (spool.owed.length > 0)
+    if (spool.size > 0)
       owed.push({
         store: id,
-        batches: spool.owed.length,
-        rows: spool.owed.reduce((total, { rows }) => total + rows, 0),
+        batches: spool.size,
+        rows: spool.rows,
         bytes: spool.bytes,
       })
   }

@@ -49,6 +49,9 @@ export interface StoreOptions {
  *  one after the other, each is on its way to the store while the next one is encoded. */
 const CHUNK_THREADS = 2
 
+/** How often a batch that waits for room in the spool looks for it. */
+const ROOM_MS = 250
+
 export class Store {
   readonly id: string
   readonly input: string
@@ -59,6 +62,8 @@ export class Store {
   /** Why the store is not written to any more in this run. */
   down: AdflowError | undefined
   loaded = 0
+  /** A batch waits for room in the spool: the sources are read no further until the store has taken some of it. */
+  full = false
   readonly turns = new Turnstile()
   readonly #encoding: LimitFunction | undefined
   readonly #job: Job
@@ -116,7 +121,7 @@ export class Store {
    *  gets the last of it in a turn of its own, in which no batch can come between; until then all wait in the spool. Rejects as
    *  pay() does. */
   async recover(session: Session): Promise<void> {
-    if (this.down === undefined && this.spool.owed.length === 0) return
+    if (this.down === undefined && this.spool.size === 0) return
     if (!(await this.#reopen(session)) || !(await this.#settle(session)) || this.down === undefined) return
     const turn = this.turns.take()
     try {
@@ -195,8 +200,11 @@ export class Store {
 
   async owe(delivery: Delivery, session: Session): Promise<StoreOutcome> {
     while (this.spool.bytes >= this.#job.spool.maxBytes) {
-      await this.#whenFull(session)
-      if (this.down !== undefined || this.spool.owed.length > 0) continue
+      this.full = true
+      await this.#whenFull(session).finally(() => {
+        this.full = false
+      })
+      if (this.down !== undefined || this.spool.size > 0) continue
       // All is paid: a batch in the spool now would come behind the later ones that the store takes.
       const outcome = await this.attempt(delivery, session)
       if (!(outcome instanceof AdflowError)) return outcome
@@ -232,9 +240,12 @@ export class Store {
       { hint: 'mend the store, or raise spool.max_bytes; nothing was acknowledged' },
     )
     if (this.#job.spool.whenFull === 'fail' || this.#signal.aborted) throw full
-    await sleep(this.#job.retry.maxMs, undefined, { signal: this.#signal }).catch(() => {
+    // Who looks after the store of a run without an end pays it beside the batches.
+    const looked = this.#timeoutMs !== undefined
+    await sleep(looked ? ROOM_MS : this.#job.retry.maxMs, undefined, { signal: this.#signal }).catch(() => {
       throw full
     })
+    if (looked) return
     this.down = undefined
     await this.pay(session)
   }

@@ -20,6 +20,11 @@ export const stream = z
     store_timeout: duration
       .prefault('10s')
       .describe('A store that has not taken a batch by then is down: its batches wait in the spool, the others go on.'),
+    stalled_after: duration
+      .prefault('60s')
+      .describe(
+        'When a source has records to be read and gives none for so long, its connections are made anew; when that does not help the run ends with 75.',
+      ),
     shards: z
       .int()
       .min(1)
@@ -37,6 +42,7 @@ export interface JobStream {
   readonly forever: boolean
   readonly flushMs: number
   readonly storeTimeoutMs: number
+  readonly stalledMs: number
   readonly reportMs: number
   /** Processes that share the lanes. */
   readonly shards: number
@@ -47,6 +53,7 @@ export function readStream(until: 'now' | 'forever', options: z.output<typeof st
     forever: until === 'forever',
     flushMs: options.flush,
     storeTimeoutMs: options.store_timeout,
+    stalledMs: options.stalled_after,
     reportMs: options.report,
     shards: options.shards,
   }
