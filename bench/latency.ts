@@ -3,7 +3,7 @@
  * producer to a consumer that reads what is committed. `--rows` is the number of events.
  */
 import { spawn } from 'node:child_process'
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { text } from 'node:stream/consumers'
@@ -11,6 +11,7 @@ import { fileURLToPath } from 'node:url'
 import type { RunSummary } from '../src/runtime/summary.ts'
 import { KafkaWriter } from '../test/harness/kafka-writer.ts'
 import { startPrivate } from '../test/harness/servers/private.ts'
+import { cpuOf, peakOf } from './measure.ts'
 import type { BenchOptions } from './run.ts'
 
 const RATE = 20_000
@@ -68,7 +69,7 @@ async function once(brokers: string, topic: string, rows: number) {
       peer(over.signal, 'read-latency.ts', brokers, `${topic}-out`, String(rows), String(WARM_MS)),
       peer(over.signal, 'produce-rate.ts', brokers, topic, String(PARTITIONS), String(RATE), String(rows / RATE)),
     ])
-    const [cpuSeconds, peakBytes] = usageOf(job.pid)
+    const [cpuSeconds, peakBytes] = [cpuOf(job.pid), peakOf(job.pid)]
     job.kill('SIGTERM')
     const summary = JSON.parse(await said) as RunSummary
     return { waits: JSON.parse(waits) as Waits, summary, cpuSeconds, peakBytes }
@@ -87,13 +88,6 @@ async function peer(signal: AbortSignal, name: string, ...args: readonly string[
   const code = await ended
   if (code !== 0) throw new Error(`${name} ended with ${code}`)
   return said
-}
-
-/** CPU seconds and highest resident size. */
-function usageOf(pid: number | undefined): readonly [number, number] {
-  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ') ?? []
-  const peak = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))
-  return [(Number(fields[11]) + Number(fields[12])) / 100, Number(peak?.[1] ?? 0) * 1024]
 }
 
 function jobOf(brokers: string, topic: string): string {

@@ -44,7 +44,7 @@ export function measure({ argv, env, exit = 0 }: Contender): Promise<Measured> {
 }
 
 /** VmHWM: the kernel's own high-water mark. */
-function peakOf(pid: number | undefined): number {
+export function peakOf(pid: number | undefined): number {
   try {
     const found = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))
     return Number(found?.[1] ?? 0) * 1024
@@ -56,7 +56,7 @@ function peakOf(pid: number | undefined): number {
 /** Clock ticks of Linux, of which every architecture that Node runs on has 100 a second. */
 const TICKS_PER_SECOND = 100
 
-function cpuOf(pid: number | undefined): number {
+export function cpuOf(pid: number | undefined): number {
   try {
     // The name of the process may hold spaces: fields are counted from the bracket that closes it. They are utime and stime.
     const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ') ?? []
