@@ -39,7 +39,9 @@ export class KafkaWriter {
     await this.admin(async (own) => {
       await own.deleteTopics({ topics: [topic] })
       // The brokers forget the one and learn of the other in their own time.
-      while (!(await own.createTopics({ topics: [{ topic, numPartitions: 1 }] }).catch(() => false))) await pause()
+      // Who waits for leaders here fails where they are late, though the topic is there; and then it is never made again.
+      const anew = { topics: [{ topic, numPartitions: 1 }], waitForLeaders: false }
+      while (!(await own.createTopics(anew).catch(() => false))) await pause()
       while (!(await own.fetchTopicMetadata({ topics: [topic] }).catch(() => undefined))) await pause()
     })
   }
