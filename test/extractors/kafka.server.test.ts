@@ -1,6 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Message } from 'kafkajs'
 import pino from 'pino'
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -342,6 +343,85 @@ load: { warehouse: { type: duckdb, path: warehouse.duckdb, table: rows } }
   })
 
   const onlyLong = LONG ? it : undefined // a test that is skipped counts as failed
+  onlyLong?.(
+    'reads a topic of which the broker has cleaned records away: what is left, and nothing is called lost',
+    async () => {
+      // Segments are closed after a tenth of a second, and cleaned at once.
+      const server = await startPrivate('kafka', { settings: { 'log.cleaner.backoff.ms': '100' } })
+      const place = temporaryFolder('kafka-compacted')
+      try {
+        const own = { brokers: server.endpoint.brokers }
+        const writing = new KafkaWriter(own.brokers)
+        const config = {
+          ...{
+            'cleanup.policy': 'compact,delete',
+            'retention.ms': '-1',
+            'segment.ms': '100',
+            'min.cleanable.dirty.ratio': '0.01',
+          },
+          ...{ 'min.compaction.lag.ms': '0', 'delete.retention.ms': '0' },
+        }
+        await writing.create(topic, { config })
+        const keyed = (count: number, from: number): Message[] =>
+          range(from, from + count).map((id) => ({ key: `k${id % 50}`, value: `{"id":${id}}`, partition: 0 }))
+        for (let from = 0; from < 1000; from += 100) {
+          await writing.send(topic, keyed(100, from), { batch: 10 })
+          await delay(120) // the next record closes the segment
+        }
+        const input = { type: 'kafka', ...own, topics: topic }
+        const job = new SmallJob(
+          place.path,
+          `version: 1
+name: rows
+extract: { input: ${JSON.stringify(input)} }
+contract: { columns: { id: { type: bigint, required: true } } }
+load: { warehouse: { type: duckdb, path: warehouse.duckdb, table: rows } }
+`,
+        )
+        const before = await read(own, {}, ({ records }) => records.length >= 450)
+        expect(await job.summary()).toMatchObject({ exit: 0, gaps: [] })
+        for (let from = 1000; from < 3000; from += 100) {
+          await writing.send(topic, keyed(100, from), { batch: 10 })
+          await delay(120)
+        }
+        const left = async () => (await read(own)).records.map(({ offset }) => offset)
+        let offsets = await left()
+        while (offsets.length > 500) {
+          await delay(200)
+          await writing.send(topic, keyed(1, 2950))
+          offsets = await left()
+        }
+        expect(offsets[0]).toBeGreaterThan(0)
+        expect(offsets.length).toBeLessThan((offsets.at(-1) ?? 0) / 2)
+
+        // The newest record of each key is there; a position whose offset is gone goes on behind it.
+        const got = await read(own)
+        expect(got.gaps).toEqual([])
+        expect(new Set(ids(got).map((id) => id % 50)).size).toBe(50)
+        expect(ids(got)).toEqual(expect.arrayContaining(range(2951, 3000)))
+        const hole = range(1, offsets.at(-1) ?? 0).find((offset) => !offsets.includes(offset)) ?? -1
+        const behind = await read(own, { from: { [`${topic}/0`]: { at: String(hole) } } })
+        expect(behind.gaps).toEqual([])
+        expect(behind.records.map(({ offset }) => offset)).toEqual((await left()).filter((offset) => offset >= hole))
+        expect(await job.summary()).toMatchObject({ exit: 0, gaps: [] })
+        expect(await job.summary()).toMatchObject({ exit: 0, read: 0, gaps: [] })
+
+        // A range that was planned before has other records now.
+        const again = await read(own, { planned: before.planned })
+        expect(again.gaps).toMatchObject([{ gap: { from: '0' }, code: 'SOURCE_CHANGED' }])
+        // Below the first offset of the log is a loss.
+        const known = { from: { [`${topic}/0`]: { at: '100' } } }
+        await writing.deleteBefore(topic, { 0: 2000 })
+        expect((await read(own, known)).gaps).toMatchObject([
+          { gap: { from: '100', to: '2000' }, code: 'SOURCE_CHANGED', message: expect.stringMatching(/are lost/) },
+        ])
+      } finally {
+        place.remove()
+        await server.end()
+      }
+    },
+  )
+
   onlyLong?.(
     'goes on when the broker is killed and comes back in the middle: no gap, no loss, nothing twice',
     async () => {

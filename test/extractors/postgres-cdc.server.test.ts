@@ -169,6 +169,49 @@ ${more}resources: { chunk: ${chunk} }
     PATIENCE_MS,
   )
 
+  const onlyLong = LONG ? it : undefined // a test that is skipped counts as failed
+  onlyLong?.(
+    'is read on where the server is killed while changes come, in small transactions and in a large one',
+    async () => {
+      await sql('CREATE TABLE t (id bigint PRIMARY KEY, n bigint NOT NULL)')
+      const columns =
+        '{ op: varchar, commit_lsn: varchar, seq: bigint, id: { type: bigint, from: after.id }, n: { type: bigint, from: after.n } }'
+      const job = jobOf(columns, '', {}, '200kB')
+      expect(await job.summary()).toMatchObject({ exit: 0, read: 0 })
+      let changes = 0
+      let deaths = 0
+      for (let round = 0; round < KILLS; round += 1) {
+        const [from, to] = [round * 6000, round * 6000 + 3000]
+        // A hundred transactions of thirty rows; then one of 3000 rows, and another that changes them all.
+        await sql(
+          `DO $$ BEGIN FOR k IN 0..99 LOOP INSERT INTO t SELECT ${from} + k * 30 + i, 0 FROM generate_series(0, 29) i; COMMIT; END LOOP; END $$`,
+        )
+        await sql(`INSERT INTO t SELECT i, 0 FROM generate_series(${to}, ${to + 2999}) i`)
+        await sql(`UPDATE t SET n = n + 1 WHERE id >= ${from}`)
+        changes += 12_000
+        let dying: Promise<void> | undefined
+        const started = job.onceClosed(job.closedBatches(), () => {
+          dying = server.kill9().then(() => (round % 2 === 0 ? server.restart() : undefined))
+        })
+        const run = await job.summary({ started })
+        expect([0, 69]).toContain(run.exit)
+        if (dying !== undefined) deaths += 1
+        await dying
+        if (round % 2 !== 0 && dying !== undefined) await server.restart()
+      }
+      expect(deaths).toBeGreaterThan(KILLS / 2)
+      expect(await job.summary()).toMatchObject({ exit: 0 })
+      expect(await job.summary()).toMatchObject({ exit: 0, read: 0 })
+      const [found] = await job.warehouse(
+        `SELECT count(*)::INTEGER AS changes, count(DISTINCT (commit_lsn, seq))::INTEGER AS once, count(*) FILTER (WHERE op = 'insert')::INTEGER AS inserts,
+          count(DISTINCT id)::INTEGER AS ids, sum(n)::INTEGER AS n FROM w.rows`,
+      )
+      const half = changes / 2
+      expect(found).toEqual({ changes, once: changes, inserts: half, ids: half, n: half })
+    },
+    PATIENCE_MS,
+  )
+
   it('confirms to the slot what its checkpoint has, and says that changes are lost where the slot is gone', async () => {
     await sql('CREATE TABLE t (id bigint PRIMARY KEY); INSERT INTO t VALUES (1)')
     const job = jobOf('{ op: varchar, id: { type: bigint, from: after.id } }')
