@@ -22,7 +22,7 @@ const options = z.strictObject({
 type Options = z.infer<typeof options>
 
 export default defineExtractor({
-  summary: 'Local files: NDJSON, JSON, CSV, TSV, Parquet; plain, gzip or zstd; whole, growing or rotated.',
+  summary: 'Local files: NDJSON, JSON, CSV, TSV, Avro, Parquet; plain, gzip or zstd; whole, growing or rotated.',
   description: `Each file is a lane. A run goes on where the last one stopped, inside the file too: appended bytes are read from
 their offset, a renamed file is followed (same inode and birth, or the copy \`name.1\` that a rotation left), and a file that
 was truncated or replaced is read from its start as a lane of its own, \`name#2\`. What is compared is kept in the checkpoint:
@@ -33,6 +33,10 @@ modified for \`settle\`.
 
 A compressed file cannot be entered in the middle: going on inside it decompresses everything before the position once
 more. A file that was read to its end and did not change is not opened.
+
+**Avro**: container files, whose blocks are plain or compressed by deflate, snappy or zstandard. Values become JSON as those of [kafka](extractor-kafka.md) do, exactly, by the schema in the file. A chunk is made
+of whole blocks; \`line\` of a quarantined record is its number in the file, and its JSON is kept. A block that is cut off waits until the file has settled; a damaged one, as it has no edges
+between records, is a gap.
 
 A whole NDJSON file of up to one and a half chunks, once it has settled, and every Parquet file are read where they are; where all
 records are streamed into one store, NDJSON files of up to \`resources.whole_file\` are too. They are read by a

@@ -46,7 +46,7 @@ type Options = z.infer<typeof options>
 
 export default defineExtractor({
   summary:
-    'Objects of S3, or of a server that speaks its protocol: NDJSON, JSON, CSV, TSV, Parquet; plain, gzip or zstd.',
+    'Objects of S3, or of a server that speaks its protocol: NDJSON, JSON, CSV, TSV, Avro, Parquet; plain, gzip or zstd.',
   description: `Each object is a lane. A run goes on where the last one stopped, inside the object too, and asks for nothing of an object that was
 read to its end. Formats, compression, quarantine and what is said of them are those of the extractor [files](extractor-files.md).
 

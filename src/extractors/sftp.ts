@@ -54,7 +54,7 @@ const options = z
 type Options = z.infer<typeof options>
 
 export default defineExtractor({
-  summary: 'Files of an SFTP server: NDJSON, JSON, CSV, TSV, Parquet; plain, gzip or zstd; whole or growing.',
+  summary: 'Files of an SFTP server: NDJSON, JSON, CSV, TSV, Avro, Parquet; plain, gzip or zstd; whole or growing.',
   description: `Each file is a lane. A run goes on where the last one stopped, inside the file too: appended bytes are read from their offset. A file
 that was truncated or replaced is read from its start as a lane of its own, \`name#2\`; one that a rotation has renamed to \`name.1\` is followed.
 Formats, compression, quarantine and what is said of them are those of the extractor [files](extractor-files.md).

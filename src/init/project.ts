@@ -4,6 +4,7 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join, relative, resolve } from 'node:path'
 import type { Logger } from 'pino'
+import { formatOf } from '../clients/objects/file-format.ts'
 import { AdflowError, localIoError } from '../core/errors.ts'
 import { identifier } from '../core/job/identifier.ts'
 import { jobJsonSchema } from '../core/job/json-schema.ts'
@@ -114,8 +115,14 @@ async function drafted(
   if (address === undefined) {
     if (set.length > 0)
       throw new AdflowError('USAGE', '--set is for sources with an address', { hint: `${from} is a file` })
-    const draft = await draftedFrom(resolve(from), join(tmpdir(), `adflow-init-${process.pid}`))
     const path = escaped(relativePath(baseDir, resolve(from)))
+    // The engine has no reader for it: the extractor gives the sample.
+    if (formatOf(from) === 'avro') {
+      const source = { type: 'files', options: { path: resolve(from) }, name: job }
+      const { draft } = await draftSource(source, { registry, baseDir, log, timeoutMs })
+      return { draft, extractor: { type: 'files', path }, variables: [] }
+    }
+    const draft = await draftedFrom(resolve(from), join(tmpdir(), `adflow-init-${process.pid}`))
     return { draft, extractor: { type: 'files', path, ...draft.file.options }, variables: [] }
   }
   const { draft, options } = await draftSource(address, { registry, baseDir, log, timeoutMs })

@@ -56,7 +56,8 @@ async function formatOfSample(path: string): Promise<{ format: SampleFormat; nam
     .toString('utf8')
     .replace(/^\uFEFF/, '')
     .trimStart()
-  if (byName !== undefined) {
+  // Container files of Avro are drafted from by the extractor itself: see project.ts.
+  if (byName !== undefined && byName !== 'avro') {
     // An array under the name of line-wise JSON.
     if (byName === 'ndjson' && !compressed && start.startsWith('[')) return { format: 'json', named: false }
     return { format: byName, named: true }

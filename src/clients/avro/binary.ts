@@ -3,6 +3,9 @@
 /** Bytes that are no value of the schema. Says so, to be put behind "the value". */
 export class NotAvro extends Error {}
 
+/** There are fewer bytes than the value needs. */
+export class EndsEarly extends NotAvro {}
+
 const [LEAST_INT, MOST_INT] = [-2_147_483_648, 2_147_483_647]
 /** So many bytes of seven bits are exact in a number. */
 const SHORT = 7
@@ -23,7 +26,7 @@ export class AvroCursor {
   take(count: number): number {
     const from = this.at
     if (count < 0) throw new NotAvro('has a length below zero')
-    if (count > this.end - from) throw new NotAvro('ends too early')
+    if (count > this.end - from) throw new EndsEarly('ends too early')
     this.at = from + count
     return from
   }

@@ -1,7 +1,9 @@
 /** JSON as bytes in one buffer that grows up to a limit: nothing is made per value but its bytes. */
 
 const FIRST_BYTES = 64 << 10
-const [QUOTE, BACKSLASH, SPACE, DELETE] = [0x22, 0x5c, 0x20, 0x7f]
+const [QUOTE, APOSTROPHE, BACKSLASH, SPACE, DELETE] = [0x22, 0x27, 0x5c, 0x20, 0x7f]
+/** `\\\\xDE`. */
+const ESCAPED_BYTES = 5
 const HEX = Buffer.from('0123456789ABCDEF')
 
 /** More bytes than a record may have. */
@@ -10,10 +12,11 @@ export class TooLong extends Error {}
 export class JsonBytes {
   bytes = Buffer.allocUnsafeSlow(FIRST_BYTES)
   length = 0
-  readonly #limit: number
+  /** Beyond this length: TooLong. */
+  limit: number
 
   constructor(limit: number) {
-    this.#limit = limit
+    this.limit = limit
   }
 
   /** Of ASCII alone. */
@@ -46,11 +49,13 @@ export class JsonBytes {
 
   /** Bytes as the engine writes a BLOB as text: `\xDE\xAD`, what can be printed as it is. Its cast to BLOB reads it back. */
   blob(from: Buffer, start: number, end: number): void {
-    this.#room((end - start) * 5 + 2)
+    let length = end - start + 2
+    for (let at = start; at < end; at += 1) if (!isPrinted(from[at] as number)) length += ESCAPED_BYTES - 1
+    this.#room(length)
     this.bytes[this.length++] = QUOTE
     for (let at = start; at < end; at += 1) {
       const byte = from[at] as number
-      if (byte >= SPACE && byte < DELETE && byte !== QUOTE && byte !== BACKSLASH && byte !== 0x27) {
+      if (isPrinted(byte)) {
         this.bytes[this.length++] = byte
         continue
       }
@@ -66,12 +71,17 @@ export class JsonBytes {
   /** @throws TooLong */
   #room(bytes: number): void {
     const wanted = this.length + bytes
+    if (wanted > this.limit) throw new TooLong()
     if (wanted <= this.bytes.length) return
-    if (wanted > this.#limit) throw new TooLong()
     const larger = Buffer.allocUnsafeSlow(Math.max(this.bytes.length * 2, wanted))
     this.bytes.copy(larger, 0, 0, this.length)
     this.bytes = larger
   }
+}
+
+/** Stands in the text of a BLOB as it is. */
+function isPrinted(byte: number): boolean {
+  return byte >= SPACE && byte < DELETE && byte !== QUOTE && byte !== BACKSLASH && byte !== APOSTROPHE
 }
 
 /** Stands in JSON as it is. */

@@ -14,6 +14,7 @@ const BY_EXTENSION: Readonly<Record<string, FileFormat | 'tsv'>> = {
   '.csv': 'csv',
   '.tsv': 'tsv',
   '.tab': 'tsv',
+  '.avro': 'avro',
   '.parquet': 'parquet',
   '.pq': 'parquet',
 }
@@ -46,9 +47,10 @@ export async function kindOf(file: OpenFile, path: string, options: ReadingOptio
   const format = options.format ?? formatOf(path)
   if (format === undefined)
     throw new AdflowError('SOURCE_UNSUPPORTED', `cannot tell the format of ${path} by its name`, {
-      hint: 'set `format: ndjson`, `json`, `csv`, `tsv` or `parquet`, or `exclude` the file',
+      hint: 'set `format: ndjson`, `json`, `csv`, `tsv`, `avro` or `parquet`, or `exclude` the file',
     })
-  const compression = format === 'parquet' ? 'none' : await compressionOfFile(file, path, options)
+  // Their blocks are compressed, not the file.
+  const compression = format === 'parquet' || format === 'avro' ? 'none' : await compressionOfFile(file, path, options)
   if (format !== 'tsv') return { format, compression, options }
   return { format: 'csv', compression, options: { ...options, csv: { ...options.csv, delimiter: '\t' } } }
 }

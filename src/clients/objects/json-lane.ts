@@ -2,16 +2,14 @@
 import { ChunkFile } from '../../records/chunk-file.ts'
 import { type JsonCut, JsonCutter, type JsonPlace } from '../../records/json.ts'
 import type { JsonSpans } from '../../records/json-spans.ts'
-import { lines } from '../../records/lines.ts'
-import { visitRecords } from '../../records/locate.ts'
 import { PIECE_BYTES, type Window } from '../../records/window.ts'
 import { skipByteOrderMark } from './byte-order-mark.ts'
 import { chunkPath } from './chunk-names.ts'
 import { isUnchanged } from './identity.ts'
 import { ownFile } from './in-place.ts'
 import type { CutOrder, LaneCutter, LaneStart, OpenLane } from './lane-cutter.ts'
-import { LocalFile } from './local-file.ts'
 import type { CutChunk } from './reading.ts'
+import { storedLines } from './stored-lines.ts'
 
 export class JsonLane implements LaneCutter {
   readonly #lane: OpenLane
@@ -119,24 +117,6 @@ export class JsonLane implements LaneCutter {
       await reader.close()
     }
   }
-}
-
-async function storedLines(path: string, ordinals: readonly number[]): Promise<Buffer[]> {
-  const found: Buffer[] = []
-  const opened = await LocalFile.open(path)
-  try {
-    const layout = { from: 0, linesBefore: 0, excluded: [] }
-    await visitRecords(
-      async () => opened.forward(0),
-      lines,
-      layout,
-      ordinals,
-      (_, record) => found.push(Buffer.from(record)),
-    )
-  } finally {
-    await opened.close()
-  }
-  return found
 }
 
 /** `[from, to)` of the source, which the window must not have passed yet. */

@@ -2,6 +2,7 @@
  *  so that one bad file costs no other; only failures of adflow's own disk are thrown. */
 import type { Chunk, Gap } from '../../core/contracts.ts'
 import { AdflowError } from '../../core/errors.ts'
+import { AvroLane } from './avro-lane.ts'
 import { DelimitedLane } from './delimited-lane.ts'
 import { type FileKind, kindOf } from './file-format.ts'
 import { type Mark, Witness } from './identity.ts'
@@ -124,6 +125,7 @@ class LaneReader {
   }
 
   #cutter(lane: OpenLane, start: LaneStart): LaneCutter {
+    if (this.#kind.format === 'avro') return new AvroLane(lane, start)
     return this.#kind.format === 'json' ? new JsonLane(lane, start) : new DelimitedLane(lane, start)
   }
 

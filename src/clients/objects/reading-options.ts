@@ -25,9 +25,11 @@ const csv = z
 export const formatShape = {
   exclude: texts.optional().describe('Glob pattern, or a list of them, of files to leave out.'),
   format: z
-    .enum(['auto', 'ndjson', 'json', 'csv', 'tsv', 'parquet'])
+    .enum(['auto', 'ndjson', 'json', 'csv', 'tsv', 'avro', 'parquet'])
     .default('auto')
-    .describe('Format of the files. `auto`: by the extension, before `.gz` or `.zst`.'),
+    .describe(
+      'Format of the files. `auto`: by the extension, before `.gz` or `.zst`. `avro`: container files, which have their schema.',
+    ),
   compression: z
     .enum(['auto', 'none', 'gzip', 'zstd'])
     .default('auto')

@@ -5,7 +5,7 @@ import type { ParquetFooters } from '../../records/parquet.ts'
 import type { FileLane } from './lanes.ts'
 import type { FilePlace } from './place.ts'
 
-export type FileFormat = 'ndjson' | 'json' | 'csv' | 'parquet'
+export type FileFormat = 'ndjson' | 'json' | 'csv' | 'avro' | 'parquet'
 
 interface CsvOptions extends CsvDialect {
   /** true: the first record names the columns; false: they are numbered; a list: these. */
