@@ -13,7 +13,7 @@ const expression = z.string().trim().min(1)
 export default defineStep({
   summary: 'Adds columns of a reference table, found by key.',
   description: [
-    'The reference table is loaded before the first batch. Its key must not repeat: a repeated key would double rows, so the run stops before it starts. NULL in a key finds nothing.',
+    'The reference table is loaded before the first batch; where it cannot be read then, the run does not begin. Its key must not repeat: a repeated key would double rows, so the run stops before it starts. NULL in a key finds nothing.',
     'With `refresh` it is read again while the run goes on. A new version counts from one batch on, whole: no batch sees a part of each. The version is written down with the plan of the batch, and kept with the pins of the job (`pins/files`) for as long as these are: a batch that is repeated after a crash, or by `replay`, `trace` and `heal`, finds the same rows. A version that cannot be read, that has other columns, a value that does not fit or a repeated key is left aside: the one before stays, and the log says how old it is. Put a file in place by renaming it. One version has at most 256 MB.',
     'The lineage of an added column are the columns by which it was found.',
   ].join('\n\n'),
