@@ -93,7 +93,7 @@ export function median(values: readonly number[]): number {
 export function ratio(
   ours: readonly Measured[],
   theirs: readonly Measured[],
-  of: 'seconds' | 'cpuSeconds' = 'seconds',
+  of: 'seconds' | 'cpuSeconds' | 'peakBytes' = 'seconds',
 ): number {
   return median(ours.map((own, index) => own[of] / (theirs[index] as Measured)[of]))
 }
