@@ -26,7 +26,7 @@ const UNPACK = `import sys, zipfile
 for name in (wheel := zipfile.ZipFile(sys.argv[1])).namelist():
     if name.startswith('pyflink/lib/') and name.endswith('.jar'):
         open(sys.argv[2] + '/' + name.split('/')[-1], 'wb').write(wheel.read(name))`
-const READY_MS = 120_000
+const READY_MS = 600_000
 
 function flinkJars(): Promise<string> {
   return cached(`flink-${VERSION}`, async (folder) => {
