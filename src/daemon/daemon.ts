@@ -21,7 +21,7 @@ import type { Notifier } from './notify.ts'
 import { Receiver } from './receiver.ts'
 import { Scheduler } from './scheduler.ts'
 import { startServer } from './server.ts'
-import { ALL_SHARES } from './shares.ts'
+import { SharedShares } from './shares.ts'
 import type { SlotBook } from './slot-book.ts'
 
 /** From the first signal to the end of the process, at most: less than systemd and Kubernetes give it. */
@@ -78,6 +78,7 @@ class Daemon {
   #role: ReturnType<DaemonFace['role']> = 'starting'
   readonly #receiver: Receiver | undefined
   #scheduler: Scheduler | undefined
+  #shares: SharedShares | undefined
   #journal: Journal | undefined
   #progress: number
   #told = Number.NEGATIVE_INFINITY
@@ -147,6 +148,13 @@ class Daemon {
         epoch: leadership.epoch,
         clock,
       })
+      const { book } = this.#journal
+      this.#shares = new SharedShares({
+        jobs: () => this.#folder.jobs,
+        book: () => book,
+        log,
+        changed: () => this.#scheduler?.wake(),
+      })
       this.#scheduler = new Scheduler({
         journal: this.#journal,
         runner,
@@ -155,13 +163,13 @@ class Daemon {
         log,
         parallel,
         jobs: () => this.#folder.jobs,
-        shares: ALL_SHARES,
+        shares: this.#shares,
       })
       await this.#scheduler.recover()
     } finally {
       clearInterval(pulse)
     }
-    await this.#rounds(leadership, this.#scheduler, drain)
+    await this.#rounds(leadership, this.#scheduler, drain).finally(() => this.#shares?.leave())
     await this.#journal.close()
     await leadership.release()
   }
@@ -185,6 +193,7 @@ class Daemon {
       this.#role = 'draining'
       this.#options.notifier.send('STOPPING=1')
       looking.abort()
+      this.#shares?.stop()
       const received = watch.then(() => this.#receiver?.close())
       await Promise.all([scheduler.drain(DRAIN_MS, round), received])
     } finally {
@@ -243,6 +252,7 @@ class Daemon {
       folder,
       stateDir: place?.label ?? this.#home.folder,
       stateOf: (part) => this.#home.folders(part),
+      holderOf: (job, index) => this.#shares?.holderOf(job, index),
       parallel,
       idleSeconds: () => (clock.steady() - this.#progress) / 1000,
       lease: () => currentLease(this.#epochs, place),

@@ -22,6 +22,8 @@ export interface DaemonFace {
   /** For people. */
   readonly stateDir: string
   readonly stateOf: (part: JobPart) => StateDir
+  /** Which daemon runs a part of a job; undefined: none. */
+  readonly holderOf: (job: string, index: number) => string | undefined
   /** Seconds since the scheduler's last round, or since it last asked whether anybody leads. */
   readonly idleSeconds: () => number
   readonly lease: () => Promise<(Lease & { readonly released: boolean }) | undefined>
@@ -163,7 +165,8 @@ function shardLines(face: DaemonFace, name: string, book: JobBook, shards: numbe
       const line = open.find((each) => each.shard === shard)
       const seconds = line?.seconds ?? null
       const live = seconds === null ? null : await liveRun(face, { job: name, ...(shard === null ? {} : { shard }) })
-      return { shard, holder: seconds === null ? null : 'this daemon', seconds, live }
+      const holder = seconds === null ? (face.holderOf(name, part?.index ?? 0) ?? null) : 'this daemon'
+      return { shard, holder, seconds, live }
     }),
   )
 }

@@ -41,6 +41,6 @@ export function decideStream(
 }
 
 /** The part of its job that a slot is for. */
-function shardOf({ shard }: Pick<OpenSlot, 'shard'>): Shard {
+export function shardOf({ shard }: Pick<OpenSlot, 'shard'>): Shard {
   return parseShard(shard ?? '0/1') ?? { index: 0, of: 1 }
 }

@@ -44,8 +44,11 @@ export function verdictOn(
   if (slot.cancelled !== undefined) return { type: 'close', status: 'cancelled', ok: false, message: slot.cancelled }
   const stopped = interrupted || exit === null || STOPPED.includes(exit)
   if (draining && stopped) return { type: 'put_back', why: 'the daemon was stopped', pauseMs: 0 }
+  if (stream && code === 'FENCED')
+    return { type: 'put_back', why: 'another daemon has taken it over, or may have', pauseMs: STREAM_FIRST_MS }
   if (code === 'FENCED') return { type: 'put_back', why: 'another daemon leads', pauseMs: LOCKED_MS }
-  if (code === 'JOB_LOCKED') return { type: 'put_back', why: 'another run holds the job', pauseMs: LOCKED_MS }
+  if (code === 'JOB_LOCKED')
+    return { type: 'put_back', why: 'another run holds the job', pauseMs: stream ? STREAM_FIRST_MS : LOCKED_MS }
   const failure = timedOut ? 'timeout' : interrupted ? 'failed' : status
   if (stream) {
     const doublings = end.seconds >= STREAM_STEADY_SECONDS ? 0 : Math.min(slot.attempts - 1, 10)

@@ -174,6 +174,7 @@ function face(): DaemonFace {
     folder: '/jobs',
     stateDir: '/state',
     stateOf: ({ job }) => stateDirOf('/state', job),
+    holderOf: () => undefined,
     parallel: 2,
     idleSeconds: () => idle,
     lease: async () => ({

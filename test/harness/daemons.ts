@@ -152,6 +152,11 @@ ${schedule === '' ? '' : `schedule: ${schedule}\n`}${more}`,
     return this.#processes(`"slot":"${job}@`)[0]
   }
 
+  /** Processes of the runs whose state directory that is. */
+  runsIn(folder: string): number[] {
+    return this.#processes(`--state-dir=${folder}\0`)
+  }
+
   #processes(what: string): number[] {
     const commandOf = (pid: number) => {
       try {
