@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Client } from 'pg'
 import { expect, it } from 'vitest'
+import type { JobLine } from '../../src/daemon/face.ts'
 import { DaemonSite, type RunningDaemon, until } from '../harness/daemons.ts'
 import { KafkaWriter } from '../harness/kafka-writer.ts'
 import { freshClickHouseDatabase, freshDatabase, freshName } from '../harness/servers/fresh.ts'
@@ -14,13 +15,13 @@ import { serverSuite } from '../harness/servers/suite.ts'
 const LONG = process.env['ADFLOW_TEST_LONG'] === '1'
 const PARTITIONS = 8
 const SHARDS = LONG ? 4 : 2
-const REBALANCES = LONG ? 50 : 4
+const REBALANCES = LONG ? 50 : 3
 const CAMPAIGNS = 4
 const BATCH = LONG ? 400 : 80
 const EVERY_MS = 100
 const PER_MINUTE = 1000
 const START = Date.UTC(2026, 0, 5, 12)
-const LEASE_MS = 5000
+const LEASE_MS = LONG ? 5000 : 3000
 const WITHIN_MS = LONG ? 300_000 : 120_000
 
 interface Machine {
@@ -103,8 +104,52 @@ await serverSuite(
         expect(await rowsOf(database.url, windows)).toEqual(expected)
         expect(fenced).toBeGreaterThan(0)
       },
-      LONG ? 3_000_000 : 400_000,
+      LONG ? 3_000_000 : 300_000,
     )
+
+    // Of one machine, with the state in files: the easier half of the above.
+    const onlyLong = LONG ? it : undefined
+    onlyLong?.('on one machine, through 20 kills of a part: each event once', async () => {
+      await using site = new DaemonSite()
+      await using database = await freshDatabase(postgres)
+      const topic = freshName('shards')
+      const writer = new KafkaWriter(kafka.brokers)
+      await writer.create(topic, { partitions: PARTITIONS })
+      site.put('jobs/flow.yaml', flowJob({ brokers: kafka.brokers, topic, postgres: database.url, shared: false }))
+      let sent = 0
+      const write = async (): Promise<number> => {
+        await writer.send(
+          topic,
+          Array.from({ length: BATCH }, (_, index) => eventOf(sent + index)),
+          { once: true },
+        )
+        sent += BATCH
+        return sent
+      }
+      const loaded = async (wanted: number) =>
+        until(`${wanted} are loaded`, async () => (await countOf(database.url)) >= wanted, WITHIN_MS)
+
+      const daemon = site.start()
+      await write()
+      await loaded(sent)
+      for (let kill = 0; kill < 20; kill += 1) {
+        const writing = write()
+        process.kill(site.pidOf('flow') ?? 0, 'SIGKILL')
+        await writing
+        await loaded(sent)
+      }
+      expect(await rowsOf(database.url, 'SELECT count(*) AS n, count(DISTINCT id) AS ids FROM events')).toEqual([
+        { n: `${sent}`, ids: `${sent}` },
+      ])
+      await until('the parts say so', async () => {
+        const { shards, lag } = await daemon.get<JobLine>('/api/v1/jobs/flow')
+        return lag === 0 && shards.filter(({ live }) => live !== null).length === SHARDS
+      })
+      const { shards } = await daemon.get<JobLine>('/api/v1/jobs/flow')
+      expect(shards.map(({ shard }) => shard)).toEqual(['0/4', '1/4', '2/4', '3/4'])
+      daemon.kill('SIGTERM')
+      expect(await daemon.ended).toBe(0)
+    })
   },
 )
 
@@ -206,14 +251,19 @@ interface Places {
   readonly brokers: string
   readonly topic: string
   readonly postgres: string
-  readonly clickhouse: string
+  readonly clickhouse?: string
+  /** Its state is. */
+  readonly shared?: boolean
 }
 
-function flowJob({ clickhouse, ...places }: Places): string {
-  return `${headOf('flow', places)}load:
+function flowJob({ clickhouse, shared = true, ...places }: Places): string {
+  const second =
+    clickhouse === undefined
+      ? ''
+      : `  clickhouse: { type: clickhouse, url: ${JSON.stringify(clickhouse)}, table: events }\n`
+  return `${headOf('flow', { ...places, shared })}load:
   postgres: { type: postgres, url: ${JSON.stringify(places.postgres)}, table: events }
-  clickhouse: { type: clickhouse, url: ${JSON.stringify(clickhouse)}, table: events }
-stream: { shards: ${SHARDS} }
+${second}stream: { shards: ${SHARDS} }
 `
 }
 
@@ -234,12 +284,11 @@ load:
 `
 }
 
-function headOf(name: string, { brokers, topic, postgres }: Omit<Places, 'clickhouse'>): string {
+function headOf(name: string, { brokers, topic, postgres, shared = true }: Omit<Places, 'clickhouse'>): string {
   return `version: 1
 name: ${name}
 until: forever
-state: "${postgres}?lease=${LEASE_MS / 1000}s"
-extract:
+${shared ? `state: "${postgres}?lease=${LEASE_MS / 1000}s"\n` : ''}extract:
   input: { type: kafka, brokers: "${brokers}", topics: ${topic} }
 contract:
   columns:

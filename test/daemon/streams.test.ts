@@ -43,6 +43,19 @@ describe('a job in shards', () => {
     expect(flow.led.runs.started).toHaveLength(4)
   })
 
+  it('that another daemon has taken over, or still has, is asked for again soon, and not counted as failed', async () => {
+    await using flow = await leadWith({ flow: SHARDED }, new Set([0]))
+    await flow.led.tick()
+    for (const code of ['FENCED', 'JOB_LOCKED'] as const) {
+      const slot = flow.slotOf('0/4')
+      await flow.led.end(slot, { exit: 77, seconds: 1, status: 'failed', code })
+      expect(flow.shards()).toEqual([])
+      await flow.led.tick(1_001)
+      expect(flow.shards()).toEqual(['0/4'])
+    }
+    expect(flow.led.journal.book.job('flow').open.map(({ attempts }) => attempts)).toEqual([1])
+  })
+
   it('whose number has changed begins anew when all of its parts have ended', async () => {
     const mine = new Set([0, 1])
     await using flow = await leadWith({ flow: SHARDED }, mine)
