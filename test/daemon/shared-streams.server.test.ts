@@ -21,7 +21,8 @@ const BATCH = LONG ? 400 : 80
 const EVERY_MS = 100
 const PER_MINUTE = 1000
 const START = Date.UTC(2026, 0, 5, 12)
-const LEASE_MS = LONG ? 5000 : 3000
+// On a machine that is busy with other tests a process may wait for seconds.
+const LEASE_MS = 6000
 const WITHIN_MS = LONG ? 300_000 : 120_000
 
 interface Machine {
