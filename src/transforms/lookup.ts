@@ -15,6 +15,7 @@ export default defineStep({
   description: [
     'The reference table is loaded before the first batch; where it cannot be read then, the run does not begin. Its key must not repeat: a repeated key would double rows, so the run stops before it starts. NULL in a key finds nothing.',
     'With `refresh` it is read again while the run goes on. A new version counts from one batch on, whole: no batch sees a part of each. The version is written down with the plan of the batch, and kept with the pins of the job (`pins/files`) for as long as these are: a batch that is repeated after a crash, or by `replay`, `trace` and `heal`, finds the same rows. A version that cannot be read, that has other columns, a value that does not fit or a repeated key is left aside: the one before stays, and the log says how old it is. Put a file in place by renaming it. One version has at most 256 MB.',
+    'A query is asked by whatever evaluates the step: a run, `adflow test`, `adflow transform`; not by `lint` and `plan`, which need no server. `replay`, `trace` and `heal` read what the run had read.',
     'The lineage of an added column are the columns by which it was found.',
   ].join('\n\n'),
   options: z
