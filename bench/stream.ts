@@ -173,7 +173,7 @@ function sqlOutput({ native, url }: Place): string {
     table: events
     columns: [ id, event_time, campaign_id, user_id, event_type, cost ]
     args_mapping: |
-      root = [ this.id, this.event_time.ts_parse("2006-01-02T15:04:05.999Z07:00"), this.campaign_id, this.user_id, this.event_type, this.cost.number() ]
+      root = [ this.id.int64(), this.event_time.ts_parse("2006-01-02T15:04:05.999Z07:00"), this.campaign_id, this.user_id, this.event_type, this.cost.number() ]
     max_in_flight: 8
     batching: { count: 5000, period: 200ms }
 `

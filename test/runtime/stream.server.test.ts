@@ -62,7 +62,20 @@ await serverSuite(
         await Promise.all([run.ended, writing])
         run = start()
       }
-      await write(KILLS * part)
+      // Nothing is owed any more: told to stop in the middle of its work, it ends with 0.
+      await vi.waitFor(async () => expect(await countOf(database.url, 'events')).toBe(KILLS * part), PATIENCE)
+      const before = job.closedBatches()
+      const writing = write(KILLS * part)
+      await vi.waitFor(() => expect(job.closedBatches()).toBeGreaterThan(before), PATIENCE)
+      process.kill(await run.pid, 'SIGTERM')
+      const toldMs = Date.now()
+      const [stopped] = await Promise.all([
+        run.ended.then((result) => ({ ...result, ms: Date.now() - toldMs })),
+        writing,
+      ])
+      expect(stopped.code).toBe(0)
+      if (LONG) expect(stopped.ms).toBeLessThan(25_000)
+      run = start()
       // Of an event at the end of time each partition closes what is open.
       for (let partition = 0; partition < PARTITIONS; partition += 1)
         await writer.send(topic, [{ partition, value: eventText(-1 - partition, Date.UTC(2026, 5, 1), 'end') }])
@@ -75,6 +88,9 @@ await serverSuite(
       const { code, ...result } = await run.ended
       const summary = result.json<RunSummary>()
       expect({ code, error: summary.error, unaccounted: summary.unaccounted }).toEqual({ code: 0, unaccounted: 0 })
+      // The run before had been told to stop: it has left nothing half done, of which something would come again.
+      expect(Object.values(summary.stores).map(({ repeated }) => repeated)).toEqual([0, 0, 0])
+      expect(summary.timing['checkpoint']?.batches).toBe(summary.batches)
 
       const ids = (EVENTS * (EVENTS - 1)) / 2 - (PARTITIONS * (PARTITIONS + 1)) / 2
       expect(await inClickHouse(tables.url)).toEqual({ n: EVENTS + PARTITIONS, ids: EVENTS + PARTITIONS, total: ids })

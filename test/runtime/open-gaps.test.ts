@@ -1,0 +1,37 @@
+import { expect, it } from 'vitest'
+import type { Ledger } from '../../src/lineage/ledger.ts'
+import { memorySaver } from '../../src/runtime/memory-saver.ts'
+import { OpenGaps } from '../../src/runtime/open-gaps.ts'
+
+it('a gap is closed once when the position has passed it, and not before', async () => {
+  const saver = memorySaver()
+  const closed: unknown[] = []
+  const ledger = {
+    append: async (events: readonly { readonly type: string; readonly lane: string; readonly from: string }[]) => {
+      for (const { type, lane, from } of events) if (type === 'gap_closed') closed.push([lane, from])
+    },
+  } as unknown as Ledger
+  const gaps = new OpenGaps({ saver, ledger, lasting: true }, [
+    { source: 's', lane: 'a', from: '5', to: '8' },
+    { source: 's', lane: 'b', from: '3' },
+  ])
+  const at = (lane: string, position: string) =>
+    saver.update((draft) => {
+      draft.sources['s'] = { ...draft.sources['s'], [lane]: { at: position } }
+    })
+  await at('a', '7')
+  await at('b', '3')
+  await gaps.passed('s')
+  expect(closed).toEqual([])
+  await at('a', '8')
+  // Two batches that are through at the same time.
+  await Promise.all([gaps.passed('s'), gaps.passed('s')])
+  expect(closed).toEqual([['a', '5']])
+  await at('b', '4')
+  await gaps.passed('s')
+  expect(closed).toEqual([
+    ['a', '5'],
+    ['b', '3'],
+  ])
+  expect(gaps.owes('s')).toBe(false)
+})
