@@ -53,6 +53,10 @@ that was answered for.`
     const memoryBytes = parseBytes(flags.memory)
     if (memoryBytes === undefined || memoryBytes === 0)
       throw new AdflowError('USAGE', `--memory ${flags.memory} is no size`, { hint: 'such as 256MiB' })
+    if (this.place !== undefined)
+      throw new AdflowError('USAGE', 'pushes cannot be taken where the state is shared by several machines', {
+        hint: 'what was accepted lies on one machine: give a folder as --state-dir',
+      })
     const flag = flags['state-dir']
     const sources = await readPushSources(args.jobs, {
       registry: await this.registry(),

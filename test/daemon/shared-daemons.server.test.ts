@@ -26,12 +26,12 @@ await serverSuite('daemons that share a state in PostgreSQL', ['postgres'], ({ p
       }
       const ended = async () => (await slots(database.url)).filter(({ ended }) => ended)
       let leader = start()
-      await until('the first leads', () => leader.leads)
+      await until('the first leads', () => leader.leads, TAKEOVER_MS)
       let standby = start()
-      await until('the second stands by', () => standby.says(/^stands by/) !== undefined)
+      await until('the second stands by', () => standby.says(/^stands by/) !== undefined, TAKEOVER_MS)
       for (let round = 0; round < ROTATIONS; round += 1) {
         const before = (await ended()).length
-        await until('a run ends', async () => (await ended()).length > before)
+        await until('a run ends', async () => (await ended()).length > before, TAKEOVER_MS)
         leader.kill(round % 2 === 0 ? 'SIGKILL' : 'SIGTERM')
         await until('the other leads', () => standby.leads, TAKEOVER_MS)
         await leader.ended
@@ -39,7 +39,7 @@ await serverSuite('daemons that share a state in PostgreSQL', ['postgres'], ({ p
         standby = start()
       }
       const before = (await ended()).length
-      await until('one more run ends', async () => (await ended()).length > before)
+      await until('one more run ends', async () => (await ended()).length > before, TAKEOVER_MS)
       leader.kill('SIGTERM')
       standby.kill('SIGTERM')
       expect(await Promise.all([leader.ended, standby.ended]), leader.stderr + standby.stderr).toEqual([0, 0])
