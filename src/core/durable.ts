@@ -148,7 +148,8 @@ export async function sweepTemporaries(directory: string, olderThanMs = 0): Prom
   try {
     for (const name of (await readdir(directory)).filter((entry) => TEMPORARY.test(entry)).sort()) {
       const path = join(directory, name)
-      if ((await stat(path)).mtimeMs >= before) continue
+      const found = await unlessGone(stat(path))
+      if (found === undefined || found.mtimeMs >= before) continue
       await rm(path, { force: true })
       swept.push(path)
     }
@@ -156,6 +157,16 @@ export async function sweepTemporaries(directory: string, olderThanMs = 0): Prom
     throw localIoError(error, `sweep old temporary files in ${directory}`)
   }
   return swept
+}
+
+/** Others write to the folder too: what was there a moment ago may be gone. */
+export async function unlessGone<T>(looking: Promise<T>): Promise<T | undefined> {
+  try {
+    return await looking
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw error
+  }
 }
 
 async function syncFile(path: string): Promise<void> {

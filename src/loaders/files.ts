@@ -40,7 +40,7 @@ import type {
   StoreRecord,
 } from '../core/contracts.ts'
 import { defineLoader } from '../core/define.ts'
-import { sweepTemporaries } from '../core/durable.ts'
+import { sweepTemporaries, unlessGone } from '../core/durable.ts'
 import { AdflowError, localIoError } from '../core/errors.ts'
 import { realPathOf } from '../core/real-path.ts'
 import type { ContentsContext, StoreAudit, StoreContents } from '../core/store-contract.ts'
@@ -214,7 +214,8 @@ class FilesLoader implements Loader {
   async #sweep(): Promise<void> {
     for (const name of await readdir(this.#temporary)) {
       const path = join(this.#temporary, name)
-      if ((await stat(path)).mtimeMs < performance.timeOrigin) await discardStaged(path)
+      const found = await unlessGone(stat(path))
+      if (found !== undefined && found.mtimeMs < performance.timeOrigin) await discardStaged(path)
     }
     await sweepTemporaries(join(this.#folder, META_FOLDER), LONGEST_META_WRITE_MS)
   }

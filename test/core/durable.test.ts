@@ -150,6 +150,16 @@ describe('sweepTemporaries', () => {
     )
   })
 
+  test('is not disturbed by files that go away while it looks, as those of another job do', async () => {
+    let over = false
+    const writing = Array.from({ length: 8 }, async (_, n) => {
+      while (!over) await writeDurably(join(dir, `f${n}`), 'x')
+    })
+    for (let round = 0; round < 150; round += 1) expect(await sweepTemporaries(dir)).toEqual([])
+    over = true
+    await Promise.all(writing)
+  })
+
   test('leaves what is younger than the given age, for folders that others write to', async () => {
     for (const [name, hours] of [
       ['.x.1.1.tmp', 1],
