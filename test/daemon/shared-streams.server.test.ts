@@ -197,7 +197,7 @@ class Group {
   /** What happens next. Resolves to the number of runs that were refused for being late. */
   async disturb(round: number): Promise<number> {
     const oldest = this.#machines[0]
-    const kind = this.#machines.length < 2 ? 0 : LONG && this.#machines.length < 3 ? round % 4 : (round % 3) + 1
+    const kind = this.#machines.length < 2 ? 0 : LONG && this.#machines.length < 3 ? round % 4 : ((round + 2) % 3) + 1
     if (kind === 0 || oldest === undefined) await this.start()
     else if (kind === 1) return this.#standStill(oldest)
     else {
