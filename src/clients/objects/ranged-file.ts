@@ -20,6 +20,8 @@ export interface RangedFileOptions {
   readonly signal: AbortSignal
   /** `[from, from + length)`; fewer bytes where the file ends before. Tries again by itself. @throws AdflowError SOURCE_… */
   fetch(from: number, length: number, signal: AbortSignal): Promise<Buffer>
+  /** A piece that was fetched is not looked at any more: its memory may be used again. */
+  passed?(piece: Buffer): void
   close(): Promise<void>
 }
 
@@ -88,7 +90,12 @@ export class RangedFile implements OpenFile {
     const { pieceBytes, ahead } = this.#options
     const goesOn = this.#last === -1 || index === this.#last || index === this.#last + 1
     this.#last = index
-    for (const known of this.#pieces.keys()) if (known < index - 1 || known > index + ahead) this.#pieces.delete(known)
+    for (const [known, piece] of this.#pieces) {
+      if (known >= index - 1 && known <= index + ahead) continue
+      this.#pieces.delete(known)
+      // Whoever waits for it copies from it in the turn in which it comes, before anything can be read into it.
+      piece.then((bytes) => this.#options.passed?.(bytes)).catch(() => undefined) // told to whoever reads that far
+    }
     const last = Math.min(goesOn ? index + ahead : index, Math.ceil(this.facts.size / pieceBytes) - 1)
     for (let next = index; next <= last; next += 1) if (!this.#pieces.has(next)) this.#ask(next)
     return this.#pieces.get(index) as Promise<Buffer>

@@ -80,13 +80,21 @@ export class BucketFiles implements FilePlace {
 
   async open(file: SourceFile): Promise<OpenFile> {
     const { rangeBytes } = this.#options
+    // Memory outside of the heap that is new for each range costs more to collect than to fill.
+    const spare: Buffer[] = []
     return new RangedFile({
       facts: file.facts,
       origin: file.absolute,
       pieceBytes: rangeBytes,
       ahead: AHEAD,
       signal: AbortSignal.any([this.#closed.signal, ...(this.watch === undefined ? [] : [this.watch.givenUp])]),
-      fetch: (from, length, signal) => this.#fetch(file, from, length, signal),
+      fetch: async (from, length, signal) => {
+        const target = length === rangeBytes ? spare.pop() : undefined
+        return this.#fetch(file, from, target ?? Buffer.allocUnsafeSlow(length), signal)
+      },
+      passed: (piece) => {
+        if (piece.length === rangeBytes && spare.length < AHEAD) spare.push(piece)
+      },
       close: async () => undefined,
     })
   }
@@ -136,8 +144,10 @@ export class BucketFiles implements FilePlace {
     }
   }
 
-  #fetch(file: SourceFile, from: number, length: number, signal: AbortSignal): Promise<Buffer> {
+  /** Fills the target. */
+  #fetch(file: SourceFile, from: number, target: Buffer, signal: AbortSignal): Promise<Buffer> {
     const { version = '', size } = file.facts
+    const { length } = target
     const whole = from === 0 && length === size
     return this.#asked(`read ${file.absolute}`, signal, async ({ s3, client }) => {
       const silence = new Silence(this.#options.timeout)
@@ -153,10 +163,11 @@ export class BucketFiles implements FilePlace {
           { abortSignal: stop },
         )
         if (answer.ETag !== version) throw changed(file, answer.ETag)
-        return await bodyOf(answer, file, length, (bytes) => {
+        await fillFrom(answer, file, target, (bytes) => {
           silence.heard()
           this.watch?.moved(bytes)
         })
+        return target
       } catch (error) {
         if (!silence.signal.aborted) throw error
         throw new AdflowError(
@@ -217,22 +228,21 @@ function young(files: readonly SourceFile[], known: readonly KnownLane[], sinceM
   return files.filter(({ path, facts }) => facts.modifiedMs >= sinceMs || begun.has(path))
 }
 
-async function bodyOf(
+async function fillFrom(
   { Body }: GetObjectCommandOutput,
   file: SourceFile,
-  length: number,
+  target: Buffer,
   heard: (bytes: number) => void,
-): Promise<Buffer> {
-  const bytes = Buffer.allocUnsafeSlow(length)
+): Promise<void> {
+  const { length } = target
   let filled = 0
   for await (const piece of (Body ?? []) as AsyncIterable<Uint8Array>) {
     heard(piece.byteLength)
     if (filled + piece.byteLength > length) throw wrongLength(file, length, 'more')
-    bytes.set(piece, filled)
+    target.set(piece, filled)
     filled += piece.byteLength
   }
   if (filled < length) throw wrongLength(file, length, `${filled}`)
-  return bytes
 }
 
 function wrongLength({ absolute }: SourceFile, length: number, found: string): AdflowError {
