@@ -87,7 +87,7 @@ export class Window {
       this.end = length
     }
     // In proportion to what is held: a record of n bytes is copied, and scanned again, O(n) in all.
-    if (this.bytes.length - length < Math.max(PIECE_BYTES >> 2, length >> 2)) {
+    if (this.bytes.length - length < Math.max(Math.min(PIECE_BYTES, this.bytes.length) >> 2, length >> 2)) {
       const larger = Buffer.allocUnsafeSlow(Math.ceil(this.bytes.length * 1.5))
       this.bytes.copy(larger, 0, 0, length)
       this.bytes = larger

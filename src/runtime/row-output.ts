@@ -14,6 +14,8 @@ export class RowOutput {
   readonly #stream: Writable
   readonly #name: string
   #lost: Error | undefined
+  /** For one file after the other. */
+  #piece: Buffer | undefined
 
   /** `name`: for messages. */
   constructor(stream: Writable, name: string) {
@@ -42,7 +44,8 @@ export class RowOutput {
   async file(path: string): Promise<void> {
     const handle = await open(path, 'r')
     try {
-      const buffer = Buffer.allocUnsafe(PIECE_BYTES)
+      this.#piece ??= Buffer.allocUnsafeSlow(PIECE_BYTES)
+      const buffer = this.#piece
       let last: number | undefined
       for (;;) {
         const { bytesRead } = await handle.read(buffer, 0, buffer.length)

@@ -1,9 +1,11 @@
 /** What the formats that are read as a stream of bytes have in common. */
 import { Inflater } from '../../records/compression.ts'
-import { Window } from '../../records/window.ts'
+import { PIECE_BYTES, Window } from '../../records/window.ts'
 import type { SourceFile } from './discover.ts'
 import type { OpenFile } from './place.ts'
 import type { CutChunk, FileFormat, ReadingOptions } from './reading.ts'
+
+const LEAST_WINDOW = 4096
 
 export interface LaneStart {
   readonly at: number
@@ -71,7 +73,7 @@ export class OpenLane {
   /** A window at an offset of the decompressed bytes. Compressed files are decompressed from their start for it. */
   window(at: number): Window {
     const inflater = this.#inflater(at)
-    const window = new Window(inflater ?? this.file.forward(at), at, this.options.signal)
+    const window = new Window(inflater ?? this.file.forward(at), at, this.options.signal, this.#memory(at))
     this.#windows.set(window, inflater)
     return window
   }
@@ -93,6 +95,12 @@ export class OpenLane {
   async close(): Promise<void> {
     for (const window of this.#windows.keys()) await window.close()
     await this.file.close()
+  }
+
+  /** Of a small file no more than it fills: thousands of them may follow each other. */
+  #memory(at: number): Buffer {
+    const left = this.compressed ? PIECE_BYTES : this.file.facts.size - at
+    return Buffer.allocUnsafeSlow(Math.min(PIECE_BYTES, Math.max(LEAST_WINDOW, left)))
   }
 
   #inflater(skip: number, file = this.file): Inflater | undefined {
