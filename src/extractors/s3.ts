@@ -61,7 +61,7 @@ last key before which everything had been read when the last run began; so the o
 was a gap is never passed.
 
 **Large objects** are read by ranges of \`range\`, two of them asked for ahead. A request that breaks off is made again, for its range alone. Objects
-up to \`range\` are one request. Parquet objects are brought into the chunk folder whole: the disk must hold \`resources.parallel\` of them.
+up to \`range\` are one request; of those up to 1 MiB sixteen are asked for ahead. Parquet objects are brought into the chunk folder whole: the disk must hold \`resources.parallel\` of them.
 
 One object's failure is a gap and costs no other object. Where the server does not answer at all, the rest is not asked for, and is one gap.
 

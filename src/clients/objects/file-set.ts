@@ -126,6 +126,7 @@ export class FileSet implements Extractor {
       .map((lane) => taskOf(lane, planned))
       .filter((task) => task.planned.length > 0 || this.#isWanted(task, context.modified))
       .flatMap((task) => taskUntil(task, context.until))
+    place.expect?.(tasks.map(({ file }) => file))
     const reading = this.#reading(context, found.floor)
     const begun = { lanes: 0 }
     yield* interleave(this.#lanes(tasks, reading, begun), context.parallel, context.signal, async (item) => {

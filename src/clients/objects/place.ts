@@ -11,6 +11,8 @@ export interface FilePlace {
   discover(known: readonly KnownLane[], signal?: AbortSignal): Promise<Found>
   /** The bytes of a file as `facts` found it, and no others. Throws AdflowError SOURCE_…. */
   open(file: SourceFile): Promise<OpenFile>
+  /** These will be opened, most likely in this order: what is small among them may be fetched ahead. */
+  expect?(files: readonly SourceFile[]): void
   /** Files keep their bytes when they get another name, and may be followed. */
   readonly renames: boolean
   /** Files in which the bytes of one that is gone may be found. */

@@ -11,6 +11,7 @@ import { RangedFile } from '../objects/ranged-file.ts'
 import type { RetryOptions } from '../objects/reading-options.ts'
 import { patiently, tooMany } from '../objects/remote-faults.ts'
 import { connectS3, registerKeys } from './connect.ts'
+import { FetchedAhead } from './fetched-ahead.ts'
 import { floorOf, type Incremental, isFinished, nextFloor } from './incremental.ts'
 import type { BucketOptions } from './options.ts'
 import { explainSource } from './source-errors.ts'
@@ -43,11 +44,15 @@ export class BucketFiles implements FilePlace {
   readonly #closed = new AbortController()
   #connection: Promise<Connection> | undefined
   #outage: AdflowError | undefined
+  readonly #ahead: FetchedAhead
 
   constructor(options: BucketFilesOptions, baseDir: string) {
     this.#options = options
     this.#baseDir = baseDir
     registerKeys(options)
+    this.#ahead = new FetchedAhead(options.rangeBytes, (file) =>
+      this.#fetch(file, 0, Buffer.allocUnsafeSlow(file.facts.size), this.#closed.signal),
+    )
   }
 
   get outage(): AdflowError | undefined {
@@ -82,6 +87,7 @@ export class BucketFiles implements FilePlace {
     const { rangeBytes } = this.#options
     // Memory outside of the heap that is new for each range costs more to collect than to fill.
     const spare: Buffer[] = []
+    let early = this.#ahead.take(file)
     return new RangedFile({
       facts: file.facts,
       origin: file.absolute,
@@ -89,6 +95,9 @@ export class BucketFiles implements FilePlace {
       ahead: AHEAD,
       signal: AbortSignal.any([this.#closed.signal, ...(this.watch === undefined ? [] : [this.watch.givenUp])]),
       fetch: async (from, length, signal) => {
+        const asked = early
+        early = undefined // where it fails it is asked for anew
+        if (asked !== undefined) return asked
         const target = length === rangeBytes ? spare.pop() : undefined
         return this.#fetch(file, from, target ?? Buffer.allocUnsafeSlow(length), signal)
       },
@@ -97,6 +106,10 @@ export class BucketFiles implements FilePlace {
       },
       close: async () => undefined,
     })
+  }
+
+  expect(files: readonly SourceFile[]): void {
+    this.#ahead.expect(files)
   }
 
   async siblings(): Promise<readonly SourceFile[]> {
