@@ -95,7 +95,9 @@ export class Checkpoints {
   readonly fallback: CheckpointFallback | undefined
   readonly #directory: string
   readonly #now: () => Date
+  /** As text until somebody asks: with thousands of lanes reading it after each save would cost more than saving. */
   #current: Checkpoint | string
+  #latest: Pick<Checkpoint, 'epoch' | 'sequence' | 'job'>
   #saved: { readonly slot: Slot; readonly checksum: string } | undefined
   /** Never issued before, also not by a slot that became unreadable. */
   #nextGeneration: bigint
@@ -106,6 +108,7 @@ export class Checkpoints {
     this.#directory = directory
     this.#now = now
     this.#current = deepFreeze(opened.current)
+    this.#latest = opened.current
     this.#saved = opened.saved
     this.fallback = opened.fallback
     this.#nextGeneration = nextGeneration(opened)
@@ -127,7 +130,8 @@ export class Checkpoints {
   async save(next: CheckpointState): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure
     if (this.#saving) throw new AdflowError('UNEXPECTED', 'cannot save the checkpoint: another save is on its way')
-    const text = JSON.stringify(this.#successor(next))
+    const successor = this.#successor(next)
+    const text = JSON.stringify(successor)
     const sealed = sealSlot(text)
     const slot: Slot = this.#saved?.slot === 'a' ? 'b' : 'a'
     this.#saving = true
@@ -140,12 +144,13 @@ export class Checkpoints {
       this.#saving = false
     }
     this.#current = text
+    this.#latest = { epoch: successor.epoch, sequence: successor.sequence, job: successor.job }
     this.#saved = { slot, checksum: sealed.checksum }
     this.#nextGeneration += 1n
   }
 
   #successor(next: CheckpointState): Checkpoint {
-    const { epoch, sequence, job } = this.current
+    const { epoch, sequence, job } = this.#latest
     for (const [name, before, after] of [
       ['epoch', epoch, next.epoch],
       ['sequence', sequence, next.sequence],

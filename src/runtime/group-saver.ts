@@ -7,7 +7,8 @@ import type { Checkpoints } from './checkpoints.ts'
 export interface CheckpointDraft {
   epoch: string
   sequence: string
-  sources: Record<string, Record<string, LaneCheckpoint>>
+  /** Lanes of a source are replaced as a whole: what was saved of them is looked at later. */
+  sources: Record<string, Readonly<Record<string, LaneCheckpoint>>>
   planned: PlannedBatch[]
   evolved?: Record<string, string>
   extra?: Record<string, unknown>
@@ -16,8 +17,8 @@ export interface CheckpointDraft {
 /** Where a run keeps its state. */
 export interface Saver {
   readonly state: CheckpointState
-  /** What a damaged checkpoint falls back to: the one before the newest that is durable. */
-  readonly fallback: CheckpointState
+  /** What a damaged checkpoint falls back to: positions of the one before the newest that is durable. */
+  readonly fallback: Pick<CheckpointState, 'sources'>
   update(mutate: (draft: CheckpointDraft) => void): Promise<void>
   idle(): Promise<void>
 }
@@ -26,11 +27,12 @@ export interface Saver {
 export class GroupSaver implements Saver {
   readonly #draft: CheckpointDraft
   readonly #commits: GroupCommit<void>
-  #fallback: CheckpointState
+  #durable: Pick<CheckpointState, 'sources'>
+  /** Of the other slot only this is known at first: that it is older. */
+  #fallback: Pick<CheckpointState, 'sources'> = { sources: {} }
 
   constructor(checkpoints: Checkpoints) {
-    // Of the other slot only this is known: that it is older.
-    this.#fallback = { ...checkpoints.current, sources: {} }
+    this.#durable = checkpoints.current
     const { epoch, sequence, sources, planned, evolved, extra } = structuredClone(checkpoints.current)
     this.#draft = {
       epoch,
@@ -41,9 +43,10 @@ export class GroupSaver implements Saver {
       ...(extra === undefined ? {} : { extra: { ...extra } }),
     }
     this.#commits = new GroupCommit(async () => {
-      const before = checkpoints.current
+      const saved = { sources: { ...this.#draft.sources } }
       await checkpoints.save(this.#draft)
-      this.#fallback = before
+      this.#fallback = this.#durable
+      this.#durable = saved
     })
   }
 
@@ -52,7 +55,7 @@ export class GroupSaver implements Saver {
     return this.#draft
   }
 
-  get fallback(): CheckpointState {
+  get fallback(): Pick<CheckpointState, 'sources'> {
     return this.#fallback
   }
 

@@ -4,10 +4,11 @@ import type { CopyFormat, ReadSession } from './session.ts'
 
 /** What a connection may be ahead. */
 const AHEAD_BYTES = 4 << 20
-/** Pieces of the socket are put together: each is one write to the disk. */
+/** Pieces of the socket are put together: each is one write to the disk. In one buffer: new memory for each costs more to collect than to fill. */
 const PIECE_BYTES = 1 << 20
 
 interface PartBytes {
+  /** A piece is valid until the next one is asked for. */
   readonly pieces: AsyncIterable<Buffer>
   readonly end: string
 }
@@ -17,6 +18,7 @@ export class PartReader {
   readonly #more: (snapshot: string) => Promise<ReadSession>
   readonly #parallel: number
   readonly #format: CopyFormat
+  readonly #held = Buffer.allocUnsafeSlow(PIECE_BYTES)
 
   /** `more`: another connection in the same snapshot. */
   constructor(
@@ -49,7 +51,7 @@ export class PartReader {
     }
     for (start(); waiting.length > 0; start()) {
       const { part, pieces, session } = waiting[0] as (typeof waiting)[number]
-      yield { pieces: together(pieces), end: part.end }
+      yield { pieces: together(pieces, this.#held), end: part.end }
       waiting.shift()
       free.push(session)
     }
@@ -69,16 +71,16 @@ export class PartReader {
   }
 }
 
-async function* together(pieces: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
-  let held: Buffer[] = []
-  let bytes = 0
-  for await (const piece of pieces) {
-    held.push(piece)
-    bytes += piece.length
-    if (bytes < PIECE_BYTES) continue
-    yield Buffer.concat(held, bytes)
-    held = []
-    bytes = 0
-  }
-  if (bytes > 0) yield Buffer.concat(held, bytes)
+async function* together(pieces: AsyncIterable<Buffer>, held: Buffer): AsyncGenerator<Buffer> {
+  let filled = 0
+  for await (const piece of pieces)
+    for (let at = 0; at < piece.length; ) {
+      const count = piece.copy(held, filled, at)
+      at += count
+      filled += count
+      if (filled < held.length) continue
+      yield held
+      filled = 0
+    }
+  if (filled > 0) yield held.subarray(0, filled)
 }
