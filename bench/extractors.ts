@@ -1,8 +1,9 @@
 /**
  * The same rows out of each source: adflow against the plain client of the source, which reads them and does nothing with
- * them. Whole processes, rate over rate: 0.7 means 0.7 rows in the time in which the client gets one. `<source>` is `adflow extract`: the
- * extractor alone, which cuts records, counts them, keeps what must be kept durably and hands the bytes on. `<source>.job` is a whole run, which also
- * parses, types and books them and writes a Parquet file: what the work on the rows costs, whatever the source.
+ * them. Whole processes, rate over rate: 0.7 means 0.7 rows in the time in which the client gets one. `<source>.chunks` is the extractor alone, as a
+ * run reads it: it cuts records, counts and sums them, and keeps durably what must be kept. `<source>` is `adflow extract`, which also writes all of
+ * them out, those of CSV as JSON. `<source>.job` is a whole run, which also parses, types and books them and writes a Parquet file: what the work on
+ * the rows costs, whatever the source. With `.cpu` the same of user and system time, which other work on the machine does not change as much.
  *
  * bench/sources/<source>.ts says how the source gets the rows, and what its plain clients are.
  */
@@ -42,7 +43,10 @@ export async function bench({ rows, runs, only }: BenchOptions): Promise<void> {
     const running = await source.start({ path: join(folder, 'events-0001.ndjson'), rows, folder: own })
     try {
       const { clients, extract } = running
-      const contenders = [...ours(own, extract), ...clients.map((client) => ({ ...client, prepare: () => undefined }))]
+      const contenders = [
+        ...ours(own, extract, rows),
+        ...clients.map((client) => ({ ...client, prepare: () => undefined })),
+      ]
       told(name, rows, await inTurn(contenders, runs))
     } finally {
       await running.end()
@@ -54,7 +58,7 @@ export async function bench({ rows, runs, only }: BenchOptions): Promise<void> {
 /** A source that is compared in another way says how. */
 type BenchModule = { readonly source: BenchSource } | { bench(options: BenchOptions, folder: string): Promise<void> }
 
-function ours(own: string, extract: Readonly<Record<string, unknown>>): readonly [Contender, Contender] {
+function ours(own: string, extract: Readonly<Record<string, unknown>>, rows: number): readonly Contender[] {
   const [text, states, out] = [join(own, 'job.yaml'), join(own, 'states'), join(own, 'out')]
   writeFileSync(
     text,
@@ -66,8 +70,15 @@ load: { out: { type: files, format: parquet, path: ${JSON.stringify(out)} } }
 resources: { memory_limit: 512MB, threads: ${cpus().length} }
 `,
   )
+  const { type, ...options } = extract
+  const alone = [join(root, 'bench', 'peers', 'read-chunks.ts'), String(type), JSON.stringify(options)]
   const program = [process.execPath, join(root, 'bin', 'run.js')]
   return [
+    {
+      name: 'extractor',
+      argv: [process.execPath, ...alone, join(own, 'alone'), String(rows)],
+      prepare: () => undefined,
+    },
     { name: 'adflow extract', argv: [...program, 'extract', text, '--quiet'], prepare: () => undefined },
     {
       name: 'adflow run',
@@ -80,11 +91,14 @@ resources: { memory_limit: 512MB, threads: ${cpus().length} }
 }
 
 function told(name: string, rows: number, measured: ReadonlyMap<string, Measured[]>): void {
-  const [[, extract = []] = [], [, run = []] = [], ...clients] = measured
-  for (const [client, theirs] of clients) {
-    process.stdout.write(`ratio extractors.${name} ${ratio(theirs, extract).toFixed(2)} vs ${client}\n`)
-    process.stdout.write(`ratio extractors.${name}.job ${ratio(theirs, run).toFixed(2)} vs ${client}\n`)
-  }
+  const [[, alone = []] = [], [, extract = []] = [], [, run = []] = [], ...clients] = measured
+  for (const [client, theirs] of clients)
+    for (const [what, own] of Object.entries({ '.chunks': alone, '': extract, '.job': run })) {
+      process.stdout.write(`ratio extractors.${name}${what} ${ratio(theirs, own).toFixed(2)} vs ${client}\n`)
+      process.stdout.write(
+        `ratio extractors.${name}${what}.cpu ${ratio(theirs, own, 'cpuSeconds').toFixed(2)} vs ${client}\n`,
+      )
+    }
   for (const [contender, all] of measured) {
     const seconds = median(all.map((one) => one.seconds))
     process.stdout.write(`rate  extractors.${name} ${Math.round(rows / seconds / 1000)} thousand rows/s ${contender}\n`)

@@ -2,6 +2,7 @@ import { appendFile, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/p
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { crc32 } from 'node:zlib'
 import pino from 'pino'
 import { afterAll, beforeEach, describe, expect, it } from 'vitest'
 import type { FetchTask } from '../../../src/clients/staging/fetcher.ts'
@@ -203,6 +204,24 @@ describe('a staged source', () => {
     expect({ ids, gaps }).toEqual({ ids: all(100), gaps: [] })
     expect(warnings.join()).toContain('put aside')
     expect((await readdir(folder)).some((name) => name.endsWith('.aside'))).toBe(true)
+  })
+
+  it('hands over a segment that was counted while it was written, and notices when its bytes are others by then', async () => {
+    const { ids, ranges } = await run({
+      each: async (chunk) => {
+        expect([chunk.records, chunk.digest]).toEqual([
+          20,
+          `crc32:${crc32(await readFile(chunk.file))
+            .toString(16)
+            .padStart(8, '0')}`,
+        ])
+        await expect(chunk.verify?.()).resolves.toBeUndefined()
+        const bytes = await readFile(chunk.file)
+        await writeFile(chunk.file, Buffer.from(bytes).fill(32, 0, 1))
+        await expect(chunk.verify?.()).rejects.toMatchObject({ code: 'SOURCE_CHANGED' })
+      },
+    })
+    expect([ids.length, ranges.length]).toEqual([100, 5])
   })
 
   it('keeps whole pages of a source that fails, and forgets the page that broke off', async () => {
