@@ -51,7 +51,7 @@ export class BucketFiles implements FilePlace {
     this.#baseDir = baseDir
     registerKeys(options)
     this.#ahead = new FetchedAhead(options.rangeBytes, (file) =>
-      this.#fetch(file, 0, Buffer.allocUnsafeSlow(file.facts.size), this.#closed.signal),
+      this.#fetch(file, 0, Buffer.allocUnsafeSlow(file.facts.size), this.#stop()),
     )
   }
 
@@ -93,7 +93,7 @@ export class BucketFiles implements FilePlace {
       origin: file.absolute,
       pieceBytes: rangeBytes,
       ahead: AHEAD,
-      signal: AbortSignal.any([this.#closed.signal, ...(this.watch === undefined ? [] : [this.watch.givenUp])]),
+      signal: this.#stop(),
       fetch: async (from, length, signal) => {
         const asked = early
         early = undefined // where it fails it is asked for anew
@@ -155,6 +155,11 @@ export class BucketFiles implements FilePlace {
       if (page.NextContinuationToken === undefined) return
       request = { ContinuationToken: page.NextContinuationToken }
     }
+  }
+
+  /** Of all that is asked of an object. */
+  #stop(): AbortSignal {
+    return AbortSignal.any([this.#closed.signal, ...(this.watch === undefined ? [] : [this.watch.givenUp])])
   }
 
   /** Fills the target. */

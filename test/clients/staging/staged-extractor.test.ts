@@ -207,20 +207,23 @@ describe('a staged source', () => {
   })
 
   it('hands over a segment that was counted while it was written, and notices when its bytes are others by then', async () => {
-    const { ids, ranges } = await run({
-      each: async (chunk) => {
-        expect([chunk.records, chunk.digest]).toEqual([
-          20,
-          `crc32:${crc32(await readFile(chunk.file))
-            .toString(16)
-            .padStart(8, '0')}`,
-        ])
-        await expect(chunk.verify?.()).resolves.toBeUndefined()
-        const bytes = await readFile(chunk.file)
-        await writeFile(chunk.file, Buffer.from(bytes).fill(32, 0, 1))
-        await expect(chunk.verify?.()).rejects.toMatchObject({ code: 'SOURCE_CHANGED' })
+    const { ids, ranges } = await run(
+      {},
+      {
+        each: async (chunk) => {
+          expect([chunk.records, chunk.digest]).toEqual([
+            20,
+            `crc32:${crc32(await readFile(chunk.file))
+              .toString(16)
+              .padStart(8, '0')}`,
+          ])
+          await expect(chunk.verify?.()).resolves.toBeUndefined()
+          const bytes = await readFile(chunk.file)
+          await writeFile(chunk.file, Buffer.from(bytes).fill(32, 0, 1))
+          await expect(chunk.verify?.()).rejects.toMatchObject({ code: 'SOURCE_CHANGED' })
+        },
       },
-    })
+    )
     expect([ids.length, ranges.length]).toEqual([100, 5])
   })
 
