@@ -40,6 +40,7 @@ transform:
       within: { before: 0s, after: 10m }
       lateness: 20s
       settle: 5s
+      idle: 1h
       select: { other: id, price: cost }
   - window:
       id: minutes
@@ -47,6 +48,7 @@ transform:
       every: 1m
       lateness: 20s
       settle: 5s
+      idle: 1h
       by: [campaign]
       early: 100ms
       late: { to: late }
@@ -57,6 +59,7 @@ transform:
       cumulative: { every: 1m, reset: day, timezone: Asia/Shanghai }
       lateness: 20s
       settle: 5s
+      idle: 1h
       early: 100ms
       by: [campaign]
       late: { to: late_pacing }
