@@ -184,8 +184,15 @@ describe('a job that could not run', () => {
   it('is owed more than the spool may hold', async () => {
     const job = withData(`${ROWS_JOB}spool: { max_bytes: 1kB }\n`)
     mkdirSync(join(job.state, 'spool', 'archive'), { recursive: true })
+    const batch = {
+      token: 't',
+      sequence: '1',
+      source: 'clicks',
+      range: { lane: 'a.ndjson', from: '0', to: '9' },
+      rows: 1,
+    }
     const owed = (bytes: number) =>
-      writeFileSync(join(job.state, 'spool', 'archive', 't.json'), JSON.stringify({ token: 't', sequence: '1', bytes }))
+      writeFileSync(join(job.state, 'spool', 'archive', 't.json'), JSON.stringify({ ...batch, bytes }))
     owed(900)
     expect(badly((await doctor(job)).report)).toMatchObject([{ check: 'owed', status: 'warning' }])
     owed(1000)
