@@ -157,7 +157,7 @@ describe('under a clock that is moved', () => {
     )
     site.setClock('2026-03-08T00:00:00Z')
     const daemon = site.start(['--parallel', '3'])
-    await until('it leads', () => daemon.says(/took up new_york_hourly/) !== undefined)
+    await until('it leads', () => jobs.every((job) => daemon.says(new RegExp(`took up ${job}`)) !== undefined))
     const started = () => jobs.flatMap((job) => done(site, job).map(() => job)).sort()
     // For each change: instants that some clock on the wall would name, and the jobs that start at each.
     const hourly = ['berlin_hourly', 'lord_howe_hourly', 'new_york_hourly']
