@@ -81,6 +81,7 @@ export class Session implements EngineConnection {
   readonly id: number
   readonly #connection: DuckDBConnection
   readonly #turns = pLimit(1)
+  #closed = false
 
   constructor(connection: DuckDBConnection) {
     sessions += 1
@@ -90,7 +91,7 @@ export class Session implements EngineConnection {
 
   async run(sql: string): Promise<void> {
     try {
-      await this.#turns(() => this.#connection.run(sql))
+      await this.#inTurn(() => this.#connection.run(sql))
     } catch (error) {
       throw engineError(error, sql)
     }
@@ -98,7 +99,7 @@ export class Session implements EngineConnection {
 
   async rows(sql: string): Promise<Record<string, unknown>[]> {
     try {
-      const reader = await this.#turns(() => this.#connection.runAndReadAll(sql))
+      const reader = await this.#inTurn(() => this.#connection.runAndReadAll(sql))
       return reader.getRowObjects().map(plainRow)
     } catch (error) {
       throw engineError(error, sql)
@@ -108,7 +109,7 @@ export class Session implements EngineConnection {
   /** Rows as JSON values: integers beyond 2^53, decimals and timestamps as strings. For output. */
   async jsonRows(sql: string): Promise<{ columns: string[]; types: string[]; rows: unknown[][] }> {
     try {
-      const reader = await this.#turns(() => this.#connection.runAndReadAll(sql))
+      const reader = await this.#inTurn(() => this.#connection.runAndReadAll(sql))
       return {
         columns: reader.columnNames(),
         types: reader.columnTypes().map((type) => type.toString()),
@@ -128,7 +129,7 @@ export class Session implements EngineConnection {
   /** The engine's type of one expression. */
   async typeOf(expression: string): Promise<DuckDBType> {
     try {
-      return (await this.#connection.runAndReadAll(`SELECT ${expression}`)).columnType(0)
+      return (await this.#inTurn(() => this.#connection.runAndReadAll(`SELECT ${expression}`))).columnType(0)
     } catch (error) {
       throw engineError(error, expression)
     }
@@ -155,7 +156,8 @@ export class Session implements EngineConnection {
 
   /** Sets a variable by a bound parameter: the value never stands in SQL text, so no error message can show it. */
   async setSecret(name: string, value: Uint8Array): Promise<void> {
-    await this.#connection.run(`SET VARIABLE ${ident(name)} = $1`, [new DuckDBBlobValue(value)])
+    const parameters = [new DuckDBBlobValue(value)]
+    await this.#inTurn(() => this.#connection.run(`SET VARIABLE ${ident(name)} = $1`, parameters))
   }
 
   async attach(file: string, as: string, readOnly: boolean): Promise<void> {
@@ -174,8 +176,19 @@ export class Session implements EngineConnection {
     this.#connection.interrupt()
   }
 
+  /** A statement that is under way comes to its end first: the engine would go on in memory that is gone. What waits behind it is refused. */
   close(): void {
-    this.#connection.closeSync()
+    if (this.#closed) return
+    this.#closed = true
+    if (this.#turns.activeCount === 0) this.#connection.closeSync()
+    else void this.#turns(() => this.#connection.closeSync())
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    return this.#turns(() => {
+      if (this.#closed) throw new Error('the connection to the engine is closed')
+      return work()
+    })
   }
 }
 
