@@ -12,6 +12,7 @@ it('ends what is under way before a session is closed, and refuses what waits be
       const session = await engine.connect()
       const underWay = session.value(`SELECT sum(i * ${round})::BIGINT FROM range(3000000) s(i)`)
       const waiting = session.run('SELECT 1')
+      await new Promise((resolve) => setImmediate(resolve))
       session.close()
       session.close()
       await expect(waiting).rejects.toThrow('the connection to the engine is closed')
