@@ -38,6 +38,24 @@ export async function freshDatabase({ url }: PostgresEndpoint): Promise<FreshUrl
   return { ...fresh(name, () => onPostgres(url, `DROP DATABASE ${name} WITH (FORCE)`)), url: withPath(url, name) }
 }
 
+/**
+ * When every transaction that had begun on the server is over, of other tests too: only then does a reader see what was committed
+ * meanwhile.
+ */
+export async function overOnPostgres({ url }: PostgresEndpoint): Promise<void> {
+  const { Client } = await import('pg')
+  const client = new Client({ connectionString: url })
+  await client.connect()
+  try {
+    const now = 'SELECT pg_snapshot_xmax(pg_current_snapshot())::text AS x'
+    const until = (await client.query<{ x: string }>(now)).rows[0]?.x ?? '0'
+    const over = `SELECT pg_snapshot_xmin(pg_current_snapshot())::text::numeric >= ${until} AS over`
+    while (!(await client.query<{ over: boolean }>(over)).rows[0]?.over) await setTimeout(50)
+  } finally {
+    await client.end()
+  }
+}
+
 /** The URL names the database as its path, as ClickHouse's client takes it. */
 export async function freshClickHouseDatabase({ url }: ClickHouseEndpoint): Promise<FreshUrl> {
   const name = freshName()

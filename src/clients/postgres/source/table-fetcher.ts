@@ -157,10 +157,8 @@ class Pass {
     const anew = this.#options.again === 'all' && before?.pass === undefined && before?.whole !== true
     const read = anew || before?.read === undefined ? undefined : BigInt(before.read)
     const to = before?.pass === undefined ? horizon.over : BigInt(before.pass.to)
-    if (read !== undefined && to <= read) {
-      if (horizon.next > horizon.over) this.#waits(horizon)
-      if (read <= horizon.next) return undefined
-    }
+    if (horizon.next > horizon.over && (read === undefined || to <= read)) this.#waits(horizon)
+    if (read !== undefined && to <= read && read <= horizon.next) return undefined
     const window = writtenBetween(read, to, horizon)
     const bounds =
       cursor === undefined
