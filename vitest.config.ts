@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os'
 import { defineConfig } from 'vitest/config'
 
 /** Tests against real servers: each has a server of its own, or a place of its own on a shared one. */
@@ -13,6 +14,9 @@ const RUN_TESTS = [
   'test/distribute/distributor.test.ts',
 ]
 
+/** vitest leaves one core free; on two cores that is half of the machine. */
+const UNIT_WORKERS = Math.max(2, availableParallelism() - 1)
+
 const long = process.env['ADFLOW_TEST_LONG'] === '1'
 
 export default defineConfig({
@@ -26,6 +30,7 @@ export default defineConfig({
           include: ['test/**/*.test.ts'],
           exclude: ['test/acceptance/**', SERVER_TESTS, ...RUN_TESTS],
           testTimeout: 60_000,
+          maxWorkers: UNIT_WORKERS,
           sequence: { groupOrder: 1 },
         },
       },
@@ -35,6 +40,7 @@ export default defineConfig({
           include: RUN_TESTS,
           exclude: [SERVER_TESTS],
           testTimeout: 60_000,
+          maxWorkers: UNIT_WORKERS,
           sequence: { groupOrder: 1 },
         },
       },
