@@ -79,7 +79,7 @@ const options = z
       .union([z.enum(['earliest', 'latest']), time, offsets])
       .default('earliest')
       .describe(
-        'Where a partition begins that was never read: `earliest`, `latest`, a time (the first record at that time or later), or offsets by lane: `{ events/0: 1500 }`; lanes that are not named begin at their earliest record.',
+        'Where a partition begins that was never read: `earliest`, `latest` (of an empty partition a run that ends keeps nothing: it still counts as never read), a time (the first record at that time or later), or offsets by lane: `{ events/0: 1500 }`; lanes that are not named begin at their earliest record.',
       ),
     end: z
       .union([z.literal('latest'), time, offsets])
@@ -361,6 +361,7 @@ function choiceOf({ topics, pattern, isolation, start, end }: Options): TopicCho
     start: start === 'earliest' || start === 'latest' ? start : edgeOf(start),
     end: end === 'latest' ? end : edgeOf(end),
     owns: () => true,
+    begun: new Map(),
   }
 }
 

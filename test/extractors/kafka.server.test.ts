@@ -220,6 +220,26 @@ await serverSuite('the extractor of Kafka', ['kafka'], ({ kafka: { brokers } }) 
       expect(ids(later).sort()).toEqual([4, 5, 6])
     })
 
+    it('at the latest of an empty partition, where records come between two looks at it', async () => {
+      await writer.create(topic)
+      const env = { id: 'input', job: 'job', baseDir: folder, chunkDir: folder, stageDir: folder }
+      const chosen = kafka.options.parse({ brokers, topics: topic, start: 'latest' })
+      const extractor = kafka.create(chosen, { ...env, log: pino({ level: 'silent' }) })
+      const { signal } = new AbortController()
+      const context: ReadContext = {
+        ...{ from: {}, planned: [], until: 'now', chunkBytes: 1 << 20, maxRecordBytes: 1000, parallel: 1, signal },
+      }
+      const look = async () => {
+        const ranges: object[] = []
+        for await (const item of extractor.read(context)) if (!('gap' in item)) ranges.push(item.range)
+        return ranges
+      }
+      expect(await look()).toEqual([])
+      await writer.send(topic, numbered(2))
+      expect(await look()).toEqual([{ lane: `${topic}/0`, from: '0', to: '2' }])
+      await extractor.close()
+    })
+
     it('at topics that match a pattern, which are all that the user sees and not those of the cluster', async () => {
       for (const name of ['a', 'b']) {
         await writer.create(`${topic}.${name}`)

@@ -23,6 +23,8 @@ export interface TopicChoice {
   readonly end: Edge<'latest'>
   /** The partition is to be read; others are left to others. */
   readonly owns: (lane: string) => boolean
+  /** Where partitions without a position began when they were first looked at, by topic id and partition: `latest` is later each time. */
+  readonly begun: Map<string, bigint>
 }
 
 export interface KnownLanes {
@@ -110,14 +112,17 @@ async function topicTasks(
   return [...bounds].flatMap(([partition, { start, end }]) => {
     const lane = laneOf(topic, partition)
     if (!choice.owns(lane)) return []
-    const begin = begins.get(partition) ?? start
+    const topicId = cluster.topicId(topic)
+    const key = laneOf(topicId, partition)
+    // A partition that was added since is read from its start: nobody has seen what is in it.
+    const isNew = isKnown && from[lane] === undefined && choice.start === 'latest'
+    const begin = choice.begun.get(key) ?? (isNew ? start : (begins.get(partition) ?? start))
+    choice.begun.set(key, begin)
     return [
       {
-        ...{ lane, topic, topicId: cluster.topicId(topic), partition, start, end },
+        ...{ lane, topic, topicId, partition, start, end, begin },
         position: from[lane],
         planned: planned.filter((range) => range.lane === lane),
-        // A partition that was added since is read from its start: nobody has seen what is in it.
-        begin: isKnown && from[lane] === undefined && choice.start === 'latest' ? start : begin,
         stop: ends.get(partition) ?? end,
       },
     ]

@@ -4,6 +4,7 @@
  * store does not wait for the libraries of six others.
  */
 import { randomBytes } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { ClickHouseEndpoint } from './clickhouse.ts'
 import type { S3Endpoint } from './core/s3.ts'
 import type { KafkaEndpoint } from './kafka.ts'
@@ -50,7 +51,7 @@ export async function overOnPostgres({ url }: PostgresEndpoint): Promise<void> {
     const now = 'SELECT pg_snapshot_xmax(pg_current_snapshot())::text AS x'
     const until = (await client.query<{ x: string }>(now)).rows[0]?.x ?? '0'
     const over = `SELECT pg_snapshot_xmin(pg_current_snapshot())::text::numeric >= ${until} AS over`
-    while (!(await client.query<{ over: boolean }>(over)).rows[0]?.over) await setTimeout(50)
+    while (!(await client.query<{ over: boolean }>(over)).rows[0]?.over) await delay(50)
   } finally {
     await client.end()
   }
