@@ -8,6 +8,7 @@ import { addressesOf, KafkaCluster } from '../clients/kafka/cluster.ts'
 import { diagnoseKafkaSource } from '../clients/kafka/diagnose-source.ts'
 import { discoverTopics } from '../clients/kafka/discover-source.ts'
 import { follow } from '../clients/kafka/follow.ts'
+import { GroupOffsets } from '../clients/kafka/group-offsets.ts'
 import { boundedBy, hasWork, surveyed, toItsEnd } from '../clients/kafka/lane-work.ts'
 import { connectionShape } from '../clients/kafka/options.ts'
 import { type LaneOptions, type PartitionTask, readPartition } from '../clients/kafka/partition-lane.ts'
@@ -123,6 +124,13 @@ const options = z
     patience: duration
       .prefault('30s')
       .describe('How long a broker that is down, or a partition without leader, is waited for; then there is a gap.'),
+    group: z
+      .string()
+      .min(1)
+      .optional()
+      .describe(
+        'Consumer group whose offsets follow the checkpoint, about once a second, for tools that watch lags. It has no members: let no consumer use it. The user needs READ on it.',
+      ),
     poll: duration
       .optional()
       .describe('How often a job that runs for ever looks for new records. Default: `stream.flush` of the job.'),
@@ -142,8 +150,8 @@ type Options = z.infer<typeof options>
 export default defineExtractor({
   summary: 'Topics of Kafka: from where the last run ended up to now, each record once.',
   description: `Each partition is a lane, \`<topic>/<partition>\`; positions are offsets. A range of offsets gives the same bytes however often
-it is read, so nothing is staged: record batches are decompressed and decoded straight into chunks. The consumer groups of the cluster play no part: positions
-are those of the checkpoint.
+it is read, so nothing is staged: record batches are decompressed and decoded straight into chunks. Positions are those of the checkpoint; with \`group\`
+the offsets of a consumer group follow them, so that tools that watch lags (\`kafka-consumer-groups.sh --describe\`) see how far it has come. Nothing reads them back.
 
 **What is read.** What is committed when the run begins, or up to \`end\`. Markers of transactions, and records of transactions
 that were aborted, are passed over. A transaction that is still open ends the run there; the next one goes on. Partitions that are added are lanes from their first record on.
@@ -198,6 +206,7 @@ class KafkaExtractor implements Extractor {
   readonly #cluster: KafkaCluster
   readonly #place: string
   readonly #schemas: AvroSchemas | undefined
+  readonly #group: GroupOffsets | undefined
   readonly #toldGaps = new Set<string>()
   /** Of the pass that goes on. */
   #bounds: ReadonlyMap<string, PartitionTask> = new Map()
@@ -210,6 +219,7 @@ class KafkaExtractor implements Extractor {
     this.#choice = { ...choiceOf(chosen), owns: (lane) => ownsLane(env.shard, lane) }
     this.#cluster = new KafkaCluster(chosen, env.baseDir)
     this.#schemas = chosen.avro === undefined ? undefined : new AvroSchemas(chosen.avro, env.baseDir, env.hosts)
+    this.#group = chosen.group === undefined ? undefined : new GroupOffsets(this.#cluster, chosen.group, env.log)
     const [first] = addressesOf(chosen)
     this.#place = `kafka://${first?.host}:${first?.port}`
   }
@@ -283,11 +293,16 @@ class KafkaExtractor implements Extractor {
     return tasks.map((task) => surveyed(task, this.#place))
   }
 
+  async commit(positions: Positions): Promise<void> {
+    this.#group?.tell(positions)
+  }
+
   renew(): void {
     this.#cluster.disconnect()
   }
 
   async close(): Promise<void> {
+    await this.#group?.close()
     await this.#cluster.close()
     await this.#schemas?.close()
   }

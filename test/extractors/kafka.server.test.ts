@@ -200,6 +200,29 @@ await serverSuite('the extractor of Kafka', ['kafka'], ({ kafka: { brokers } }) 
     })
   })
 
+  it('tells a consumer group how far it has come, when that is durable', async () => {
+    await filled(numbered(5))
+    const job = new SmallJob(
+      join(folder, 'watched'),
+      `version: 1
+name: watched
+extract: { input: { type: kafka, brokers: "${brokers}", topics: ${topic}, group: ${topic}-watched } }
+contract: { columns: { id: { type: bigint, required: true } } }
+load: { out: { type: files, path: out, format: ndjson } }
+`,
+    )
+    const told = () =>
+      writer.admin(async (own) => {
+        const [found] = await own.fetchOffsets({ groupId: `${topic}-watched`, topics: [topic] })
+        return found?.partitions
+      })
+    expect(await job.summary()).toMatchObject({ exit: 0, read: 5, warnings: [] })
+    expect(await told()).toMatchObject([{ partition: 0, offset: '5' }])
+    await writer.send(topic, numbered(3, 5))
+    expect(await job.summary()).toMatchObject({ exit: 0, read: 3 })
+    expect(await told()).toMatchObject([{ partition: 0, offset: '8' }])
+  })
+
   describe('where it begins and stops', () => {
     it('by offsets, by times, and at the latest, from where nothing is passed over later', async () => {
       await writer.create(topic)
