@@ -2,16 +2,13 @@
  * How long an event is on its way. `kafka`: a stateless job from a topic into a topic, exactly once, 20,000 events a second, from the call of the
  * producer to a consumer that reads what is committed. `--rows` is the number of events.
  */
-import { spawn } from 'node:child_process'
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
-import { text } from 'node:stream/consumers'
-import { fileURLToPath } from 'node:url'
-import type { RunSummary } from '../src/runtime/summary.ts'
+import { join } from 'node:path'
 import { KafkaWriter } from '../test/harness/kafka-writer.ts'
 import { startPrivate } from '../test/harness/servers/private.ts'
 import { cpuOf, peakOf } from './measure.ts'
+import { type Percentiles, peer, startJob, tellPhases } from './peers/child.ts'
 import type { BenchOptions } from './run.ts'
 
 const RATE = 20_000
@@ -20,16 +17,9 @@ const WARM_MS = 5_000
 
 export const defaultRows = RATE * 30
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)))
-const peers = join(root, 'bench', 'peers')
-
-interface Waits {
+interface Waits extends Percentiles {
   readonly read: number
   readonly distinct: number
-  readonly p50: number
-  readonly p95: number
-  readonly p99: number
-  readonly max: number
 }
 
 export async function bench({ rows, runs }: BenchOptions): Promise<void> {
@@ -43,8 +33,7 @@ export async function bench({ rows, runs }: BenchOptions): Promise<void> {
     process.stdout.write(
       `latency kafka p50 ${p50} ms, p95 ${p95} ms, p99 ${p99} ms, max ${max} ms; ${rows} events, each once, at ${RATE}/s; ${cpuSeconds.toFixed(1)} CPU-s of ${(rows / RATE).toFixed(0)} s, ${(peakBytes / 2 ** 20).toFixed(0)} MiB\n`,
     )
-    for (const [phase, { batches, mean_ms, p99_ms }] of Object.entries(summary.timing))
-      process.stderr.write(`  ${phase.padEnd(16)} ${batches} batches, mean ${mean_ms} ms, p99 ${p99_ms} ms\n`)
+    tellPhases(summary)
   }
 }
 
@@ -57,37 +46,21 @@ async function once(brokers: string, topic: string, rows: number) {
   // Clients ask again until the brokers know it.
   await writer.admin((own) => own.createTopics({ topics, waitForLeaders: false }))
   writeFileSync(join(folder, 'job.yaml'), jobOf(brokers, topic))
-  const job = spawn(
-    process.execPath,
-    [join(root, 'bin', 'run.js'), 'run', join(folder, 'job.yaml'), '--state-dir', join(folder, 'state'), '--json'],
-    { stdio: ['ignore', 'pipe', 'inherit'] },
-  )
-  const said = text(job.stdout)
+  const job = startJob(join(folder, 'job.yaml'), join(folder, 'state'))
   const over = new AbortController()
   try {
     const [waits] = await Promise.all([
       peer(over.signal, 'read-latency.ts', brokers, `${topic}-out`, String(rows), String(WARM_MS)),
       peer(over.signal, 'produce-rate.ts', brokers, topic, String(PARTITIONS), String(RATE), String(rows / RATE)),
     ])
-    const [cpuSeconds, peakBytes] = [cpuOf(job.pid), peakOf(job.pid)]
-    job.kill('SIGTERM')
-    const summary = JSON.parse(await said) as RunSummary
+    const [cpuSeconds, peakBytes] = [cpuOf(job.process.pid), peakOf(job.process.pid)]
+    const summary = await job.stop()
     return { waits: JSON.parse(waits) as Waits, summary, cpuSeconds, peakBytes }
   } finally {
     over.abort()
-    job.kill('SIGKILL')
+    job.process.kill('SIGKILL')
     rmSync(folder, { recursive: true, force: true })
   }
-}
-
-async function peer(signal: AbortSignal, name: string, ...args: readonly string[]): Promise<string> {
-  const argv = [join(peers, name), ...args]
-  const child = spawn(process.execPath, argv, { stdio: ['ignore', 'pipe', 'inherit'], signal, killSignal: 'SIGKILL' })
-  const ended = new Promise<number | null>((resolve, reject) => child.once('close', resolve).once('error', reject))
-  const said = await text(child.stdout)
-  const code = await ended
-  if (code !== 0) throw new Error(`${name} ended with ${code}`)
-  return said
 }
 
 function jobOf(brokers: string, topic: string): string {

@@ -45,12 +45,7 @@ export function measure({ argv, env, exit = 0 }: Contender): Promise<Measured> {
 
 /** VmHWM: the kernel's own high-water mark. */
 export function peakOf(pid: number | undefined): number {
-  try {
-    const found = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))
-    return Number(found?.[1] ?? 0) * 1024
-  } catch {
-    return 0 // the process has just ended
-  }
+  return memoryOf(pid, 'VmHWM')
 }
 
 /** Clock ticks of Linux, of which every architecture that Node runs on has 100 a second. */
@@ -96,4 +91,18 @@ export function ratio(
   of: 'seconds' | 'cpuSeconds' | 'peakBytes' = 'seconds',
 ): number {
   return median(ours.map((own, index) => own[of] / (theirs[index] as Measured)[of]))
+}
+
+/** VmRSS: what is resident now, in bytes. */
+export function residentOf(pid: number | undefined): number {
+  return memoryOf(pid, 'VmRSS')
+}
+
+function memoryOf(pid: number | undefined, line: 'VmHWM' | 'VmRSS'): number {
+  try {
+    const found = new RegExp(`^${line}:\\s+(\\d+) kB$`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'utf8'))
+    return Number(found?.[1] ?? 0) * 1024
+  } catch {
+    return 0 // the process has just ended
+  }
 }

@@ -14,6 +14,7 @@ import { CompressionTypes, KafkaWriter } from '../test/harness/kafka-writer.ts'
 import { startPrivate } from '../test/harness/servers/private.ts'
 import { cpuOf, median } from './measure.ts'
 import { benthos } from './peers/benthos/benthos.ts'
+import { queryClickHouse } from './peers/clickhouse-query.ts'
 import type { BenchOptions } from './run.ts'
 
 export const defaultRows = 5_000_000
@@ -216,14 +217,6 @@ async function countOf(place: Place): Promise<number> {
   return Number(await query(place, 'SELECT count() FROM events').catch(() => '0')) // no table yet
 }
 
-async function query({ url }: Place, sql: string): Promise<string> {
-  const { username, password, origin } = new URL(url)
-  const answer = await fetch(origin, {
-    method: 'POST',
-    headers: { authorization: `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}` },
-    body: sql,
-  })
-  const said = await answer.text()
-  if (!answer.ok) throw new Error(said)
-  return said
+function query({ url }: Place, sql: string): Promise<string> {
+  return queryClickHouse(url, sql)
 }

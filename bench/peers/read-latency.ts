@@ -4,6 +4,7 @@
  */
 import { randomUUID } from 'node:crypto'
 import { kafkaClient } from '../../test/harness/kafka-reader.ts'
+import { percentiles } from './child.ts'
 
 const [brokers = '', topic = '', count = '0', warmMs = '0'] = process.argv.slice(2)
 const consumer = kafkaClient(brokers).consumer({
@@ -34,8 +35,5 @@ await consumer.run({
   },
 })
 await all
-waits.sort((a, b) => a - b)
-const at = (share: number) => waits[Math.min(waits.length - 1, Math.floor(waits.length * share))]
-const percentiles = { p50: at(0.5), p95: at(0.95), p99: at(0.99), max: waits.at(-1) }
-process.stdout.write(`${JSON.stringify({ read, distinct: ids.size, measured: waits.length, ...percentiles })}\n`)
+process.stdout.write(`${JSON.stringify({ read, distinct: ids.size, measured: waits.length, ...percentiles(waits) })}\n`)
 process.exit(0)
