@@ -106,7 +106,7 @@ export const ERROR_CODES = {
   ),
   INTERRUPTED: spec(
     EXIT.tryAgain,
-    'The second signal ended the run before it had drained. The state is consistent; run again.',
+    'A signal ended what was under way: the second one at once, before the run had drained. The state is consistent; run again.',
     true,
   ),
   SOURCE_MISSING: spec(EXIT.unavailable, 'A source has nothing at the configured place.', true),

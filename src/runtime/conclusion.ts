@@ -56,7 +56,8 @@ export function conclude({ job, summary, stores, interrupted, forever, warn }: C
         hint: 'see them with `adflow query "select rule, reason, raw from quarantine limit 5"`; the source or the contract is wrong',
       },
     )
-  if (owing.some((store) => !store.optional)) throw storesOwed(owing)
+  const failing = owing.filter((store) => !store.optional && !(interrupted && !forever && isCutShort(store)))
+  if (failing.length > 0) throw storesOwed(owing)
   const waiting = Object.entries(summary.consumers).filter(([, { owed }]) => owed > 0)
   const required = new Set(job.distribute.filter(({ optional }) => !optional).map(({ id }) => id))
   if (!interrupted && waiting.some(([id]) => required.has(id))) throw consumersOwed(waiting)
@@ -66,14 +67,22 @@ export function conclude({ job, summary, stores, interrupted, forever, warn }: C
     summary.error = { code: grave.code as keyof typeof ERROR_CODES, message: grave.message }
     return
   }
-  if (interrupted && !forever) summary.status = 'interrupted'
-  else if (waiting.length > 0) {
+  if (interrupted && !forever) {
+    summary.status = 'interrupted'
+    const owed = owing.filter(({ spool }) => spool.size > 0)
+    if (owed.length > 0) summary.warnings.push(redact(storesOwed(owed).message))
+  } else if (waiting.length > 0) {
     summary.status = 'owed'
     summary.warnings.push(consumersOwed(waiting).message)
   } else if (owing.length > 0) {
     summary.status = 'owed'
     summary.warnings.push(redact(storesOwed(owing).message))
   }
+}
+
+/** The signal came before it had answered: what is owed to it is no fault of its own. */
+function isCutShort({ down }: Store): boolean {
+  return down === undefined || down.code === 'INTERRUPTED'
 }
 
 /** What a rule on rows finds of a whole run; undefined where it holds. A run that found nothing new has no rows to judge: a job that

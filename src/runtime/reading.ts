@@ -174,8 +174,8 @@ class SourceTask {
       // Of a source that was told to end only a fault of this machine says more than that.
       const own = error instanceof AdflowError && error.exit === EXIT.localIo
       if (clock.ended.aborted && !own) await this.#givenUp(clock)
-      else if (clock.abandoned) warn((error as Error).message)
-      else throw error
+      else if (clock.abandoned || (stop.aborted && mayPass(error))) warn((error as Error).message)
+      else if (!stop.aborted || !isAbort(error)) throw error
     } finally {
       clock.close()
     }
@@ -317,6 +317,15 @@ class SourceTask {
   get #positions() {
     return this.#options.saver.state.sources[this.#source.config.id] ?? {}
   }
+}
+
+/** What a source says that is told to stop while it is reached for: the next run finds out whether it is more than that. */
+function mayPass(error: unknown): boolean {
+  return error instanceof AdflowError && error.retryable && error.exit === EXIT.unavailable
+}
+
+function isAbort(error: unknown): boolean {
+  return error instanceof Error && error.name === 'AbortError'
 }
 
 /** undefined: not within so long. */

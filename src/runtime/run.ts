@@ -239,7 +239,8 @@ async function loadAndDistribute(options: RunOptions, parts: RunParts, outbox: O
   const saver = past === undefined ? new GroupSaver(checkpoints) : pastSaver(checkpoints.current, past)
   await warnOfForgotten(options, parts)
   const stores = await openStores(options, parts)
-  if (past === undefined) await resume({ state, stores, checkpoints, saver, workshop, outbox, warn })
+  // Told to stop before the stores have answered: nothing is read, so nothing needs to be known of them.
+  if (past === undefined && options.drain?.aborted !== true) await resume({ state, stores, checkpoints, saver, workshop, outbox, warn })
   for (const store of stores) await store.pay(workshop.session)
 
   const oneAtATime = pLimit(1)

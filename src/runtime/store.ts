@@ -101,7 +101,7 @@ export class Store {
       await (this.#timeoutMs === undefined ? this.#retrying(open) : open())
       this.#opened = true
     } catch (error) {
-      this.down = asStoreError(error, this.id)
+      this.down = this.#fault(error)
     }
   }
 
@@ -163,7 +163,7 @@ export class Store {
     try {
       receipt = await write({ ...batch, relation: this.spool.relation(batch) }, session)
     } catch (error) {
-      this.down = asStoreError(error, this.id)
+      this.down = this.#fault(error)
       return false
     }
     this.loaded += receipt.repeated ? 0 : receipt.rows
@@ -224,7 +224,7 @@ export class Store {
   }
 
   async #storeError(error: unknown, delivery: Delivery, session: Session): Promise<AdflowError> {
-    const found = asStoreError(error, this.id)
+    const found = this.#fault(error)
     // The store has the token and still refuses: it holds other bytes of this range.
     const other = found.code === 'STORE_MISMATCH' && (await this.held(delivery, session)) !== undefined
     const { code, message, hint } = found
@@ -269,7 +269,12 @@ export class Store {
 
   async #retrying<T>(work: () => Promise<T>): Promise<T> {
     const { attempts, initialMs, maxMs } = this.#job.retry
-    return pRetry(work, {
+    let done: { readonly result: T } | undefined
+    const once = async () => {
+      done = { result: await work() }
+      return done
+    }
+    const retrying = pRetry(once, {
       retries: attempts - 1,
       minTimeout: initialMs,
       maxTimeout: maxMs,
@@ -278,6 +283,17 @@ export class Store {
       signal: this.#signal,
       shouldRetry: ({ error }) => error instanceof AdflowError && error.retryable,
     })
+    // What the store has taken it has, also where the signal came meanwhile.
+    const { result } = await retrying.catch((error: unknown) => done ?? Promise.reject(error))
+    return result
+  }
+
+  /** Of an attempt that the signal has cut short, or kept from beginning, nothing can be said about the store. */
+  #fault(error: unknown): AdflowError {
+    const found = asStoreError(error, this.id)
+    const cutShort = this.#timeoutMs === undefined && this.#signal.aborted && found.code === 'STORE_UNAVAILABLE'
+    if (!cutShort) return found
+    return new AdflowError('INTERRUPTED', `the run was told to stop before ${this.id} had answered`, { cause: error })
   }
 
   #outcome(receipt: Receipt): StoreOutcome {
