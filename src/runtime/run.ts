@@ -240,7 +240,8 @@ async function loadAndDistribute(options: RunOptions, parts: RunParts, outbox: O
   await warnOfForgotten(options, parts)
   const stores = await openStores(options, parts)
   // Told to stop before the stores have answered: nothing is read, so nothing needs to be known of them.
-  if (past === undefined && options.drain?.aborted !== true) await resume({ state, stores, checkpoints, saver, workshop, outbox, warn })
+  if (past === undefined && options.drain?.aborted !== true)
+    await resume({ state, stores, checkpoints, saver, workshop, outbox, warn })
   for (const store of stores) await store.pay(workshop.session)
 
   const oneAtATime = pLimit(1)
