@@ -20,14 +20,17 @@ type Fault =
   | 'lose'
   | undefined
 
-export async function relayTo(server: string, faultOf: (asked: Asked) => Fault = () => undefined): Promise<Relay> {
+/** A request waits for its fault. */
+type FaultOf = (asked: Asked) => Fault | Promise<Fault>
+
+export async function relayTo(server: string, faultOf: FaultOf = () => undefined): Promise<Relay> {
   const asked: Asked[] = []
   const { hostname, port } = new URL(server)
-  const relay = createServer((incoming, answer) => {
+  const relay = createServer(async (incoming, answer) => {
     const { headers, method = '', url: path = '' } = incoming
     const own = { method, path, headers }
     asked.push(own)
-    const fault = faultOf(own)
+    const fault = await faultOf(own)
     if (typeof fault === 'object') {
       incoming.resume().on('end', () => answer.writeHead(fault.status, fault.headers).end(fault.body))
       return

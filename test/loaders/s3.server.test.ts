@@ -265,6 +265,35 @@ for (const server of S3_SERVERS)
       })
     })
 
+    describe('a writer that stood still before it replaced what it had looked at', () => {
+      it('publishes what it has put where another has taken the same over and published it meanwhile', async () => {
+        await using refusing = await relayTo(endpoint.url, ({ method, path, headers }) =>
+          method === 'PUT' && path.includes('/_adflow/') && headers['if-match'] !== undefined
+            ? { status: 400, body: '<Error><Code>InvalidRequest</Code></Error>' }
+            : undefined,
+        )
+        const doomed = await opened({ compression: 'zstd', endpoint: refusing.url })
+        expect(await failing(bench.write(doomed, { rows: ROWS }))).toMatchObject({ code: 'STORE_MISMATCH' })
+
+        const other = await opened({ compression: 'zstd' })
+        const session = await bench.connect()
+        let meanwhile: unknown
+        await using slow = await relayTo(endpoint.url, async ({ method, headers }) => {
+          if (method === 'PUT' && headers['x-amz-meta-adflow-sha256'] !== undefined)
+            meanwhile ??= await bench.write(other, { rows: ROWS, session: session as never })
+          return undefined
+        })
+        const late = await opened({ compression: 'none', endpoint: slow.url })
+        expect(await bench.write(late, { rows: ROWS })).toMatchObject({ rows: 4, repeated: false })
+        session.close()
+        expect(meanwhile).toMatchObject({ rows: 4, repeated: false })
+        await published()
+        for (const loader of [other, late])
+          expect(await bench.write(loader, { rows: ROWS })).toMatchObject({ rows: 4, repeated: true })
+        expect(await keys()).toEqual(['T.parquet', '_adflow/T.parquet.json'])
+      })
+    })
+
     describe('a connection that is cut', () => {
       it('wherever the server is in its answer: the next attempt takes over what is there, once', async () => {
         await using proxy = await proxyFor(servers.toxiproxy, endpoint.url)

@@ -1,17 +1,16 @@
 /** What loaders into remote places share: a batch is staged on this machine, published there, and found there by its manifest. */
-import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import pLimit from 'p-limit'
 import type { Dataset, Holding, LoadBatch, Loader, LoaderEnv, Receipt, StoreRecord } from '../../core/contracts.ts'
 import { AdflowError } from '../../core/errors.ts'
 import type { StoreAudit } from '../../core/store-contract.ts'
 import { encodingOf, NAME_DIGITS, type PublishedOptions, stagingOf, tryPartitions } from './encoding.ts'
-import type { FileDigest } from './follow-file.ts'
 import { auditManifests, manifestContent } from './publish-audit.ts'
 import { type Manifest, META_FOLDER, type PublishedFile } from './publish-manifest.ts'
 import { discardStaged, stageBatch } from './publish-stage.ts'
 import type { RemotePlace } from './remote-place.ts'
 import {
+  digestOf,
   isUnderWay,
   listPublished,
   manifestKey,
@@ -114,7 +113,10 @@ export class RemoteLoader implements Loader {
   }
 
   async audit(): Promise<StoreAudit> {
-    return auditManifests(await listPublished(this.#output), async ({ path }) => (await this.#digestOf(path))?.sha256)
+    return auditManifests(
+      await listPublished(this.#output),
+      async ({ path }) => (await digestOf(this.#place, path))?.sha256,
+    )
   }
 
   close(): Promise<void> {
@@ -158,18 +160,6 @@ export class RemoteLoader implements Loader {
   #sizesOf({ files }: Manifest): Promise<readonly (number | undefined)[]> {
     const limit = pLimit(LOOKS_AT_ONCE)
     return allSettled(files.map(({ path }: PublishedFile) => limit(() => this.#place.bytesOf(path))))
-  }
-
-  async #digestOf(key: string): Promise<FileDigest | undefined> {
-    const stream = await this.#place.bytes(key)
-    if (stream === undefined) return undefined
-    const sha256 = createHash('sha256')
-    let bytes = 0
-    for await (const piece of stream) {
-      sha256.update(piece)
-      bytes += piece.byteLength
-    }
-    return { bytes, sha256: sha256.digest('hex') }
   }
 
   #receipt(manifest: Manifest, repeated: boolean): Receipt {

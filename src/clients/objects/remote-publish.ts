@@ -4,11 +4,12 @@
  * two attempts at once cannot both go from pending to published. The names of files follow from the token, so the next attempt takes
  * over or replaces what a killed one has left, and `left` names what it will not replace.
  */
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import pLimit from 'p-limit'
 import type { BatchInfo } from '../../core/contracts.ts'
 import { AdflowError } from '../../core/errors.ts'
 import { ownsLane, type Shard } from '../../core/shard.ts'
+import type { FileDigest } from './follow-file.ts'
 import { type Manifest, META_FOLDER, manifestName, type PublishedFile } from './publish-manifest.ts'
 import type { RemoteDocument, RemotePlace } from './remote-place.ts'
 import { allSettled, describeStaged, type StagedFile } from './staged-file.ts'
@@ -106,7 +107,11 @@ export async function publishRemotely(
   for (let round = 0; round < ROUNDS; round += 1) {
     signal.throwIfAborted()
     const found = await readState(output, batch.token)
-    if (found !== undefined && !('pending' in found.state)) {
+    if (
+      found !== undefined &&
+      !('pending' in found.state) &&
+      !(await hasOverwritten(output.place, files, found.state))
+    ) {
       if (round > 0) await removeOthers(output.place, files, found.state.files)
       return { manifest: found.state, repeated: found.state.attempt !== attempt }
     }
@@ -145,14 +150,19 @@ async function claimed(
   own: { readonly files: readonly PublishedFile[]; readonly attempt: string; readonly found: Found | undefined },
 ): Promise<Claim | undefined> {
   const { attempt, files, found } = own
-  const before = found?.state as Pending | undefined
-  if (found !== undefined && before !== undefined && sameFiles(before.pending, files))
-    return { version: found.version, left: before.left, fresh: false }
+  const { pending, left: others } = underWay(found?.state)
+  if (found !== undefined && sameFiles(pending, files)) return { version: found.version, left: others, fresh: false }
   const names = new Set(files.map(({ path }) => path))
-  const known = [...(before?.pending.map(({ path }) => path) ?? []), ...(before?.left ?? [])]
+  const known = [...pending.map(({ path }) => path), ...others]
   const left = [...new Set(known)].filter((key) => !names.has(key))
   const version = await writeState(output, { version: 1, ...batch, attempt, pending: files, left }, found?.version)
   return version === undefined ? undefined : { version, left, fresh: found === undefined }
+}
+
+/** Of what is published by now every file is on its way again. */
+function underWay(state: State | undefined): Pick<Pending, 'pending' | 'left'> {
+  if (state === undefined) return { pending: [], left: [] }
+  return 'pending' in state ? state : { pending: state.files, left: [] }
 }
 
 async function stillHeld(output: RemoteOutput, token: string, version: string): Promise<void> {
@@ -175,6 +185,38 @@ export async function retractRemotely(output: RemoteOutput, token: string): Prom
   const left = files.map(({ path }) => path)
   const pending: Pending = { ...batch, attempt: randomBytes(6).toString('hex'), pending: [], left }
   if ((await writeState(output, pending, found.version)) === undefined) throw new TakenOver(output, token)
+}
+
+/**
+ * true: bytes of this attempt stand where other bytes were published. So it comes out where this attempt stood still before it replaced
+ * what it had looked at, and another one found the same there, took it over and published it: its ETag is the one that was looked for.
+ * Whoever did it publishes the batch anew.
+ */
+async function hasOverwritten(
+  place: RemotePlace,
+  own: readonly PublishedFile[],
+  { files }: Manifest,
+): Promise<boolean> {
+  const published = new Map(files.map(({ path, sha256 }) => [path, sha256]))
+  for (const { path, sha256 } of own) {
+    const other = published.get(path)
+    if (other === undefined || other === sha256) continue
+    if ((await digestOf(place, path))?.sha256 === sha256) return true
+  }
+  return false
+}
+
+/** undefined: nothing is there. */
+export async function digestOf(place: RemotePlace, key: string): Promise<FileDigest | undefined> {
+  const stream = await place.bytes(key)
+  if (stream === undefined) return undefined
+  const sha256 = createHash('sha256')
+  let bytes = 0
+  for await (const piece of stream) {
+    sha256.update(piece)
+    bytes += piece.byteLength
+  }
+  return { bytes, sha256: sha256.digest('hex') }
 }
 
 /** After another attempt with other files was faster: what only this one has put belongs to nobody. */

@@ -16,6 +16,8 @@ import { abortInterrupted } from './sweep.ts'
 const PIECES_AT_ONCE = 4
 /** Another process may replace what we have just looked at, a few times. */
 const ROUNDS = 4
+/** Of a document that is replaced meanwhile. */
+const READS = 8
 /** Somebody else is just writing to the key. */
 const CONFLICT_DELAYS_MS = [50, 100, 200, 400, 800]
 /** Of an object: by this metadata it is known without reading it. */
@@ -59,15 +61,15 @@ export class BucketPlace implements RemotePlace {
     await this.#sweep('', leftovers)
   }
 
-  read(key: string): Promise<RemoteDocument | undefined> {
-    return this.#asked(`read ${this.nameOf(key)}`, async ({ s3, client }, target) => {
-      try {
-        const { Body, ETag } = await client.send(new s3.GetObjectCommand({ ...target, Key: this.#keyOf(key) }))
-        return { text: (await Body?.transformToString()) ?? '', version: ETag ?? '' }
-      } catch (error) {
-        if (isMissing(error)) return undefined
-        throw error
-      }
+  async read(key: string): Promise<RemoteDocument | undefined> {
+    let before: RemoteDocument | undefined
+    for (let round = 0; round < READS; round += 1) {
+      const found = await this.#get(key)
+      if (found === undefined || isOfItsVersion(found) || isSame(found, before)) return found
+      before = found
+    }
+    throw new AdflowError('STORE_UNAVAILABLE', `${this.nameOf(key)} was another document each of ${READS} times`, {
+      hint: 'let one process at a time run a job; what the other one writes is found by the next attempt',
     })
   }
 
@@ -152,6 +154,18 @@ export class BucketPlace implements RemotePlace {
   async close(): Promise<void> {
     const connection = await this.#connection?.catch(() => undefined) // it never opened
     connection?.client.destroy()
+  }
+
+  #get(key: string): Promise<RemoteDocument | undefined> {
+    return this.#asked(`read ${this.nameOf(key)}`, async ({ s3, client }, target) => {
+      try {
+        const { Body, ETag } = await client.send(new s3.GetObjectCommand({ ...target, Key: this.#keyOf(key) }))
+        return { text: (await Body?.transformToString()) ?? '', version: ETag ?? '' }
+      } catch (error) {
+        if (isMissing(error)) return undefined
+        throw error
+      }
+    })
   }
 
   #sweep(below: string, leftovers: Leftovers): Promise<void> {
@@ -253,4 +267,14 @@ export class BucketPlace implements RemotePlace {
 
 function conditionOf(was: string | undefined): { readonly IfMatch: string } | { readonly IfNoneMatch: '*' } {
   return was === undefined ? { IfNoneMatch: '*' } : { IfMatch: was }
+}
+
+/** false: it may be, where the server encrypts. */
+function isOfItsVersion({ text, version }: RemoteDocument): boolean {
+  return version === `"${createHash('md5').update(text).digest('hex')}"`
+}
+
+/** A server that reads file and attributes one after the other may give one version's text with another's ETag, but not twice the same. */
+function isSame(found: RemoteDocument, before: RemoteDocument | undefined): boolean {
+  return found.text === before?.text && found.version === before.version
 }
