@@ -69,8 +69,8 @@ export interface KeptColumn {
   merge(column: string): string
 }
 
-/** What takes a look at everything is done only in every so many batches. */
-const SWEEP_BATCHES = 50
+/** When what was put together at so many times is put together itself. */
+const MOST_ROUNDS = 50
 
 export function windowDdl({ tables, groups, kept, folded }: WindowState): string[] {
   const columns = [
@@ -111,7 +111,6 @@ export function windowMark(state: WindowState, inputTable: string): string[] {
     `DELETE FROM ${rows} WHERE __seq = ${SEQUENCE}`,
     moveWatermark({ ...state, seen }, inputTable, told),
     `INSERT INTO ${rows} ${takenRows(state, inputTable)}`,
-    ...sweep(state),
   ]
 }
 
@@ -157,15 +156,14 @@ export function keysOf({ groups }: WindowState): string[] {
 }
 
 /** Rows whose windows had closed before the oldest batch that may be repeated, and what is known of batches before it. */
-function sweep(state: WindowState): string[] {
+export function windowSweep(state: WindowState): string[] {
   const { tables, windows, folded } = state
   const { rows, settled, seen } = tables
   const { old, closed } = unrepeatable(seen)
-  const due = `(SELECT max(__nth) FROM ${seen}) % ${SWEEP_BATCHES} = 0`
   const over = (): string => {
     if (windows.kind === 'fixed') return `__end <= ${closed}`
     if (windows.kind === 'running') return beforeSql(windows, '__g0', closed)
-    const open = `SELECT *, rowid AS __id FROM ${rows} WHERE NOT __late AND __at IS NOT NULL AND ${due}`
+    const open = `SELECT *, rowid AS __id FROM ${rows} WHERE NOT __late AND __at IS NOT NULL`
     return `rowid IN (SELECT __id FROM (${sessionsOf(open, keysOf(state), windows.gapMs)}) WHERE __w_end <= ${closed})`
   }
   const goes = windows.kind === 'running' ? over() : `(__at IS NULL OR __late OR ${over()})`
@@ -182,8 +180,8 @@ function settle(state: WindowState): string[] {
   const { rows, settled, seen } = tables
   const nth = `(SELECT max(__nth) FROM ${seen})`
   const untold = `(SELECT min(__shown) FROM ${seen} WHERE __nth > ${nth} - ${REPEATABLE_BATCHES})`
-  const old = `${nth} % ${SWEEP_BATCHES} = 0 AND __nth <= ${nth} - ${REPEATABLE_BATCHES} AND __nth <= ${untold}`
-  const again = `${nth} % ${SWEEP_BATCHES ** 2} = 0`
+  const old = `__nth <= ${nth} - ${REPEATABLE_BATCHES} AND __nth <= ${untold}`
+  const again = `(SELECT count(DISTINCT __round) FROM ${settled}) > ${MOST_ROUNDS}`
   const values = kept.filter(({ kind }) => kind === 'value').map(({ name }) => name)
   const by = [...keysOf(state), ...values, '__at', '__end']
   const items = [

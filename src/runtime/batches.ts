@@ -35,6 +35,10 @@ import { BatchState, type State } from './states.ts'
 import { Tracker } from './tracker.ts'
 import { cannotBeRepeated, hasChanged, isNowhere, isWhole, WholeChunks } from './whole-chunks.ts'
 
+/** Statements that look at all of a table cost as much as those of a small batch: tables of steps are swept in the first batch, and in every
+ *  so many after it. */
+const SWEEP_BATCHES = 50
+
 export class Batches {
   readonly #options: BatchesOptions
   readonly #stop = new AbortController()
@@ -44,6 +48,7 @@ export class Batches {
   readonly #budgets: Budgets
   readonly #evolution: Evolution
   readonly #books: Books
+  #refined = 0
   /** Sources whose last chunk was damaged: the next one probably is. */
   readonly #damaged = new Set<string>()
   /** Sources whose last chunk was not clean throughout. */
@@ -272,6 +277,7 @@ export class Batches {
       consumers: this.#consumers,
       baseline: this.#books.baseline(),
       guarded: false,
+      sweep: false,
     }
   }
 
@@ -281,7 +287,9 @@ export class Batches {
     if (this.#evolution.active) await this.#inTurn(batch)
     await this.#evolution.takeUp(chunk, session, this.#options.stores)
     const turn = this.#evolution.pipeline.stateful ? { turn: () => this.#inTurn(batch) } : {}
-    const options = { ...this.#refineOptions(batch), guarded: how === 'guarded', ...turn }
+    const sweep = this.#refined % SWEEP_BATCHES === 0
+    this.#refined += 1
+    const options = { ...this.#refineOptions(batch), guarded: how === 'guarded', sweep, ...turn }
     const clean = !this.#unclean.has(id) && chunk.refused.length === 0 && !batch.repeated
     const direct = how === 'streamed' && this.#direct !== undefined && clean
     const refined = direct

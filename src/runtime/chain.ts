@@ -46,6 +46,8 @@ export interface ChainOptions {
   /** Name of source and lane, for marks. */
   readonly lane: string
   readonly guarded: boolean
+  /** What no batch needs any more goes from the tables of steps. */
+  readonly sweep: boolean
   /** How many loaders and consumers read each output. */
   readonly consumers: ReadonlyMap<string, number>
 }
@@ -66,12 +68,12 @@ export async function runChain(options: ChainOptions): Promise<ChainResult> {
   return options.guarded ? new GuardedChain(options).run() : runStreamed(options)
 }
 
-async function runStreamed({ session, pipeline, number, lane, consumers }: ChainOptions): Promise<ChainResult> {
+async function runStreamed({ session, pipeline, number, lane, sweep, consumers }: ChainOptions): Promise<ChainResult> {
   const at = numbered(number, lane)
   const drops: Drop[] = []
   for (const stage of pipeline.stages) {
     if (stage.inputTable !== undefined) await table(session, stage.inputTable, at(stage.input.sql))
-    await mark(session, stage, at)
+    await mark(session, stage, at, sweep)
     if (stage.step.drops !== undefined) drops.push(await dropOf(session, stage, at(stage.step.drops.sql)))
   }
   const outputs = new Map<string, { relation: string; columns: readonly Column[] }>()
@@ -100,7 +102,7 @@ class GuardedChain {
   }
 
   async run(): Promise<ChainResult> {
-    const { session, pipeline, number, lane } = this.#options
+    const { session, pipeline, number, lane, sweep } = this.#options
     const at = numbered(number, lane)
     const outputs = new Map<string, { relation: string; columns: readonly Column[] }>()
     let current: Relation = pipeline.base
@@ -109,7 +111,7 @@ class GuardedChain {
       if (index > 0) await this.#input(index, at(current.sql))
       await this.#takeOutFailing(index, stage)
       if (stage.inputTable !== undefined) await table(session, stage.inputTable, `SELECT * FROM guard_${index}`)
-      await mark(session, stage, at)
+      await mark(session, stage, at, sweep)
       const { guarded } = stage
       if (guarded.drops !== undefined) this.#drops.push(await dropOf(session, stage, at(guarded.drops.sql)))
       for (const { name, relation } of guarded.branches ?? []) {
@@ -190,10 +192,10 @@ async function dropOf(session: Session, stage: Stage, sql: string): Promise<Drop
 
 /** Marks of all steps of a batch are durable before any store sees it; they carry the batch's number, so a repetition
  *  of the batch finds its own marks and its rows still arrive. */
-async function mark(session: Session, stage: Stage, at: (sql: string) => string): Promise<void> {
+async function mark(session: Session, stage: Stage, at: (sql: string) => string, sweep: boolean): Promise<void> {
   const { state } = stage.step
   if (state === undefined || stage.inputTable === undefined) return
-  const statements = state.mark(ident(stage.inputTable))
+  const statements = [...state.mark(ident(stage.inputTable)), ...(sweep ? (state.sweep ?? []) : [])]
   await session.transaction(async () => {
     for (const statement of statements) await session.run(at(statement))
   })

@@ -31,6 +31,8 @@ export function sqlOfChain({ plan, base, stages, outputs }: Pipeline): SqlPart[]
       parts.push({ name: inputTable, what: `${verb}: its input, as a table`, sql: short(input.sql) })
       for (const sql of step.state.mark(ident(inputTable)))
         parts.push({ name: id, what: `${verb}: marks of the batch`, sql })
+      for (const sql of step.state.sweep ?? [])
+        parts.push({ name: id, what: `${verb}: what no batch needs any more goes, now and then`, sql })
     }
     if (step.drops !== undefined)
       parts.push({ name: id, what: `${verb}: rows that are ${step.drops.as}`, sql: short(step.drops.sql) })

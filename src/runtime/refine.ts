@@ -31,6 +31,8 @@ export interface RefineOptions {
   /** Mean rows of earlier batches, for batch rules. */
   readonly baseline: number | undefined
   readonly guarded: boolean
+  /** What no batch needs any more goes from the tables of steps. */
+  readonly sweep: boolean
   /** Resolves when the batches before this one are through their chains: for steps with state. */
   readonly turn?: () => Promise<void>
 }
@@ -139,6 +141,7 @@ async function refineOnce(chunk: Chunk, options: RefineOptions): Promise<Refined
     number: tokenNumber(options.token),
     lane: JSON.stringify([options.source, chunk.range.lane]),
     guarded: options.guarded,
+    sweep: options.sweep,
     consumers: options.consumers,
   })
   const books = await balance(chunk, admitted, verdicts, chain, options)

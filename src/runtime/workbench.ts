@@ -111,6 +111,7 @@ export class Workbench {
       consumers: this.#consumers,
       baseline: undefined,
       guarded,
+      sweep: true,
     })
     this.#damaged = refined.damaged
     return refined

@@ -81,6 +81,7 @@ export default defineStep({
         tables: marks.tables,
         mark: (inputTable) =>
           window === undefined ? markFirst(marks, inputTable) : markWithin(marks, window, inputTable),
+        ...(window === undefined ? {} : { sweep: forgetOld(marks) }),
         bytesPerRow: bytesPerMark(keys),
         bounded: window !== undefined,
         ...(window === undefined ? {} : { keptMs: window.keptMs }),
@@ -98,6 +99,8 @@ interface Window {
 
 interface Marks {
   readonly table: string
+  /** Temp table: the marks of keys that the batch has. */
+  readonly found: string
   /** The newest batches in their order: from where on marks counted for each, and the time that was reached with it. */
   readonly seen: string
   /** DDL of both. */
@@ -128,6 +131,7 @@ function marksOf(id: string, keys: readonly Column[], window: Window | undefined
   if (window !== undefined) notNull.push(`coalesce(${timeSql(window)} ${SANE}, false)`)
   return {
     table,
+    found: ident(`found_${id}_${version}`),
     seen,
     tables:
       window === undefined
@@ -169,29 +173,43 @@ function markFirst({ table, keys, markable }: Marks, inputTable: string): string
  * count, from a time on that is fixed when the batch is first seen: a repetition decides by the same marks.
  */
 function markWithin(marks: Marks, window: Window, inputTable: string): string[] {
-  const { table, seen, keys, markable } = marks
+  const { table, found, seen, keys, markable } = marks
   const list = keys.join(', ')
   const rows = `SELECT ${list}, ${timeSql(window)} AS __at, ${ROW} FROM ${inputTable} WHERE ${markable}`
-  const newest = `(SELECT coalesce(max(__nth), 0) FROM ${seen})`
   const self = (column: string) => `(SELECT ${column} FROM ${seen} WHERE __seq = ${SEQUENCE})`
-  const counting = `(SELECT * FROM ${table} WHERE __seq = ${SEQUENCE} OR __nth < ${self('__nth')} AND __at >= coalesce(${self('__from')}, TIMESTAMP '-infinity'))`
+  const own = `SELECT ${list}, __at FROM ${table} WHERE __seq = ${SEQUENCE}`
+  const counting = `SELECT ${list}, __at FROM ${found} WHERE __nth < ${self('__nth')} AND __at >= coalesce(${self('__from')}, TIMESTAMP '-infinity')`
   const span = intervalSql(window.withinMs)
-  const covered = `EXISTS (SELECT 1 FROM ${counting} __m WHERE ${sameKey(keys)} AND __m.__at >= __c.__at - ${span} AND __m.__at <= __c.__at + ${span})`
+  const coveredBy = (from: string) =>
+    `EXISTS (SELECT 1 FROM (${from}) __m WHERE ${sameKey(keys)} AND __m.__at >= __c.__at - ${span} AND __m.__at <= __c.__at + ${span})`
   const first = `SELECT ${list}, arg_min(__at, ${ROW}) AS __at, min(${ROW}) AS ${ROW} FROM (${rows}) GROUP BY ${list}`
   const near = `lambda __k: __k['at'] BETWEEN __x[1]['at'] - ${span} AND __x[1]['at'] + ${span}`
   const chosen = `list_reduce(list([{'at': __c.__at, 'row': __c.${ROW}}] ORDER BY __c.${ROW}), lambda __a, __x: CASE WHEN len(list_filter(__a, ${near})) > 0 THEN __a ELSE list_concat(__a, __x) END)`
   // Nearly all rows are first ones: looking these up again would double the work.
   const others = `SELECT * FROM (${rows}) WHERE ${ROW} NOT IN (SELECT ${ROW} FROM ${table} WHERE __seq = ${SEQUENCE})`
-  const returning = `SELECT ${list}, unnest(${chosen}) AS __kept FROM (${others}) __c WHERE NOT ${covered} GROUP BY ${list}`
+  const returning = `SELECT ${list}, unnest(${chosen}) AS __kept FROM (${others}) __c WHERE NOT ${coveredBy(`${counting} UNION ALL ${own}`)} GROUP BY ${list}`
   const insert = `INSERT INTO ${table} SELECT ${list}`
   return [
     forgetOwn(table),
-    `INSERT INTO ${seen} SELECT ${SEQUENCE}, ${newest} + 1, ${reachedBefore(seen)} - ${intervalSql(window.keptMs)}, greatest(${reachedBefore(seen)}, CASE WHEN count(*) > 0 THEN least(quantile_disc(__at, 0.5), now()::TIMESTAMP) END) FROM (${rows}) HAVING NOT EXISTS ${self('1')}`,
-    `${insert}, __at, ${self('__nth')}, ${SEQUENCE}, ${ROW} FROM (${first}) __c WHERE NOT ${covered}`,
+    `INSERT INTO ${seen} SELECT ${SEQUENCE}, ${newestOf(seen)} + 1, ${reachedBefore(seen)} - ${intervalSql(window.keptMs)}, greatest(${reachedBefore(seen)}, CASE WHEN count(*) > 0 THEN least(quantile_disc(__at, 0.5), now()::TIMESTAMP) END) FROM (${rows}) HAVING NOT EXISTS ${self('1')}`,
+    // All marks are looked at once, for nothing but their keys; what is asked further is asked of the few that are found.
+    `CREATE OR REPLACE TEMP TABLE ${found} AS SELECT ${list}, __at, __nth FROM ${table} AS __m SEMI JOIN (SELECT DISTINCT ${list} FROM (${rows})) AS __c ON ${sameKey(keys)}`,
+    `${insert}, __at, ${self('__nth')}, ${SEQUENCE}, ${ROW} FROM (${first}) __c WHERE NOT ${coveredBy(counting)}`,
     `${insert}, __kept['at'], ${self('__nth')}, ${SEQUENCE}, __kept['row'] FROM (${returning})`,
-    `DELETE FROM ${table} WHERE __nth <= ${newest} - ${REPEATABLE_BATCHES} AND __at < (SELECT min(__from) FROM ${seen})`,
-    `DELETE FROM ${seen} WHERE __nth <= ${newest} - ${REPEATABLE_BATCHES}`,
   ]
+}
+
+/** Marks that count for no batch any more, and what is known of batches that are not repeated. */
+function forgetOld({ table, seen }: Marks): string[] {
+  const old = `__nth <= ${newestOf(seen)} - ${REPEATABLE_BATCHES}`
+  return [
+    `DELETE FROM ${table} WHERE ${old} AND __at < (SELECT min(__from) FROM ${seen})`,
+    `DELETE FROM ${seen} WHERE ${old}`,
+  ]
+}
+
+function newestOf(seen: string): string {
+  return `(SELECT coalesce(max(__nth), 0) FROM ${seen})`
 }
 
 /** An INTERVAL literal takes at most 2^31: 24 days in milliseconds. */

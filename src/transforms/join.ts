@@ -11,6 +11,7 @@ import {
   joinDdl,
   joinedRows,
   joinMark,
+  joinSweep,
   unmatchedRows,
 } from '../engine/interval-join.ts'
 import { ROW } from '../engine/relation.ts'
@@ -160,6 +161,7 @@ export default defineStep({
       state: {
         tables: joinDdl(join),
         mark: (inputTable) => joinMark(join, inputTable),
+        sweep: joinSweep(join),
         bytesPerRow: 40 + 16 * (keys.length + input.columns.length),
         bounded: true,
         keptMs: chosen.within.before + chosen.within.after + chosen.lateness,

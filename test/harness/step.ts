@@ -132,7 +132,7 @@ export class StepBench {
       failed.push(...rows.map((row) => ({ row, field })))
       if (rows.length > 0) await this.session.run(`DELETE FROM ${input.table} WHERE ${ROW} IN (${rows.join(', ')})`)
     }
-    const marks = step.state?.mark(ident(input.table)) ?? []
+    const marks = [...(step.state?.mark(ident(input.table)) ?? []), ...(step.state?.sweep ?? [])]
     await this.session.transaction(async () => {
       for (const statement of marks) await this.session.run(bindSequence(statement, number, lane))
     })
