@@ -6,7 +6,13 @@ import { temporaryFolder } from '../harness/cli.ts'
 import { duckdbRows } from '../harness/engine.ts'
 import { KafkaWriter } from '../harness/kafka-writer.ts'
 import { freePort } from '../harness/servers/core/ports.ts'
-import { freshBucket, freshClickHouseDatabase, freshDatabase, freshIndexes, freshName } from '../harness/servers/fresh.ts'
+import {
+  freshBucket,
+  freshClickHouseDatabase,
+  freshDatabase,
+  freshIndexes,
+  freshName,
+} from '../harness/servers/fresh.ts'
 import { startPrivate } from '../harness/servers/private.ts'
 import { serverSuite } from '../harness/servers/suite.ts'
 import { type ProxyForServer, proxyFor } from '../harness/servers/toxics.ts'
@@ -36,7 +42,9 @@ interface Store {
 
 await serverSuite(
   'a stream through outages',
-  LONG ? ['kafka', 'toxiproxy', 'clickhouse', 'opensearch', 'postgres', 'redis', 's3'] : ['kafka', 'toxiproxy', 'postgres', 'redis', 's3'],
+  LONG
+    ? ['kafka', 'toxiproxy', 'clickhouse', 'opensearch', 'postgres', 'redis', 's3']
+    : ['kafka', 'toxiproxy', 'postgres', 'redis', 's3'],
   ({ kafka, toxiproxy }) => {
     it(
       'goes on where it stood when a server was killed or the network was cut: each event once in each store',
@@ -54,7 +62,8 @@ await serverSuite(
         // A broker tells its clients where to come to, so that a shared one cannot be behind a proxy.
         const broker = LONG ? stack.use(await startPrivate('kafka', { advertisedPort: await freePort() })) : undefined
         const direct = broker?.endpoint.brokers ?? kafka.brokers
-        const brokers = broker === undefined ? kafka.brokers : await via(broker.endpoint.behindProxy, broker.endpoint.advertised)
+        const brokers =
+          broker === undefined ? kafka.brokers : await via(broker.endpoint.behindProxy, broker.endpoint.advertised)
         const topic = freshName('outages')
         const stores = await openStores(stack, via, direct)
         const writer = new KafkaWriter(direct)
