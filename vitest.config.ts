@@ -18,6 +18,8 @@ const RUN_TESTS = [
 const UNIT_WORKERS = Math.max(2, availableParallelism() - 1)
 
 const long = process.env['ADFLOW_TEST_LONG'] === '1'
+/** Some tests are the same at another size. */
+const UNIT_TIMEOUT_MS = long ? 900_000 : 60_000
 
 export default defineConfig({
   test: {
@@ -29,7 +31,7 @@ export default defineConfig({
           name: 'unit',
           include: ['test/**/*.test.ts'],
           exclude: ['test/acceptance/**', SERVER_TESTS, ...RUN_TESTS],
-          testTimeout: 60_000,
+          testTimeout: UNIT_TIMEOUT_MS,
           maxWorkers: UNIT_WORKERS,
           sequence: { groupOrder: 1 },
         },
@@ -39,7 +41,7 @@ export default defineConfig({
           name: 'runs',
           include: RUN_TESTS,
           exclude: [SERVER_TESTS],
-          testTimeout: 60_000,
+          testTimeout: UNIT_TIMEOUT_MS,
           maxWorkers: UNIT_WORKERS,
           sequence: { groupOrder: 1 },
         },

@@ -24,6 +24,8 @@ const START = Date.UTC(2026, 0, 5, 12)
 // On a machine that is busy with other tests a process may wait for seconds.
 const LEASE_MS = 6000
 const WITHIN_MS = LONG ? 300_000 : 120_000
+/** How long the first of those that stand still does so at least. */
+const STILL_MS = LONG ? 60_000 : 0
 
 interface Machine {
   readonly folder: string
@@ -159,6 +161,7 @@ class Group {
   readonly #site: DaemonSite
   readonly #url: string
   #machines: Machine[] = []
+  #stillMs = STILL_MS
   #started = 0
 
   constructor(site: DaemonSite, url: string) {
@@ -223,7 +226,10 @@ class Group {
     const runs = this.#signal(folder, 'SIGSTOP')
     const others = this.#machines.filter((each) => each.folder !== folder)
     this.#machines = others
+    const still = delay(this.#stillMs)
+    this.#stillMs = 0
     await this.settled()
+    await still
     this.#machines = [...others, { folder, daemon }]
     daemon.kill('SIGCONT')
     this.#signal(folder, 'SIGCONT')
