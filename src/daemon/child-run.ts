@@ -56,8 +56,8 @@ export interface RunnerOptions {
   readonly home: StateHome
   /** Folder for what runs print. */
   readonly outputs: string
-  readonly epochs: string
-  readonly epoch: number
+  /** The leader by which runs are started. */
+  readonly by: Pick<SlotTicket, 'epochs' | 'epoch' | 'inServer'>
   readonly clock: Clock
 }
 
@@ -69,8 +69,8 @@ export class ChildRunner implements Runner {
   }
 
   async start({ job, text }: AcceptedJob, slot: OpenSlot): Promise<Run> {
-    const { program, home, outputs, epochs, epoch, clock } = this.#options
-    const ticket: SlotTicket = { slot: slot.id, epoch, epochs, since: slot.since }
+    const { program, home, outputs, by, clock } = this.#options
+    const ticket: SlotTicket = { slot: slot.id, ...by, since: slot.since }
     const folder = join(outputs, slot.job)
     await mkdir(folder, { recursive: true, mode: 0o700 })
     await sweep(folder)

@@ -61,7 +61,8 @@ export async function daemonReport(client: DaemonClient) {
 }
 
 async function leaderUrl(folder: string, place: StatePlace | undefined): Promise<string> {
-  const lease = await currentLease(join(folder, 'epochs'), place)
+  const shared = place === undefined ? undefined : { place, baseDir: process.cwd() }
+  const lease = await currentLease(join(folder, 'epochs'), shared)
   if (lease?.url == null || lease.released) throw unreachable(`no daemon leads in ${place?.label ?? dirname(folder)}`)
   return lease.url
 }

@@ -8,26 +8,25 @@ import type { Registry } from '../core/registry.ts'
 import type { StatePlace } from '../core/state-place.ts'
 import type { GatewayOptions } from '../gateway/gateway.ts'
 import type { LintReport } from '../runtime/lint.ts'
-import { fetchFolder } from '../runtime/shared-folder.ts'
 import { workingDir } from '../runtime/state-dir.ts'
-import { DAEMON, daemonLease, StateHome } from '../runtime/state-home.ts'
-import { ChildRunner } from './child-run.ts'
+import { DAEMON, StateHome } from '../runtime/state-home.ts'
+import { Books } from './books.ts'
 import type { Clock } from './clock.ts'
-import { Candidate, currentLease, type Leadership } from './epoch.ts'
+import { DomainSplit } from './domains.ts'
+import { currentLease } from './epoch.ts'
 import type { DaemonFace } from './face.ts'
 import { JobFolder } from './job-folder.ts'
-import { Journal, readBook } from './journal.ts'
+import { Leading, type LeadingSteps } from './leading.ts'
 import type { Notifier } from './notify.ts'
+import { sleep } from './pause.ts'
 import { Receiver } from './receiver.ts'
-import { Scheduler } from './scheduler.ts'
 import { startServer } from './server.ts'
+import { SharedTimes } from './shared-times.ts'
 import { SharedShares } from './shares.ts'
-import type { SlotBook } from './slot-book.ts'
 
-/** From the first signal to the end of the process, at most: less than systemd and Kubernetes give it. */
-const DRAIN_MS = 24_000
-const ROUND_MS = 500
 const LOOK_MS = 1_000
+/** Longest that a part of the daemon may go without a round before systemd hears nothing more. */
+const STUCK_MS = 30_000
 
 export interface DaemonOptions {
   readonly folder: string
@@ -57,9 +56,14 @@ export interface DaemonOptions {
   readonly listening?: (url: string) => void
 }
 
-/** Folder of the daemon in a state directory. */
+/** Folder of the daemon in a state directory; where it is shared, of what daemons share. */
 export function daemonFolder(stateDir: string, place?: StatePlace): string {
   return join(workingDir(stateDir, place), DAEMON)
+}
+
+/** Folder of what the daemon of this machine does for itself. */
+export function machineFolder(stateDir: string, place?: StatePlace): string {
+  return place === undefined ? daemonFolder(stateDir) : join(workingDir(stateDir, place), '_machine')
 }
 
 /** Resolves when it was told to stop and has drained. @throws AdflowError FENCED, DAEMON_ADDRESS, and those of the state directory */
@@ -71,27 +75,54 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
 class Daemon {
   readonly #options: DaemonOptions
   readonly #root: string
-  readonly #epochs: string
   readonly #folder: JobFolder
+  readonly #domains: DomainSplit
   readonly #home: StateHome
-  readonly #startedAt = new Date().toISOString()
-  #role: ReturnType<DaemonFace['role']> = 'starting'
+  readonly #local: Leading
+  readonly #times: SharedTimes
+  readonly #shares: SharedShares
+  readonly #books: Books
   readonly #receiver: Receiver | undefined
-  #scheduler: Scheduler | undefined
-  #shares: SharedShares | undefined
-  #journal: Journal | undefined
-  #progress: number
+  readonly #startedAt = new Date().toISOString()
+  readonly #gone = new AbortController()
+  #failure: unknown
   #told = Number.NEGATIVE_INFINITY
 
   constructor(options: DaemonOptions) {
-    const { folder, registry, log, lint, clock, push, stateDir, place, command } = options
+    const { folder, registry, log, lint, push, stateDir, place, command, clock, parallel, program } = options
     this.#options = options
-    this.#root = daemonFolder(stateDir, place)
-    this.#epochs = join(this.#root, 'epochs')
+    this.#root = machineFolder(stateDir, place)
     this.#folder = new JobFolder({ folder, copies: join(this.#root, 'jobs'), registry, log, lint })
+    this.#domains = new DomainSplit(place)
     this.#home = new StateHome({ root: stateDir, place, jobs: () => this.#folder.jobs })
+    const common = { program, home: this.#home, clock, command, log, parallel }
+    const domains = () => this.#domains.of(this.#folder.jobs)
+    this.#shares = new SharedShares({
+      jobs: () => this.#folder.jobs,
+      placeOf: this.#domains.placeOf,
+      book: () => this.#local.book,
+      log,
+      changed: () => this.#local.scheduler?.wake(),
+    })
+    this.#local = new Leading({
+      ...{ ...common, root: this.#root, shared: undefined, shares: this.#shares },
+      beside: () => this.#times.all.reduce((sum, { leading }) => sum + (leading.scheduler?.counted ?? 0), 0),
+      jobs: () => domains().local,
+    })
+    this.#times = new SharedTimes({
+      ...{ ...common, domains, own: place?.key },
+      beside: () => this.#local.scheduler?.counted ?? 0,
+      folderOf: (at) => daemonFolder(stateDir, at.place),
+      failed: (error) => this.#fail(error),
+    })
+    this.#books = new Books({
+      local: this.#local,
+      times: this.#times,
+      shares: this.#shares,
+      domains: this.#domains,
+      jobs: () => this.#folder.jobs,
+    })
     this.#receiver = push === undefined ? undefined : new Receiver({ ...push, stateDir, log, command })
-    this.#progress = clock.steady()
   }
 
   async run(): Promise<void> {
@@ -103,10 +134,8 @@ class Daemon {
     const server = await startServer({ host, port, token, log, face: this.#face(), audit: audit.write })
     try {
       listening?.(server.url)
-      const leadership = await this.#standBy(server.url)
-      if (leadership !== undefined) await this.#lead(leadership).finally(() => leadership.leave())
+      await this.#lead({ url: server.url, drain, gone: this.#gone.signal, step: () => this.#sign() })
     } finally {
-      this.#role = 'draining'
       notifier.send('STOPPING=1')
       await server.close()
       await audit.handle.close()
@@ -114,109 +143,56 @@ class Daemon {
     if (!drain.aborted) throw new AdflowError('UNEXPECTED', 'the daemon ended though nobody had asked it to')
   }
 
-  /** undefined: the daemon was told to stop before it came to lead. */
-  async #standBy(url: string): Promise<Leadership | undefined> {
-    const { clock, command, drain, log, place } = this.#options
-    const candidate = new Candidate({ epochs: this.#epochs, clock, command, url, place })
-    while (!drain.aborted) {
-      const leadership = await candidate.stand()
-      if (leadership !== undefined) return leadership
-      if (this.#role === 'starting') {
-        const lease = await currentLease(this.#epochs, place)
-        log.info(`stands by: process ${lease?.pid} on ${lease?.host} leads (epoch ${lease?.epoch})`)
-      }
-      this.#role = 'standby'
-      this.#sign()
-      await sleep(ROUND_MS, drain)
-    }
-    return undefined
-  }
-
-  async #lead(leadership: Leadership): Promise<void> {
-    const { clock, log, parallel, program, drain } = this.#options
-    log.info({ epoch: leadership.epoch }, `leads (epoch ${leadership.epoch})`)
-    // Until the first round nobody else would see it live.
-    const pulse = setInterval(() => void leadership.beat().catch(() => undefined), ROUND_MS)
-    try {
-      this.#journal = await Journal.open(this.#epochs, leadership)
-      await this.#readFolder(this.#journal)
-      const runner = new ChildRunner({
-        program,
-        home: this.#home,
-        outputs: join(this.#root, 'runs'),
-        epochs: this.#epochs,
-        epoch: leadership.epoch,
-        clock,
-      })
-      const { book } = this.#journal
-      this.#shares = new SharedShares({
-        jobs: () => this.#folder.jobs,
-        book: () => book,
-        log,
-        changed: () => this.#scheduler?.wake(),
-      })
-      this.#scheduler = new Scheduler({
-        journal: this.#journal,
-        runner,
-        ledgerEnd: (part) => this.#home.ledgerEnd(part),
-        clock,
-        log,
-        parallel,
-        jobs: () => this.#folder.jobs,
-        shares: this.#shares,
-      })
-      await this.#scheduler.recover()
-    } finally {
-      clearInterval(pulse)
-    }
-    await this.#rounds(leadership, this.#scheduler, drain).finally(() => this.#shares?.leave())
-    await this.#journal.close()
-    await leadership.release()
-  }
-
-  async #rounds(leadership: Leadership, scheduler: Scheduler, drain: AbortSignal): Promise<void> {
-    const round = async () => {
-      await leadership.beat()
-      this.#sign()
-    }
-    const wake = () => scheduler.wake()
-    drain.addEventListener('abort', wake)
+  /** The daemon of this machine does everything: another one in its folder only stands by. */
+  async #lead(steps: LeadingSteps): Promise<void> {
     const looking = new AbortController()
-    const watch = this.#watchFolder(looking.signal)
+    let watch: Promise<void> = Promise.resolve()
     try {
-      while (!drain.aborted) {
-        await round()
-        await scheduler.tick()
-        this.#role = 'leading'
-        await scheduler.pause(ROUND_MS)
-      }
-      this.#role = 'draining'
-      this.#options.notifier.send('STOPPING=1')
-      looking.abort()
-      this.#shares?.stop()
-      const received = watch.then(() => this.#receiver?.close())
-      await Promise.all([scheduler.drain(DRAIN_MS, round), received])
+      await this.#local.run({
+        ...steps,
+        prepare: async () => {
+          await this.#readFolder()
+          this.#shares.start()
+          watch = this.#watchFolder(steps, looking.signal)
+        },
+        draining: async () => {
+          this.#options.notifier.send('STOPPING=1')
+          looking.abort()
+          this.#shares.stop()
+          await watch
+          await this.#receiver?.close()
+        },
+        drained: async () => {
+          await this.#times.end()
+          await this.#shares.leave()
+        },
+      })
     } finally {
-      drain.removeEventListener('abort', wake)
       looking.abort()
+      // Where the daemon was not told to stop: its runs go on, and others lead at once.
+      this.#gone.abort()
       await watch
-      await this.#receiver?.close()
+      await Promise.all([this.#times.end(), this.#shares.leave(), this.#receiver?.close()])
     }
+    if (this.#failure !== undefined) throw this.#failure
+  }
+
+  #fail(error: unknown): void {
+    this.#failure ??= error
+    this.#gone.abort()
   }
 
   /** Jobs that were accepted before go on at once; checking the files takes a while. */
-  async #readFolder(journal: Journal): Promise<void> {
-    const accepted = [...journal.book.jobs].flatMap(([job, { file, digest, removed }]) =>
-      file === null || digest === null || removed ? [] : [{ job, file, digest }],
-    )
-    const whole = await this.#folder.restore(accepted)
-    if (!whole || accepted.length === 0) await this.#folder.look(false)
+  async #readFolder(): Promise<void> {
+    const whole = await this.#folder.restore()
+    if (!whole || this.#folder.jobs.size === 0) await this.#folder.look(false)
   }
 
-  async #watchFolder(signal: AbortSignal): Promise<void> {
+  async #watchFolder(steps: LeadingSteps, signal: AbortSignal): Promise<void> {
     for (let settled = false; !signal.aborted; settled = true) {
       try {
-        if (await this.#folder.look(settled)) this.#scheduler?.wake()
+        if (await this.#folder.look(settled)) this.#wake()
+        this.#times.follow(steps)
         await this.#receiver?.follow([...this.#folder.jobs.values()].map(({ job }) => job))
       } catch (error) {
         this.#options.log.error(
@@ -228,23 +204,42 @@ class Daemon {
     }
   }
 
+  #wake(): void {
+    for (const { scheduler } of this.#leadings) scheduler?.wake()
+  }
+
+  get #leadings(): readonly Leading[] {
+    return [this.#local, ...this.#times.all.map(({ leading }) => leading)]
+  }
+
+  /** Since the one that has been silent for longest has done something. */
+  get #idleMs(): number {
+    return this.#options.clock.steady() - Math.min(...this.#leadings.map(({ progress }) => progress))
+  }
+
   /** Something was done: the only place from which the watchdog is fed. */
   #sign(): void {
     const { clock, notifier } = this.#options
     const now = clock.steady()
-    this.#progress = now
     if (this.#told === Number.NEGATIVE_INFINITY) notifier.send('READY=1', `STATUS=${this.#role}`)
     else if (notifier.watchdogMs === undefined || now - this.#told < notifier.watchdogMs / 4) return
+    else if (this.#idleMs > STUCK_MS) return
     else notifier.send('WATCHDOG=1', `STATUS=${this.#role}`)
     this.#told = now
   }
 
+  /** Of a daemon that was started in a shared place what it does there. */
+  get #role(): ReturnType<DaemonFace['role']> {
+    const { drain, place } = this.#options
+    if (drain.aborted) return 'draining'
+    const own = place === undefined ? undefined : this.#times.of(place.key)
+    return own === undefined || this.#local.role !== 'leading' ? this.#local.role : own.leading.role
+  }
+
   #face(): DaemonFace {
     const { clock, folder, place, version, parallel } = this.#options
-    const leader = () => {
-      if (this.#scheduler === undefined) throw new AdflowError('DAEMON_REFUSED', 'this daemon does not lead yet')
-      return this.#scheduler
-    }
+    const own = this.#domains.own
+    const [local, books] = [this.#local, this.#books]
     return {
       role: () => this.#role,
       startedAt: this.#startedAt,
@@ -252,26 +247,34 @@ class Daemon {
       folder,
       stateDir: place?.label ?? this.#home.folder,
       stateOf: (part) => this.#home.folders(part),
-      holderOf: (job, index) => this.#shares?.holderOf(job, index),
+      holderOf: (job, index) => this.#shares.holderOf(job, index),
       parallel,
-      idleSeconds: () => (clock.steady() - this.#progress) / 1000,
-      lease: () => currentLease(this.#epochs, place),
-      book: async () => this.#journal?.book ?? (await this.#bookOfOthers()),
+      idleSeconds: () => this.#idleMs / 1000,
+      lease: (job) =>
+        job === undefined
+          ? currentLease(join(daemonFolder(this.#options.stateDir, place), 'epochs'), own)
+          : books.leadingOf(job).lease(),
+      shared: () =>
+        this.#times.all.map(
+          ({
+            at: {
+              place: { label },
+            },
+            leading,
+          }) => ({ place: label, role: leading.role }),
+        ),
+      leads: (job) =>
+        this.#folder.jobs.has(job) ? books.leadingOf(job).scheduler !== undefined : this.#role === 'leading',
+      book: () => books.book(),
       jobs: () => this.#folder.jobs,
       invalid: () => this.#folder.invalid,
       reloads: () => this.#folder.reloads,
-      active: () => this.#scheduler?.active ?? [],
-      ticks: () => this.#scheduler?.ticks ?? 0,
+      active: () => this.#leadings.flatMap(({ scheduler }) => scheduler?.active ?? []),
+      ticks: () => local.scheduler?.ticks ?? 0,
       nowMs: () => clock.wall(),
-      trigger: (job, act) => leader().trigger(job, act),
-      setPaused: (job, act, paused) => leader().setPaused(job, act, paused),
+      trigger: (job, act) => books.schedulerOf(job).trigger(job, act),
+      setPaused: (job, act, paused) => books.setPaused(job, act, paused),
     }
-  }
-
-  async #bookOfOthers(): Promise<SlotBook> {
-    const { place } = this.#options
-    if (place !== undefined) await fetchFolder({ ...daemonLease(place), path: this.#root })
-    return readBook(this.#epochs)
   }
 
   /** Who asked for what: one file for each daemon, never shortened. */
@@ -287,16 +290,4 @@ class Daemon {
       throw localIoError(error, `open ${path}`)
     }
   }
-}
-
-function sleep(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', done)
-      resolve()
-    }
-    const timer = setTimeout(done, ms)
-    signal.addEventListener('abort', done)
-  })
 }

@@ -19,7 +19,7 @@ export function diagnoseDaemon(file: string, stateDir: string, place?: StatePlac
     const epochs = join(folder, 'epochs')
     if (place !== undefined) await fetchFolder({ ...daemonLease(place), path: folder })
     if (!existsSync(epochs)) return
-    const lease = await currentLease(epochs, place)
+    const lease = await currentLease(epochs, place === undefined ? undefined : { place, baseDir: process.cwd() })
     const leads =
       lease === undefined || lease.released ? 'no daemon leads' : `process ${lease.pid} on ${lease.host} leads`
     const known = [...(await readBook(epochs)).jobs].find(([, book]) => book.file === resolve(file) && !book.removed)

@@ -54,7 +54,13 @@ export interface CandidateOptions {
   readonly command: string
   readonly url: string | null
   /** Where daemons of several machines share their state: a lease there decides, not the folders. */
-  readonly place?: StatePlace | undefined
+  readonly shared?: LeasePlace | undefined
+}
+
+export interface LeasePlace {
+  readonly place: StatePlace
+  /** What the files of TLS are relative to. */
+  readonly baseDir: string
 }
 
 export class Candidate {
@@ -67,9 +73,9 @@ export class Candidate {
 
   /** Leads, if nobody does; otherwise undefined, and the caller asks again in about a second. */
   async stand(): Promise<Leadership | undefined> {
-    const { epochs, clock, place } = this.#options
+    const { epochs, clock, shared } = this.#options
     await mkdir(epochs, { recursive: true, mode: 0o700 })
-    if (place !== undefined) return this.#take(place)
+    if (shared !== undefined) return this.#take(shared)
     const epoch = await newestEpoch(epochs)
     if (epoch === 0) return this.#claim(1)
     const folder = epochFolder(epochs, epoch)
@@ -81,7 +87,7 @@ export class Candidate {
   }
 
   /** Of daemons of this machine one asks for the lease: the last holder from here is gone then, however it went. */
-  async #take(place: StatePlace): Promise<Leadership | undefined> {
+  async #take({ place, baseDir }: LeasePlace): Promise<Leadership | undefined> {
     const { epochs, command, url } = this.#options
     const lock = await lockJob(dirname(epochs), { command, run: 'leader' }).catch((error: unknown) => {
       if (error instanceof AdflowError && error.code === 'JOB_LOCKED') return undefined
@@ -89,7 +95,10 @@ export class Candidate {
     })
     if (lock === undefined) return undefined
     try {
-      const taken = await takeFolder({ ...daemonLease(place), path: dirname(epochs) }, { command, more: { url } })
+      const taken = await takeFolder(
+        { ...daemonLease(place, baseDir), path: dirname(epochs) },
+        { command, more: { url } },
+      )
       const leader = taken === undefined ? undefined : await this.#claim(taken.epoch, { taken, lock })
       if (leader !== undefined) return leader
     } catch (error) {
@@ -211,17 +220,20 @@ class Leader implements Leadership {
 /** The lease of the newest epoch, whether its leader lives or not. */
 export async function currentLease(
   epochs: string,
-  place?: StatePlace,
+  shared?: LeasePlace,
 ): Promise<(Lease & { readonly released: boolean }) | undefined> {
-  if (place !== undefined) return sharedLease(place)
+  if (shared !== undefined) return sharedLease(shared)
   const epoch = await newestEpoch(epochs)
   const folder = epochFolder(epochs, epoch)
   const lease = epoch === 0 ? undefined : await readLease(folder)
   return lease === undefined ? undefined : { ...lease, released: await exists(join(folder, 'released')) }
 }
 
-async function sharedLease(place: StatePlace): Promise<(Lease & { readonly released: boolean }) | undefined> {
-  const holder = await folderHolder(daemonLease(place))
+async function sharedLease({
+  place,
+  baseDir,
+}: LeasePlace): Promise<(Lease & { readonly released: boolean }) | undefined> {
+  const holder = await folderHolder(daemonLease(place, baseDir))
   if (holder === undefined) return undefined
   const { epoch, pid, host, since, held, more } = holder
   return {

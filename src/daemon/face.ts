@@ -26,7 +26,12 @@ export interface DaemonFace {
   readonly holderOf: (job: string, index: number) => string | undefined
   /** Seconds since the scheduler's last round, or since it last asked whether anybody leads. */
   readonly idleSeconds: () => number
-  readonly lease: () => Promise<(Lease & { readonly released: boolean }) | undefined>
+  /** Of who decides about the job; undefined: of the place in which the daemon was started. */
+  readonly lease: (job?: string) => Promise<(Lease & { readonly released: boolean }) | undefined>
+  /** Places in which daemons share the times of jobs. */
+  readonly shared: () => readonly { readonly place: string; readonly role: string }[]
+  /** It is this daemon that decides about the job. */
+  readonly leads: (job: string) => boolean
   readonly book: () => Promise<SlotBook>
   /** Empty where another leads. */
   readonly jobs: () => ReadonlyMap<string, AcceptedJob>
@@ -55,6 +60,8 @@ export interface DaemonStatus {
     readonly since: string
     readonly url: string | null
   } | null
+  /** What this daemon does where others share the times of its jobs. */
+  readonly shared: readonly { readonly place: string; readonly role: string }[]
   readonly parallel: number
   readonly running: number
   readonly waiting: number
@@ -66,7 +73,7 @@ export interface DaemonStatus {
 export interface JobLine {
   readonly job: string
   readonly file: string | null
-  /** running · waiting · retrying · paused · idle · removed. */
+  /** running · elsewhere (another daemon runs it, or decides about it) · waiting · retrying · paused · idle · removed. */
   readonly state: string
   readonly cron: string | null
   readonly timezone: string | null
@@ -130,6 +137,7 @@ export async function statusOf(face: DaemonFace): Promise<DaemonStatus> {
       lease === undefined || lease.released
         ? null
         : { epoch: lease.epoch, pid: lease.pid, host: lease.host, since: lease.since, url: lease.url },
+    shared: face.shared(),
     parallel: face.parallel,
     running,
     waiting: open - running,
@@ -190,7 +198,7 @@ function jobLine(face: DaemonFace, name: string, book: JobBook, parts: readonly 
   return {
     job: name,
     file: book.file,
-    state: stateOf(open, book),
+    state: stateOf(open, book, parts, face.leads(name)),
     cron: schedule?.cron ?? null,
     timezone: schedule?.cron === undefined ? null : schedule.timezone,
     after: schedule?.after ?? [],
@@ -210,8 +218,15 @@ function jobLine(face: DaemonFace, name: string, book: JobBook, parts: readonly 
   }
 }
 
-function stateOf(open: readonly OpenLine[], { paused, removed }: JobBook): string {
+function stateOf(
+  open: readonly OpenLine[],
+  { paused, removed }: JobBook,
+  parts: readonly ShardLine[],
+  leads: boolean,
+): string {
   if (open.some(({ seconds }) => seconds !== null)) return 'running'
+  if (parts.some(({ holder, seconds }) => holder !== null && seconds === null)) return 'elsewhere'
+  if (open.some(({ attempts }) => attempts > 0) && !leads) return 'elsewhere'
   if (removed) return 'removed'
   if (open.some(({ attempts }) => attempts > 0)) return 'retrying'
   if (open.length > 0) return 'waiting'

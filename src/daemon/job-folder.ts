@@ -44,6 +44,12 @@ export interface JobFolderOptions {
   readonly lint: (files: readonly string[]) => Promise<LintReport>
 }
 
+interface Accepted {
+  readonly job: string
+  readonly file: string
+  readonly digest: string
+}
+
 interface SeenFile {
   readonly signature: string
   /** Its text was looked at. */
@@ -74,10 +80,10 @@ export class JobFolder {
 
   /** What an earlier daemon had accepted, so that a file that is broken now does not cost its job. True where all of it that
    *  still has a file is there again. */
-  async restore(
-    accepted: readonly { readonly file: string; readonly job: string; readonly digest: string }[],
-  ): Promise<boolean> {
+  async restore(): Promise<boolean> {
     const files = await this.#list()
+    const accepted = await readAccepted(this.#manifest)
+    if (accepted === undefined) return false
     const jobs = new Map<string, AcceptedJob>()
     let whole = true
     for (const { file, job: name, digest } of accepted.filter((each) => files.has(each.file))) {
@@ -142,6 +148,7 @@ export class JobFolder {
     this.#withoutGraphProblems(jobs, candidates)
     const before = this.#jobs
     this.#jobs = jobs
+    await this.#remember()
     await this.#dropCopies(before)
     for (const { job } of candidates)
       if (jobs.get(job.name)?.job === job) {
@@ -241,6 +248,19 @@ export class JobFolder {
     return found
   }
 
+  /** For the next daemon. */
+  async #remember(): Promise<void> {
+    const accepted = [...this.#jobs.values()].map(
+      ({ job: { name, file }, digest }): Accepted => ({ job: name, file, digest }),
+    )
+    await mkdir(this.#options.copies, { recursive: true, mode: 0o700 })
+    await writeDurably(this.#manifest, `${JSON.stringify(accepted)}\n`)
+  }
+
+  get #manifest(): string {
+    return join(this.#options.copies, 'accepted.json')
+  }
+
   #copyOf(job: string, digest: string): string {
     return join(this.#options.copies, `${job}-${digest.slice(0, 16)}.yaml`)
   }
@@ -252,5 +272,15 @@ export class JobFolder {
       const path = join(this.#options.copies, name)
       if (EXTENSION.test(name) && !name.startsWith('.') && !used.has(path)) await rm(path, { force: true })
     }
+  }
+}
+
+/** undefined: there was no daemon before, or what it has left is not whole. */
+async function readAccepted(path: string): Promise<readonly Accepted[] | undefined> {
+  try {
+    return JSON.parse(await readFile(path, 'utf8')) as readonly Accepted[]
+  } catch (error) {
+    if (error instanceof SyntaxError || (error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw localIoError(error, `read ${path}`)
   }
 }

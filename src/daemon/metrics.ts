@@ -25,7 +25,7 @@ export async function metricsText(face: DaemonFace): Promise<string> {
   page.add('adflow_config_reload_failed', 'gauge', 'Job files that are not taken up as they stand.', [
     [{}, face.invalid().length],
   ])
-  const lines = leading ? await jobLines(face) : []
+  const lines = (await jobLines(face)).filter(({ job }) => face.leads(job))
   const perJob = (value: (line: (typeof lines)[number]) => number | undefined): Sample[] =>
     lines.flatMap((line) => {
       const found = value(line)
@@ -117,12 +117,10 @@ export async function metricsText(face: DaemonFace): Promise<string> {
     perJob(({ owed }) => owed),
   )
   const live = new Map(lines.map((line) => [line.job, line.live]))
-  const totals = leading
-    ? [...book.jobs]
-        .filter(([, { removed }]) => !removed)
-        .sort(([a], [b]) => (a < b ? -1 : 1))
-        .map(([job, { totals: ended }]) => [job, { totals: withLive(ended, live.get(job) ?? null) }] as const)
-    : []
+  const totals = [...book.jobs]
+    .filter(([job, { removed }]) => !removed && face.leads(job))
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([job, { totals: ended }]) => [job, { totals: withLive(ended, live.get(job) ?? null) }] as const)
   const counter = (name: string, help: string, value: (each: (typeof totals)[number][1]['totals']) => number) =>
     page.add(
       name,

@@ -33,6 +33,9 @@ export interface SchedulerOptions {
   readonly log: Logger
   /** Runs that may go on at the same time. */
   readonly parallel: number
+  /** How many of those go on elsewhere in this daemon. */
+  readonly beside?: () => number
+  /** What is decided about here. */
   readonly jobs: () => ReadonlyMap<string, AcceptedJob>
   readonly shares: Shares
 }
@@ -57,6 +60,11 @@ export class Scheduler {
   get active(): readonly { readonly slot: OpenSlot; readonly seconds: number }[] {
     const now = this.#options.clock.steady()
     return this.#active.all.map(({ slot, since }) => ({ slot, seconds: (now - since) / 1000 }))
+  }
+
+  /** Runs that go on and will end. */
+  get counted(): number {
+    return this.#active.all.filter(({ slot: { kind } }) => kind !== 'stream').length
   }
 
   /** Takes over what the last leader has left: runs that go on, and runs that ended when nobody was there to book them. */
@@ -207,7 +215,9 @@ export class Scheduler {
     for (const name of new Set([...jobs.keys(), ...book.jobs.keys()])) {
       const job = book.job(name)
       const accepted = jobs.get(name)
-      const { cancel, claim } = decideStream(job, accepted, accepted === undefined ? new Set() : shares.of(accepted))
+      const mine = accepted === undefined ? new Set<number>() : shares.of(accepted)
+      const paused = job.paused ?? (accepted === undefined ? null : shares.pausedOf(accepted))
+      const { cancel, claim } = decideStream({ ...job, paused }, accepted, mine)
       for (const { slot, why } of cancel) await this.#cancel(slot, why)
       for (const shard of claim) {
         const about = { digest: accepted?.digest ?? '', ...(shard === undefined ? {} : { shard }) }
@@ -295,7 +305,7 @@ export class Scheduler {
   }
 
   async #startWaiting(): Promise<void> {
-    const { clock, parallel } = this.#options
+    const { clock, parallel, beside = () => 0 } = this.#options
     const jobs = this.#options.jobs()
     const busy = new Set(this.#active.all.map(({ slot }) => partOf(slot)))
     const priority = (slot: OpenSlot) => jobs.get(slot.job)?.job.schedule?.priority ?? 50
@@ -307,8 +317,7 @@ export class Scheduler {
       const job = jobs.get(slot.job)
       if (job === undefined || busy.has(partOf(slot))) continue
       // What goes on for ever would hold its place for ever.
-      const counted = this.#active.all.filter(({ slot: { kind } }) => kind !== 'stream').length
-      if (slot.kind !== 'stream' && counted >= parallel) continue
+      if (slot.kind !== 'stream' && this.counted + beside() >= parallel) continue
       busy.add(partOf(slot))
       await this.#start(job, slot)
     }

@@ -109,12 +109,12 @@ async function act(path: string, incoming: IncomingMessage, options: ServerOptio
   if (job === undefined || verb === undefined) return problem(404, 'NOT_FOUND', `nothing can be asked of ${path}`)
   const parsed = request.safeParse(await body(incoming))
   if (!parsed.success) return problem(400, 'USAGE', 'the body is JSON with `who` and `why`, as text that is not empty')
-  if (face.role() !== 'leading') {
-    const lease = await face.lease()
+  if (!face.leads(job)) {
+    const lease = await face.lease(job)
     return problem(
       409,
       'DAEMON_UNREACHABLE',
-      `this daemon does not lead${lease?.url == null ? '' : `; ask ${lease.url}`}`,
+      `this daemon does not decide about ${job}${lease?.url == null ? '' : `; ask ${lease.url}`}`,
     )
   }
   const done = { ...parsed.data, at: new Date(face.nowMs()).toISOString() }

@@ -3,22 +3,34 @@
 import { hostname } from 'node:os'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
+import { AdflowError } from '../core/errors.ts'
 import { uuidv7 } from '../core/ids.ts'
 import type { Job } from '../core/job/job.ts'
 import { ShareBook, type SharesSeen, unitOf } from '../runtime/share-book.ts'
+import type { LeasePlace } from './epoch.ts'
 import type { AcceptedJob } from './job-folder.ts'
-import type { SlotBook } from './slot-book.ts'
+import type { Act, SlotBook } from './slot-book.ts'
 import { shardOf } from './streams.ts'
 
 export interface Shares {
   /** Indices of the shards of the job, from 0; of a job without shards 0, or nothing. */
   of(job: AcceptedJob): ReadonlySet<number>
+  /** Who has paused it for all daemons. */
+  pausedOf(job: AcceptedJob): Act | null
+}
+
+/** Of a daemon that is alone. */
+export const ALL_SHARES: Shares = {
+  of: ({ job }) => allOf(job),
+  pausedOf: () => null,
 }
 
 export interface SharedSharesOptions {
   readonly jobs: () => ReadonlyMap<string, AcceptedJob>
+  /** Where the state of a job is shared; undefined: it is on this machine. */
+  readonly placeOf: (job: Job) => LeasePlace | undefined
   /** Which runs this daemon looks after. */
-  readonly book: () => SlotBook
+  readonly book: () => SlotBook | undefined
   readonly log: Logger
   /** The shares have changed. */
   readonly changed: () => void
@@ -38,26 +50,42 @@ export class SharedShares implements Shares {
   readonly #self = { id: uuidv7(), name: `process ${process.pid} on ${hostname()}` }
   readonly #places = new Map<string, SharedPlace>()
   readonly #stop = new AbortController()
-  readonly #beats: Promise<void>
+  #beats: Promise<void> | undefined
 
   constructor(options: SharedSharesOptions) {
     this.#options = options
-    this.#beats = this.#goOn()
+  }
+
+  /** From now on this daemon is one of those that share. */
+  start(): void {
+    this.#beats ??= this.#goOn()
   }
 
   of({ job }: AcceptedJob): ReadonlySet<number> {
-    const all = Array.from({ length: job.stream.shards }, (_, index) => index)
-    if (job.state === undefined) return new Set(all)
-    const seen = this.#places.get(job.state.key)?.seen
-    if (seen !== undefined) return new Set(all.filter((index) => seen.mine.has(unitOf(job, index))))
+    const shared = this.#options.placeOf(job)
+    if (shared === undefined) return allOf(job)
+    const seen = this.#places.get(shared.place.key)?.seen
+    if (seen !== undefined) return new Set([...allOf(job)].filter((index) => seen.mine.has(unitOf(job, index))))
     // Not known yet: what goes on goes on.
     return new Set([...this.#held(job)])
+  }
+
+  pausedOf({ job }: Pick<AcceptedJob, 'job'>): Act | null {
+    return this.#seenOf(job)?.paused.get(job.name) ?? null
+  }
+
+  /** For all daemons. @throws AdflowError DAEMON_REFUSED, STATE_* */
+  async pause(job: Job, act: Act | null): Promise<void> {
+    const shared = this.#options.placeOf(job)
+    const place = shared === undefined ? undefined : (this.#places.get(shared.place.key) ?? this.#open(shared))
+    if ((await place?.book.pause(job.name, act)) === true) return
+    throw new AdflowError('DAEMON_REFUSED', `${job.name} is ${act === null ? 'not paused' : 'paused already'}`)
   }
 
   /** For people; undefined: nobody. */
   holderOf(name: string, index: number): string | undefined {
     const job = this.#options.jobs().get(name)?.job
-    return job?.state === undefined ? undefined : this.#places.get(job.state.key)?.seen?.holders.get(unitOf(job, index))
+    return job === undefined ? undefined : this.#seenOf(job)?.holders.get(unitOf(job, index))
   }
 
   /** Nothing is taken or given up any more. */
@@ -75,7 +103,7 @@ export class SharedShares implements Shares {
   async #goOn(): Promise<void> {
     const { signal } = this.#stop
     while (!signal.aborted) {
-      const shared = Map.groupBy(this.#sharedJobs(), ({ state }) => state.key)
+      const shared = Map.groupBy(this.#sharedJobs(), ({ at }) => at.place.key)
       const all = [...new Set([...shared.keys(), ...this.#places.keys()])]
       await Promise.all(all.map((key) => this.#beat(key, shared.get(key) ?? [])))
       const pauses = [...this.#places.values()].map(({ book }) => book.pauseMs)
@@ -84,19 +112,18 @@ export class SharedShares implements Shares {
   }
 
   async #beat(key: string, jobs: readonly SharedJob[]): Promise<void> {
-    const place = this.#places.get(key) ?? this.#open(key, jobs)
+    const [first] = jobs
+    const place = this.#places.get(key) ?? (first === undefined ? undefined : this.#open(first.at))
     if (place === undefined) return
-    const before = JSON.stringify([...(place.seen?.mine ?? [])].sort())
-    const held = new Set(jobs.flatMap((job) => [...this.#held(job)].map((index) => unitOf(job, index))))
-    const { log, book, changed } = this.#options
-    const units = jobs
-      .filter(({ name }) => book().job(name).paused === null)
-      .flatMap((job) => Array.from({ length: job.stream.shards }, (_, index) => unitOf(job, index)))
+    const before = textOf(place.seen)
+    const held = new Set(jobs.flatMap(({ job }) => [...this.#held(job)].map((index) => unitOf(job, index))))
+    const { log, changed } = this.#options
+    const units = jobs.flatMap(({ job }) => [...allOf(job)].map((index) => unitOf(job, index)))
     try {
       place.seen = await place.book.beat(units, held, this.#stop.signal)
       if (place.trouble) log.info('the server that keeps the state of shared jobs answers again')
       place.trouble = false
-      if (JSON.stringify([...place.seen.mine].sort()) !== before) changed()
+      if (textOf(place.seen) !== before) changed()
     } catch (error) {
       if (this.#stop.signal.aborted) return
       if (!place.trouble) log.error({ err: error }, `jobs cannot be shared now: ${(error as Error).message}`)
@@ -104,24 +131,41 @@ export class SharedShares implements Shares {
     }
   }
 
-  #open(key: string, [first]: readonly SharedJob[]): SharedPlace | undefined {
-    if (first === undefined) return undefined
-    const place = { book: new ShareBook(first.state, first.baseDir, this.#self), seen: undefined, trouble: false }
-    this.#places.set(key, place)
-    return place
+  #open({ place, baseDir }: LeasePlace): SharedPlace {
+    const opened = { book: new ShareBook(place, baseDir, this.#self), seen: undefined, trouble: false }
+    this.#places.set(place.key, opened)
+    return opened
+  }
+
+  #seenOf(job: Job): SharesSeen | undefined {
+    const shared = this.#options.placeOf(job)
+    return shared === undefined ? undefined : this.#places.get(shared.place.key)?.seen
   }
 
   #sharedJobs(): SharedJob[] {
-    return [...this.#options.jobs().values()].flatMap(({ job }) =>
-      job.stream.forever && job.state !== undefined ? [{ ...job, state: job.state }] : [],
-    )
+    return [...this.#options.jobs().values()].flatMap(({ job }) => {
+      const at = job.stream.forever ? this.#options.placeOf(job) : undefined
+      return at === undefined ? [] : [{ job, at }]
+    })
   }
 
   /** Shards of which a run goes on here, or is about to. */
   #held({ name }: Pick<Job, 'name'>): Set<number> {
-    const { open } = this.#options.book().job(name)
+    const open = this.#options.book()?.job(name).open ?? []
     return new Set(open.filter(({ kind }) => kind === 'stream').map((slot) => shardOf(slot).index))
   }
 }
 
-type SharedJob = Job & { readonly state: NonNullable<Job['state']> }
+interface SharedJob {
+  readonly job: Job
+  readonly at: LeasePlace
+}
+
+function allOf({ stream: { shards } }: Job): ReadonlySet<number> {
+  return new Set(Array.from({ length: shards }, (_, index) => index))
+}
+
+/** What of it the scheduler has to know. */
+function textOf(seen: SharesSeen | undefined): string {
+  return JSON.stringify([[...(seen?.mine ?? [])].sort(), [...(seen?.paused.keys() ?? [])].sort()])
+}

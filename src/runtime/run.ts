@@ -103,8 +103,9 @@ export async function runUnderLock(
   { state, lost }: Pick<HeldJob, 'state' | 'lost'>,
   run: string,
 ): Promise<RunSummary> {
-  const { slot, daemons } = options
-  const newest = daemons === undefined ? undefined : async () => (await folderHolder(daemonLease(daemons)))?.epoch ?? 0
+  const { slot, job } = options
+  const lease = slot?.inServer === true ? leaseOf(options, job) : undefined
+  const newest = lease === undefined ? undefined : async () => (await folderHolder(lease))?.epoch ?? 0
   const had = slot === undefined ? undefined : await admitSlot(slot, state.ledger, newest)
   if (had !== undefined) return repeatedSlot(options, had)
   const checkpoints = await openCheckpoints(state.path, options.job.name)
@@ -116,6 +117,12 @@ export async function runUnderLock(
   } finally {
     await ledger.close()
   }
+}
+
+/** By which the daemons know who leads: where they share their state, or the job has its own. */
+function leaseOf({ daemons }: RunOptions, { state, baseDir }: Job): ReturnType<typeof daemonLease> | undefined {
+  if (daemons !== undefined) return daemonLease(daemons)
+  return state === undefined ? undefined : daemonLease(state, baseDir)
 }
 
 /** A daemon died after the run and before it could book it: the run stands for itself. */

@@ -1,5 +1,5 @@
 /** What daemons of several machines know of each other by the server that keeps the state of their jobs. */
-import { Members } from '../clients/postgres/state/members.ts'
+import { Members, type PauseAct } from '../clients/postgres/state/members.ts'
 import { StateServer } from '../clients/postgres/state/server.ts'
 import type { Job } from '../core/job/job.ts'
 import type { StatePlace } from '../core/state-place.ts'
@@ -17,6 +17,8 @@ export interface SharesSeen {
   readonly mine: ReadonlySet<string>
   /** Unit → the daemon that has claimed it. */
   readonly holders: ReadonlyMap<string, string>
+  /** Jobs that nobody is to run. */
+  readonly paused: ReadonlyMap<string, PauseAct>
 }
 
 /** Of a job that is run whole, and of one in shards: what one daemon at a time runs. */
@@ -61,7 +63,13 @@ export class ShareBook {
     return {
       mine: new Set(own.filter(({ leaving }) => !leaving).map(({ unit }) => unit)),
       holders: new Map(seen.claims.map(({ unit, member }) => [unit, names.get(member) ?? 'another daemon'])),
+      paused: seen.paused,
     }
+  }
+
+  /** See Members. @throws AdflowError STATE_* */
+  pause(job: string, act: PauseAct | null): Promise<boolean> {
+    return this.#members.pause(job, act, AbortSignal.timeout(this.#server.place.leaseMs))
   }
 
   /** Not rejected where the server is away: the daemon is forgotten by itself. */

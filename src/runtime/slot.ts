@@ -21,6 +21,8 @@ const ticket = z.strictObject({
   epoch: z.int().min(1),
   /** Folder in which each epoch has a folder of its own. */
   epochs: z.string().min(1),
+  /** The newest epoch is that of the daemons' lease in the server. */
+  inServer: z.boolean().default(false),
   /** End of the job's ledger when the time was claimed. */
   since: place,
 })

@@ -109,7 +109,7 @@ async function patiently<T>({ leaseMs }: StatePlace, ask: () => Promise<T>): Pro
   }
 }
 
-/** The lease by which daemons on several machines know who leads. */
-export function daemonLease(place: StatePlace): Omit<SharedFolder, 'path'> {
-  return { place, name: DAEMON, baseDir: process.cwd() }
+/** The lease by which daemons on several machines know who leads. `baseDir`: what the files of TLS are relative to. */
+export function daemonLease(place: StatePlace, baseDir = process.cwd()): Omit<SharedFolder, 'path'> {
+  return { place, name: DAEMON, baseDir }
 }

@@ -175,6 +175,8 @@ function face(): DaemonFace {
     stateDir: '/state',
     stateOf: ({ job }) => stateDirOf('/state', job),
     holderOf: () => undefined,
+    shared: () => [],
+    leads: () => role === 'leading',
     parallel: 2,
     idleSeconds: () => idle,
     lease: async () => ({

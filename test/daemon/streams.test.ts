@@ -10,7 +10,7 @@ describe('a job in shards', () => {
   async function leadWith(jobs: Readonly<Record<string, object>>, mine: Set<number>) {
     const site = await SchedulerSite.make('2026-03-01T00:00:00Z')
     site.setJobs(jobs)
-    const led = await site.lead({ shares: { of: () => mine } })
+    const led = await site.lead({ shares: { of: () => mine, pausedOf: () => null } })
     const shards = () =>
       led.scheduler.active
         .map(({ slot }) => slot.shard)

@@ -11,15 +11,10 @@ import { Candidate, type Leadership } from '../../src/daemon/epoch.ts'
 import type { AcceptedJob } from '../../src/daemon/job-folder.ts'
 import { Journal } from '../../src/daemon/journal.ts'
 import { Scheduler } from '../../src/daemon/scheduler.ts'
-import type { Shares } from '../../src/daemon/shares.ts'
+import { ALL_SHARES, type Shares } from '../../src/daemon/shares.ts'
 import type { OpenSlot } from '../../src/daemon/slot-book.ts'
 import { ledgerEnd, type SlotRun } from '../../src/runtime/slot.ts'
 import { stateDirOf } from '../../src/runtime/state-dir.ts'
-
-/** As of a daemon that is alone. */
-const ALL_SHARES: Shares = {
-  of: ({ job }) => new Set(Array.from({ length: job.stream.shards }, (_, index) => index)),
-}
 
 export const DONE: RunEnd = { exit: 0, seconds: 1, status: 'done' }
 

@@ -47,7 +47,7 @@ describe('a run for a scheduled time', () => {
 })
 
 function admit(slot: string, epoch: number, since = { segment: '', byte: 0 }) {
-  return admitSlot({ slot, epoch, epochs: join(folder, 'epochs'), since }, ledger)
+  return admitSlot({ slot, epoch, epochs: join(folder, 'epochs'), inServer: false, since }, ledger)
 }
 
 async function run(id: string, slot: string, end: { readonly status: string; readonly exit: number }): Promise<void> {

@@ -28,6 +28,16 @@ export interface MembersSeen {
   readonly claims: readonly ClaimRow[]
   /** Units whose lease somebody holds. */
   readonly leased: ReadonlySet<string>
+  /** Jobs that nobody is to run → who said so. */
+  readonly paused: ReadonlyMap<string, PauseAct>
+}
+
+/** A person's act. */
+export interface PauseAct {
+  readonly who: string
+  readonly why: string
+  /** ISO 8601 UTC. */
+  readonly at: string
 }
 
 export class Members {
@@ -79,6 +89,27 @@ export class Members {
     )
   }
 
+  /** For all daemons, until it is taken back (null). false: it was so already. */
+  async pause(job: string, act: PauseAct | null, signal: AbortSignal): Promise<boolean> {
+    const paused = this.#table('paused')
+    if (!this.#made) await this.#server.open(signal)
+    return this.#server.transaction(
+      `${act === null ? 'resume' : 'pause'} ${job}`,
+      async (client) => {
+        if (!this.#made) await this.#make(client)
+        const { rowCount } =
+          act === null
+            ? await client.query(`DELETE FROM ${paused} WHERE job = $1`, [job])
+            : await client.query(`INSERT INTO ${paused} (job, act) VALUES ($1, $2) ON CONFLICT DO NOTHING`, [
+                job,
+                JSON.stringify(act),
+              ])
+        return rowCount === 1
+      },
+      signal,
+    )
+  }
+
   /** What it had is free as soon as nobody is at work at it. */
   async leave(id: string, signal: AbortSignal): Promise<void> {
     if (!this.#made) return
@@ -113,7 +144,13 @@ export class Members {
       `SELECT name FROM ${this.#server.table('leases')} WHERE name = ANY ($1) AND expires > clock_timestamp()`,
       [units],
     )
-    return { members: members.rows, claims: claims.rows, leased: new Set(leased.rows.map(({ name }) => name)) }
+    const paused = await client.query<{ job: string; act: PauseAct }>(`SELECT job, act FROM ${this.#table('paused')}`)
+    return {
+      members: members.rows,
+      claims: claims.rows,
+      leased: new Set(leased.rows.map(({ name }) => name)),
+      paused: new Map(paused.rows.map(({ job, act }) => [job, act])),
+    }
   }
 
   async #make(client: PoolClient): Promise<void> {
@@ -121,10 +158,11 @@ export class Members {
       CREATE TABLE IF NOT EXISTS ${this.#table('members')} (
         id text PRIMARY KEY, units text[] NOT NULL, name text NOT NULL, seen timestamptz NOT NULL);
       CREATE TABLE IF NOT EXISTS ${this.#table('claims')} (
-        unit text PRIMARY KEY, member text NOT NULL, leaving boolean NOT NULL DEFAULT false)`)
+        unit text PRIMARY KEY, member text NOT NULL, leaving boolean NOT NULL DEFAULT false);
+      CREATE TABLE IF NOT EXISTS ${this.#table('paused')} (job text PRIMARY KEY, act jsonb NOT NULL)`)
   }
 
-  #table(name: 'members' | 'claims'): string {
+  #table(name: 'members' | 'claims' | 'paused'): string {
     return `${ident(this.#server.place.schema)}.${ident(name)}`
   }
 }
