@@ -92,8 +92,11 @@ class Daemon {
     const { folder, registry, log, lint, push, stateDir, place, command, clock, parallel, program } = options
     this.#options = options
     this.#root = machineFolder(stateDir, place)
-    this.#folder = new JobFolder({ folder, copies: join(this.#root, 'jobs'), registry, log, lint })
     this.#domains = new DomainSplit(place)
+    this.#folder = new JobFolder({
+      ...{ folder, copies: join(this.#root, 'jobs'), registry, log, lint },
+      decidedIn: (job) => this.#domains.timesOf(job)?.place.key ?? '',
+    })
     this.#home = new StateHome({ root: stateDir, place, jobs: () => this.#folder.jobs })
     const common = { program, home: this.#home, clock, command, log, parallel }
     const domains = () => this.#domains.of(this.#folder.jobs)
@@ -163,8 +166,7 @@ class Daemon {
           await this.#receiver?.close()
         },
         drained: async () => {
-          await this.#times.end()
-          await this.#shares.leave()
+          await Promise.all([this.#times.end(), this.#shares.leave()])
         },
       })
     } finally {

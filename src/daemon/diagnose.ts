@@ -1,16 +1,17 @@
 /** What the daemon makes of a job file, for `adflow doctor`. Asks the disk, not the daemon: it need not run. */
 import { hash } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { readFile } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import type { Diagnosis } from '../core/diagnosis.ts'
 import { diagnosisAt } from '../core/findings.ts'
 import type { StatePlace } from '../core/state-place.ts'
 import { fetchFolder } from '../runtime/shared-folder.ts'
-import { daemonLease } from '../runtime/state-home.ts'
-import { daemonFolder } from './daemon.ts'
+import { DAEMON, daemonLease } from '../runtime/state-home.ts'
+import { daemonFolder, machineFolder } from './daemon.ts'
 import { currentLease } from './epoch.ts'
 import { readBook } from './journal.ts'
+import type { JobBook } from './slot-book.ts'
 
 /** Nothing is found where no daemon has ever been. */
 export function diagnoseDaemon(file: string, stateDir: string, place?: StatePlace): Diagnosis {
@@ -22,7 +23,7 @@ export function diagnoseDaemon(file: string, stateDir: string, place?: StatePlac
     const lease = await currentLease(epochs, place === undefined ? undefined : { place, baseDir: process.cwd() })
     const leads =
       lease === undefined || lease.released ? 'no daemon leads' : `process ${lease.pid} on ${lease.host} leads`
-    const known = [...(await readBook(epochs)).jobs].find(([, book]) => book.file === resolve(file) && !book.removed)
+    const known = await knownIn([folder, machineFolder(stateDir, place), ...(await sharedIn(stateDir))], resolve(file))
     if (known === undefined) {
       yield at.ok('daemon', `${leads}; it has no job of this file`)
       return
@@ -49,4 +50,20 @@ export function diagnoseDaemon(file: string, stateDir: string, place?: StatePlac
         `see \`adflow status\`, and the log of the run in ${join(folder, 'runs', name)}`,
       )
   })
+}
+
+/** The job of the file, as the first of these daemon folders has it. */
+async function knownIn(folders: readonly string[], file: string): Promise<readonly [string, JobBook] | undefined> {
+  for (const folder of folders) {
+    const { jobs } = await readBook(join(folder, 'epochs'))
+    const found = [...jobs].find(([, book]) => book.file === file && !book.removed)
+    if (found !== undefined) return found
+  }
+  return undefined
+}
+
+/** Where daemons share times of jobs by what the job files say: as this machine has seen them last. */
+async function sharedIn(stateDir: string): Promise<string[]> {
+  const names = await readdir(stateDir)
+  return names.filter((name) => name.startsWith('_shared-')).map((name) => join(stateDir, name, DAEMON))
 }

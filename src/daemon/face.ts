@@ -225,7 +225,7 @@ function stateOf(
   leads: boolean,
 ): string {
   if (open.some(({ seconds }) => seconds !== null)) return 'running'
-  if (parts.some(({ holder, seconds }) => holder !== null && seconds === null)) return 'elsewhere'
+  if (paused === null && parts.some(({ holder, seconds }) => holder !== null && seconds === null)) return 'elsewhere'
   if (open.some(({ attempts }) => attempts > 0) && !leads) return 'elsewhere'
   if (removed) return 'removed'
   if (open.some(({ attempts }) => attempts > 0)) return 'retrying'

@@ -42,6 +42,8 @@ export interface JobFolderOptions {
   readonly log: Logger
   /** Checks files, SQL and all, in a process of its own. */
   readonly lint: (files: readonly string[]) => Promise<LintReport>
+  /** See graphProblems. */
+  readonly decidedIn?: (job: Job) => string
 }
 
 interface Accepted {
@@ -164,7 +166,8 @@ export class JobFolder {
   /** A job that waits for nobody, or for itself, is not taken up; the others are looked at again without it. */
   #withoutGraphProblems(jobs: Map<string, AcceptedJob>, candidates: readonly AcceptedJob[]): void {
     for (;;) {
-      const problems = graphProblems([...jobs.values()].map(({ job }) => job))
+      const all = [...jobs.values()].map(({ job }) => job)
+      const problems = graphProblems(all, new Set(), this.#options.decidedIn)
       const [first] = problems
       if (first === undefined) return
       const blamed = problems.find(({ job }) => candidates.some((each) => each.job === jobs.get(job)?.job)) ?? first

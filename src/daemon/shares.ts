@@ -51,6 +51,7 @@ export class SharedShares implements Shares {
   readonly #places = new Map<string, SharedPlace>()
   readonly #stop = new AbortController()
   #beats: Promise<void> | undefined
+  #left: Promise<void> | undefined
 
   constructor(options: SharedSharesOptions) {
     this.#options = options
@@ -94,7 +95,12 @@ export class SharedShares implements Shares {
   }
 
   /** Call when the runs have ended: others need not wait until this daemon was silent for long enough. */
-  async leave(): Promise<void> {
+  leave(): Promise<void> {
+    this.#left ??= this.#leave()
+    return this.#left
+  }
+
+  async #leave(): Promise<void> {
     this.stop()
     await this.#beats
     await Promise.all([...this.#places.values()].map(({ book }) => book.leave()))

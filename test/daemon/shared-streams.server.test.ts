@@ -23,6 +23,7 @@ const PER_MINUTE = 1000
 const START = Date.UTC(2026, 0, 5, 12)
 // On a machine that is busy with other tests a process may wait for seconds.
 const LEASE_MS = 6000
+const TOKEN = 'a-token-that-has-more-than-32-characters'
 const WITHIN_MS = LONG ? 300_000 : 120_000
 /** How long the first of those that stand still does so at least. */
 const STILL_MS = LONG ? 60_000 : 0
@@ -96,6 +97,7 @@ await serverSuite(
           async () => (await rowsOf(database.url, windows)).length >= expected.length,
           WITHIN_MS,
         )
+        await group.pause('flow')
         await group.end()
 
         const ids = (sent * (sent - 1)) / 2 - (PARTITIONS * (PARTITIONS + 1)) / 2
@@ -172,7 +174,9 @@ class Group {
   async start(): Promise<void> {
     this.#started += 1
     const folder = join(this.#site.folder, 'machines', `${this.#started}`)
-    const daemon = this.#site.start([], { ADFLOW_STATE_DIR: folder })
+    // Told where the state is by the command line, and by the job files alone: they are daemons of one kind.
+    const args = this.#started % 2 === 0 ? [] : ['--state-dir', stateUrl(this.#url)]
+    const daemon = this.#site.start(args, { ADFLOW_STATE_DIR: folder, ADFLOW_DAEMON_TOKEN: TOKEN })
     this.#machines.push({ folder, daemon })
     await until('it leads its folder', () => daemon.leads)
   }
@@ -185,9 +189,10 @@ class Group {
   async #isSettled(): Promise<boolean> {
     const claims = await rowsOf(this.#url, 'SELECT unit, member, leaving FROM adflow.claims').catch(() => [])
     const loads = [...Map.groupBy(claims, ({ member }) => member).values()].map(({ length }) => length)
-    const held = await rowsOf(this.#url, `SELECT name FROM adflow.leases WHERE expires > clock_timestamp()`).catch(
-      () => [],
-    )
+    const held = await rowsOf(
+      this.#url,
+      `SELECT name FROM adflow.leases WHERE name <> '_daemon' AND expires > clock_timestamp()`,
+    ).catch(() => [])
     const fair = loads.length === this.#machines.length && Math.max(...loads) - Math.min(...loads) <= 1
     return (
       fair &&
@@ -244,6 +249,17 @@ class Group {
     return pids.length
   }
 
+  /** Asked of one, it is paused on all. */
+  async pause(job: string): Promise<void> {
+    const [first] = this.#machines
+    this.#site.put('state/_daemon/token', TOKEN)
+    await first?.daemon.post(`/api/v1/jobs/${job}/pause`, { who: 'test', why: 'test' })
+    for (const { daemon } of this.#machines)
+      await until(`${job} is paused`, async () => (await daemon.get<JobLine>(`/api/v1/jobs/${job}`)).state === 'paused')
+    const held = `SELECT name FROM adflow.leases WHERE name LIKE '${job}%' AND expires > clock_timestamp()`
+    await until(`nobody runs ${job}`, async () => (await rowsOf(this.#url, held)).length === 0, WITHIN_MS)
+  }
+
   async end(): Promise<void> {
     for (const { daemon } of this.#machines) daemon.kill('SIGTERM')
     for (const { daemon } of this.#machines) expect(await daemon.ended, daemon.stderr).toBe(0)
@@ -295,7 +311,7 @@ function headOf(name: string, { brokers, topic, postgres, shared = true }: Omit<
   return `version: 1
 name: ${name}
 until: forever
-${shared ? `state: "${postgres}?lease=${LEASE_MS / 1000}s"\n` : ''}extract:
+${shared ? `state: "${stateUrl(postgres)}"\n` : ''}extract:
   input: { type: kafka, brokers: "${brokers}", topics: ${topic} }
 contract:
   columns:
@@ -304,6 +320,10 @@ contract:
     campaign: varchar
 resources: { threads: 1 }
 `
+}
+
+function stateUrl(postgres: string): string {
+  return `${postgres}?lease=${LEASE_MS / 1000}s`
 }
 
 function eventOf(id: number) {

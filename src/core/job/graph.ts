@@ -11,8 +11,13 @@ export interface GraphProblem {
   readonly suggestion: string
 }
 
-/** `jobs`: all of a folder that can be read; `others`: names of those that cannot. */
-export function graphProblems(jobs: readonly Job[], others: ReadonlySet<string> = new Set()): GraphProblem[] {
+/** `jobs`: all of a folder that can be read; `others`: names of those that cannot; `decidedIn`: which daemons know how often a job has
+ *  ended well: no others can wait for it. */
+export function graphProblems(
+  jobs: readonly Job[],
+  others: ReadonlySet<string> = new Set(),
+  decidedIn: (job: Job) => string = () => '',
+): GraphProblem[] {
   const byName = new Map(jobs.map((job) => [job.name, job]))
   return jobs.flatMap((job) =>
     (job.schedule?.after ?? []).flatMap((name, index) => {
@@ -30,6 +35,12 @@ export function graphProblems(jobs: readonly Job[], others: ReadonlySet<string> 
         return problem(
           `the job \`${name}\` goes on for ever: it has no end that could be waited for`,
           'take it out, or give this job a `cron`',
+        )
+      const upstream = byName.get(name)
+      if (upstream !== undefined && decidedIn(upstream) !== decidedIn(job))
+        return problem(
+          `the job \`${name}\` keeps its state elsewhere: whoever decides about this one does not know when it has ended`,
+          'give both the same `state`',
         )
       const circle = wayTo(job.name, name, byName)
       return circle === undefined
