@@ -46,7 +46,8 @@ async function functionsOf(session: Session): Promise<Functions> {
 async function readFunctions(session: Session): Promise<Functions> {
   const rows = await session.rows(
     `SELECT DISTINCT lower(function_name) AS name, function_type AS kind, coalesce(stability, '') AS stability
-     FROM duckdb_functions() WHERE function_type IN ('scalar', 'aggregate', 'macro')`,
+     FROM duckdb_functions() WHERE function_type = 'aggregate'
+       OR (function_type IN ('scalar', 'macro') AND stability IN ('VOLATILE', 'CONSISTENT_WITHIN_QUERY'))`,
   )
   const aggregates = new Set<string>()
   const unrepeatable = new Set<string>()

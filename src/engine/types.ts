@@ -134,15 +134,13 @@ export function typedSql(type: TypeTree, raw: string, format?: string): string {
 
 /**
  * SQL of the typed value that raises where the raw text does not fit: one cast and no check afterwards. undefined for types
- * whose parts must be looked at one by one.
+ * whose parts must be looked at one by one, and for integers, of which all are asked together (see wholeSql).
  */
 export function strictSql(type: TypeTree, raw: string, format?: string): string | undefined {
   if (allText(type)) return raw
   if (format !== undefined) return undefined
   const refuse = `error('does not fit')::${type.sql}`
   switch (type.kind) {
-    case 'integer':
-      return `CASE WHEN contains(${raw}, '.') OR contains(${raw}, 'e') OR contains(${raw}, 'E') THEN ${refuse} ELSE CAST(${raw} AS ${type.sql}) END`
     case 'timestamp':
       return `CASE WHEN suffix(${raw}, 'Z') THEN CAST(${raw} AS ${type.sql}) ELSE timezone('UTC', CAST(${raw} AS TIMESTAMPTZ))::${type.sql} END`
     case 'decimal': {
@@ -156,6 +154,11 @@ export function strictSql(type: TypeTree, raw: string, format?: string): string 
     default:
       return undefined
   }
+}
+
+/** SQL that is true when the text has no sign of a fraction or an exponent, which the engine's cast to an integer would round or work out. */
+export function wholeSql(text: string): string {
+  return `NOT (contains(${text}, '.') OR contains(${text}, 'e') OR contains(${text}, 'E'))`
 }
 
 const EPOCHS: Record<string, number> = { epoch_s: 1_000_000, epoch_ms: 1_000, epoch_us: 1 }

@@ -24,9 +24,7 @@ export class ChunkFile {
 
   async append(bytes: Buffer, from: number, to: number): Promise<void> {
     if (to <= from) return
-    const part = bytes.subarray(from, to)
-    this.#crc = crc32(part, this.#crc)
-    this.bytes += part.length
+    const part = this.#sum(bytes, from, to)
     if (this.#path === undefined) return
     try {
       this.#handle ??= await open(this.#path, 'wx')
@@ -35,6 +33,11 @@ export class ChunkFile {
     } catch (error) {
       throw localIoError(error, `write the chunk file ${this.#path}`)
     }
+  }
+
+  /** Counted and summed, and not written: lines that are refused, whose change must be noticed as that of any other. */
+  pass(bytes: Buffer, from: number, to: number): void {
+    this.#sum(bytes, from, to)
   }
 
   /** Not synced: a chunk of a replayable source can be cut again. */
@@ -52,5 +55,12 @@ export class ChunkFile {
     if (this.#handle === undefined || this.#path === undefined) return
     await this.#handle.close()
     await rm(this.#path, { force: true })
+  }
+
+  #sum(bytes: Buffer, from: number, to: number): Buffer {
+    const part = bytes.subarray(from, to)
+    this.#crc = crc32(part, this.#crc)
+    this.bytes += part.length
+    return part
   }
 }

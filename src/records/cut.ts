@@ -9,6 +9,9 @@ import { RAW_BYTES, RawHead } from './raw-head.ts'
 import { countLines, newlineIn, RETURN, type Splitter, type Tally, trimLineEnd } from './splitter.ts'
 import { PIECE_BYTES, type Window } from './window.ts'
 
+/** Of lines that are refused because they cannot be records, for each cut. */
+const HOPELESS_BYTES = 4 << 20
+
 /** Bytes of the source that are in the range but not in the chunk file. */
 export interface Excluded {
   readonly from: number
@@ -52,12 +55,13 @@ export async function cutRecords(
 
 class DelimitedCut {
   readonly #window: Window
-  readonly #splitter: Splitter
+  #splitter: Splitter
   readonly #request: CutRequest
   readonly #file: ChunkFile
   readonly #from: number
   readonly #tally: Tally = { end: 0, records: 0, lines: 0, returns: [] }
   readonly #refused: RefusedRecord[] = []
+  #hopelessBytes = 0
   readonly #excluded: Excluded[] = []
   readonly #returns: number[] = []
 
@@ -109,8 +113,18 @@ class DelimitedCut {
     window.consume(this.#tally.end - from)
     if (stop === 'more') return false
     if (stop === 'blank') this.#exclude(newlineIn(window.bytes, window.start, to) + 1 - window.start)
+    else if (stop === 'hopeless') this.#refuseHopeless(to)
     else this.#refuseLine(to, 'RECORD_TOO_LARGE')
     return true
+  }
+
+  /** What is refused is held: of a source that is something else altogether the rest is left to the engine. */
+  #refuseHopeless(to: number): void {
+    const { bytes, start } = this.#window
+    this.#refuseLine(to, 'RECORD_MALFORMED')
+    this.#file.pass(bytes, start, this.#window.start)
+    this.#hopelessBytes += this.#window.start - start
+    if (this.#hopelessBytes > HOPELESS_BYTES) this.#splitter = this.#splitter.hopeless?.taking ?? this.#splitter
   }
 
   /** One record is longer than the whole cut should be: the cut ends with it. false: it is not complete yet. */
@@ -215,7 +229,7 @@ class DelimitedCut {
     const message =
       reason === 'RECORD_TOO_LARGE'
         ? `a record is larger than ${this.#request.maxRecordBytes} bytes`
-        : 'a quoted field is never closed'
+        : (this.#splitter.hopeless?.why(raw) ?? 'a quoted field is never closed')
     const line = this.#request.linesBefore + this.#tally.lines + 1
     this.#refused.push({ reason, message, raw, byteFrom, byteTo: byteFrom + length, line })
   }

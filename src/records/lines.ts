@@ -1,33 +1,14 @@
 /** NDJSON: a record is a line that is not blank. */
+import { RAW_BYTES } from './raw-head.ts'
 import { NEWLINE, newlineIn, RETURN, type ScanStop, type Splitter, type Tally, trimLineEnd } from './splitter.ts'
 
 const SPACE = 32
 const TAB = 9
+const OPENING_BRACE = 123
 const CLOSING_BRACE = 125
 
 export const lines: Splitter = {
-  scan(bytes: Buffer, from: number, to: number, maxRecordBytes: number, tally: Tally): ScanStop {
-    // A view that ends at `to`: the search must not run on into what an earlier piece left behind.
-    const view = bytes.subarray(0, to)
-    let start = from
-    let blanks = 0
-    let count = 0
-    let stop: ScanStop = 'more'
-    for (let at = view.indexOf(NEWLINE, start); at !== -1; at = view.indexOf(NEWLINE, start)) {
-      if (at - start >= maxRecordBytes) {
-        stop = 'oversized'
-        break
-      }
-      // One look at the first byte settles nearly every line.
-      if ((view[start] as number) <= SPACE && isBlank(view, start, at)) blanks += 1
-      count += 1
-      start = at + 1
-    }
-    tally.end = start
-    tally.records += count - blanks
-    tally.lines += count
-    return stop
-  },
+  scan: (bytes, from, to, maxRecordBytes, tally) => scan(bytes, from, to, maxRecordBytes, tally, false),
   next(bytes, from, to) {
     const at = newlineIn(bytes, from, to)
     return at === -1 ? -1 : at + 1
@@ -50,10 +31,72 @@ export const lines: Splitter = {
   broken: () => false,
 }
 
+/** Stops at lines that do not begin and end as an object does. Found here they cost nothing; the engine would have to read the chunk once
+ *  more to find them. `why`: what is wrong with such a line. */
+export function objectLines(why: (raw: Buffer) => string): Splitter {
+  return {
+    ...lines,
+    scan: (bytes, from, to, maxRecordBytes, tally) => scan(bytes, from, to, maxRecordBytes, tally, true),
+    hopeless: { why, taking: lines },
+  }
+}
+
+function scan(
+  bytes: Buffer,
+  from: number,
+  to: number,
+  maxRecordBytes: number,
+  tally: Tally,
+  objectsOnly: boolean,
+): ScanStop {
+  // A view that ends at `to`: the search must not run on into what an earlier piece left behind.
+  const view = bytes.subarray(0, to)
+  let start = from
+  let blanks = 0
+  let count = 0
+  let stop: ScanStop = 'more'
+  for (let at = view.indexOf(NEWLINE, start); at !== -1; at = view.indexOf(NEWLINE, start)) {
+    if (at - start >= maxRecordBytes) {
+      stop = 'oversized'
+      break
+    }
+    // One look at the first byte and one at the last settle nearly every line.
+    const first = view[start] as number
+    if (first <= SPACE && isBlank(view, start, at)) blanks += 1
+    else if (
+      objectsOnly &&
+      (first !== OPENING_BRACE || view[at - 1] !== CLOSING_BRACE) &&
+      !mayBeObject(view, start, at)
+    ) {
+      stop = 'hopeless'
+      break
+    }
+    count += 1
+    start = at + 1
+  }
+  tally.end = start
+  tally.records += count - blanks
+  tally.lines += count
+  return stop
+}
+
+/** Not blank. A long line is left to the engine: of one that is refused here not all would be kept. */
+function mayBeObject(bytes: Buffer, from: number, to: number): boolean {
+  if (to - from > RAW_BYTES) return true
+  let start = from
+  let end = to
+  while (isSpace(bytes[start])) start += 1
+  while (isSpace(bytes[end - 1])) end -= 1
+  return bytes[start] === OPENING_BRACE && bytes[end - 1] === CLOSING_BRACE
+}
+
+function isSpace(byte: number | undefined): boolean {
+  return byte === SPACE || byte === TAB || byte === RETURN
+}
+
 function isBlank(bytes: Buffer, from: number, to: number): boolean {
   for (let at = from; at < to; at += 1) {
-    const byte = bytes[at]
-    if (byte !== SPACE && byte !== TAB && byte !== RETURN) return false
+    if (!isSpace(bytes[at])) return false
   }
   return true
 }

@@ -14,9 +14,9 @@ export interface Tally {
 
 /**
  * Why a scan stopped at `tally.end`: `more` – the rest is no complete record yet; `oversized` – the record there is longer
- * than the limit; `blank` – the line there is blank and stays out (see dropsBlank).
+ * than the limit; `blank` – the line there is blank and stays out (see dropsBlank); `hopeless` – the line there cannot be a record.
  */
-export type ScanStop = 'more' | 'oversized' | 'blank'
+export type ScanStop = 'more' | 'oversized' | 'blank' | 'hopeless'
 
 export interface Splitter {
   /** Takes the complete records of `bytes[from, to)`; a record starts at `from`. */
@@ -36,6 +36,13 @@ export interface Splitter {
   whole(bytes: Buffer, from: number, to: number): boolean
   /** The last record of a source is cut off for certain (an open quote); it must not be taken as it stands. */
   broken(bytes: Buffer, from: number, to: number): boolean
+  /** Of a splitter that stops at lines that cannot be records. */
+  readonly hopeless?: {
+    /** What is wrong with the line. */
+    why(raw: Buffer): string
+    /** The same splitter, taking them. */
+    readonly taking: Splitter
+  }
 }
 
 export const NEWLINE = 10

@@ -188,13 +188,19 @@ export class Batches {
   /** Clean throughout, or not at all. One that some store may have already is looked at like any other. */
   async #throughWhole(batch: Batch): Promise<void> {
     const { chunk, session, source, token } = batch
+    const { stores, workshop } = this.#options
     await batch.planned
-    if (batch.repeated && !(await isNowhere(token, this.#options.stores, session))) {
+    if (batch.repeated && !(await isNowhere(token, stores, session))) {
       if ((await chunk.counted?.()) === false) throw cannotBeRepeated(chunk)
       return this.#lookAt(batch)
     }
     if (this.#whole.largest(source.config.id) === 0) return this.#giveUp(batch)
     const streamed = await refineDirect(chunk, this.#refineOptions(batch))
+    // Beside the store's work: once it is through, nothing else keeps the machine busy.
+    const books = chunk
+      .counted?.()
+      .then((clean) => (clean ? directBooks(chunk, streamed, workshop.session) : undefined))
+    books?.catch(() => undefined) // what failed is told by the store's own wait for the count
     let outcomes: Record<string, StoreOutcome>
     try {
       outcomes = await this.#deliver(batch, streamed)
@@ -202,7 +208,7 @@ export class Batches {
       if (!isDataError(error) && !hasChanged(error)) throw error
       return this.#giveUp(batch)
     }
-    const refined = await directBooks(chunk, streamed, session)
+    const refined = (await books) ?? (await directBooks(chunk, streamed, session))
     if (this.#budgets.active) {
       await this.#inTurn(batch)
       this.#budgets.charge(refined.counts)
@@ -212,7 +218,8 @@ export class Batches {
 
   /** Nothing of it is visible anywhere: its plan goes, and its source is read again in ordinary chunks. */
   async #giveUp({ plan, source, token }: Batch): Promise<void> {
-    const { saver, state } = this.#options
+    const { job, saver, state, workshop } = this.#options
+    await workshop.engine.shareAmong(job.resources.inFlight)
     await removeQuarantine(state, [token])
     await saver.update((draft) => {
       draft.planned = draft.planned.filter(({ sequence }) => sequence !== plan.sequence)

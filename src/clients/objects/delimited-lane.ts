@@ -1,10 +1,11 @@
 /** Cuts one NDJSON or CSV file: BOM and header first, then chunk after chunk. */
 import type { ChunkFormat } from '../../core/contracts.ts'
 import { AdflowError } from '../../core/errors.ts'
+import { malformation } from '../../engine/malformed.ts'
 import { ChunkFile } from '../../records/chunk-file.ts'
 import { csvFields, csvSplitter, uniqueNames } from '../../records/csv.ts'
 import { type Cut, cutRecords, type Excluded } from '../../records/cut.ts'
-import { lines } from '../../records/lines.ts'
+import { objectLines } from '../../records/lines.ts'
 import { countLines, type Splitter, trimLineEnd } from '../../records/splitter.ts'
 import { PIECE_BYTES, type Window } from '../../records/window.ts'
 import { skipByteOrderMark } from './byte-order-mark.ts'
@@ -30,7 +31,7 @@ export class DelimitedLane implements LaneCutter {
 
   constructor(lane: OpenLane, start: LaneStart) {
     this.#lane = lane
-    this.#splitter = lane.format === 'csv' ? csvSplitter(lane.options.csv) : lines
+    this.#splitter = lane.format === 'csv' ? csvSplitter(lane.options.csv) : objectLines(whyHopeless)
     this.#at = start.at
     this.#lines = start.lines
     this.#header = start.header
@@ -212,4 +213,9 @@ export class DelimitedLane implements LaneCutter {
     const { delimiter, quote } = this.#lane.options.csv
     return { type: 'csv', delimiter, quote, header: this.#header ?? [] }
   }
+}
+
+/** Nothing is asked of columns where there is no object. */
+function whyHopeless(raw: Buffer): string {
+  return malformation(raw, { type: 'ndjson' }, []).reason
 }
