@@ -134,6 +134,7 @@ class DelimitedCut {
       const end = this.#splitter.next(window.bytes, window.start, window.end)
       if (end !== -1) {
         if (end - window.start > this.#request.maxRecordBytes) this.#refuseLine(end, 'RECORD_TOO_LARGE')
+        else if (this.#splitter.hopeless?.is(window.bytes, window.start, end - 1) === true) this.#refuseHopeless(end)
         else await this.#take(end)
         return true
       }

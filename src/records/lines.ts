@@ -37,7 +37,11 @@ export function objectLines(why: (raw: Buffer) => string): Splitter {
   return {
     ...lines,
     scan: (bytes, from, to, maxRecordBytes, tally) => scan(bytes, from, to, maxRecordBytes, tally, true),
-    hopeless: { why, taking: lines },
+    hopeless: {
+      is: (bytes, from, to) => !isBlank(bytes, from, to) && !mayBeObject(bytes, from, to),
+      why,
+      taking: lines,
+    },
   }
 }
 

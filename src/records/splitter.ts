@@ -38,6 +38,8 @@ export interface Splitter {
   broken(bytes: Buffer, from: number, to: number): boolean
   /** Of a splitter that stops at lines that cannot be records. */
   readonly hopeless?: {
+    /** Of a line without its line end. */
+    is(bytes: Buffer, from: number, to: number): boolean
     /** What is wrong with the line. */
     why(raw: Buffer): string
     /** The same splitter, taking them. */

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { lines } from '../../src/records/lines.ts'
+import { lines, objectLines } from '../../src/records/lines.ts'
 import { cutAll, reassembled } from './cutting.ts'
 
 const text = (...parts: string[]): Buffer => Buffer.from(parts.join(''))
@@ -87,6 +87,67 @@ describe('NDJSON records', () => {
         },
       ),
       { numRuns: 300 },
+    )
+  })
+})
+
+describe('NDJSON records of which lines that cannot be objects are refused', () => {
+  const splitter = objectLines((raw) => `not an object: ${raw}`)
+
+  it('refuses them by their exact place, and a digest has their bytes all the same', async () => {
+    const input = text('{"a":1}\n', '{"a":\n', '\n', ' {"a":2} \t\r\n', 'null\n', '"}"\r\n', '[{}]\n', '{]}\n')
+    const [cut] = await cutAll(input, splitter)
+    expect(cut?.raws).toEqual(['{"a":1}', ' {"a":2} \t', '{]}'])
+    expect(cut?.places.map(({ line }) => line)).toEqual([1, 4, 8])
+    expect(cut?.refused.map(({ raw, ...place }) => ({ ...place, raw: raw.toString() }))).toEqual(
+      [
+        ['{"a":', 8, 13, 2],
+        ['null', 27, 31, 5],
+        ['"}"', 32, 35, 6],
+        ['[{}]', 37, 41, 7],
+      ].map(([raw, byteFrom, byteTo, line]) => ({
+        reason: 'RECORD_MALFORMED',
+        message: `not an object: ${raw}`,
+        raw,
+        byteFrom,
+        byteTo,
+        line,
+      })),
+    )
+    const [plain] = await cutAll(input, lines)
+    expect(cut?.digest).toBe(plain?.digest)
+  })
+
+  it('leaves the rest of a source that is something else altogether to the engine', async () => {
+    const long = 'x'.repeat(60_000)
+    const [cut] = await cutAll(text(...Array.from({ length: 100 }, () => `${long}\n`)), splitter, {
+      chunkBytes: 1 << 23,
+    })
+    expect(cut?.refused.length).toBeGreaterThan(60)
+    expect(cut?.refused.length).toBeLessThan(80)
+    expect((cut?.refused.length ?? 0) + (cut?.records ?? 0)).toBe(100)
+  })
+
+  it('loses none, and refuses the same when planned ranges are cut again', async () => {
+    const line = fc.oneof(fc.constantFrom('', ' ', '{}', ' {"a":1}\r', '{', '}'), fc.string({ maxLength: 8 }))
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(line, { maxLength: 30 }),
+        fc.record({ chunkBytes: fc.integer({ min: 1, max: 80 }), pieceBytes: fc.integer({ min: 1, max: 90 }) }),
+        async (parts, options) => {
+          const input = text(...parts.map((part) => `${part}\n`))
+          const cuts = await cutAll(input, splitter, options)
+          const seen = cuts.flatMap(({ raws, places, refused }) => [
+            ...raws.map((raw, index) => [places[index]?.byteFrom ?? -1, raw] as const),
+            ...refused.map(({ raw, byteFrom }) => [byteFrom, raw.toString('latin1')] as const),
+          ])
+          const all = await cutAll(input, lines)
+          expect(seen.sort(([a], [b]) => a - b).map(([, raw]) => raw)).toEqual(all.flatMap(({ raws }) => raws))
+          const again = await cutAll(input, splitter, { pieceBytes: 13, exact: cuts.map(({ to }) => to) })
+          expect(again).toEqual(cuts)
+        },
+      ),
+      { numRuns: 100 },
     )
   })
 })
