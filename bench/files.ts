@@ -51,7 +51,7 @@ load: { out: { type: files, format: parquet, compression: snappy, path: "${folde
 resources: { memory_limit: 512MB, threads: ${cpus().length} }
 `
 
-export async function bench({ rows, runs }: BenchOptions): Promise<void> {
+export async function bench({ rows, runs, only }: BenchOptions): Promise<void> {
   rmSync(folder, { recursive: true, force: true })
   mkdirSync(folder, { recursive: true })
   const cases = [
@@ -60,6 +60,7 @@ export async function bench({ rows, runs }: BenchOptions): Promise<void> {
     { name: 'defects', files: 1, defects: '0.001' },
   ] as const
   for (const { name, files, defects } of cases) {
+    if (only !== undefined && only !== name) continue
     const data = join(folder, name)
     process.stderr.write(`\n${name}: ${rows} events in ${files} files, defects ${defects}\n`)
     await generateSample({ dir: data, rows, seed: 1, format: 'ndjson', files, defects })

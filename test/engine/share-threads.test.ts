@@ -1,0 +1,20 @@
+import { tmpdir } from 'node:os'
+import { expect, it } from 'vitest'
+import { Engine } from '../../src/engine/session.ts'
+
+it('shares its threads among batches behind the lock, and changes nothing else there', async () => {
+  const engine = await Engine.open({ memoryBytes: 256_000_000, threads: 2, tempFolder: tmpdir() })
+  const session = await engine.connect()
+  const shared = () => session.value(`SELECT value FROM duckdb_settings() WHERE name = 'external_threads'`)
+  try {
+    await engine.shareAmong(1)
+    expect(await shared()).toBe('1')
+    await engine.shareAmong(9)
+    expect(await shared()).toBe('2')
+    for (const setting of ['threads = 4', `allowed_configs = ['threads']`, 'enable_external_access = true'])
+      await expect(session.run(`SET GLOBAL ${setting}`), setting).rejects.toThrow(/locked/)
+  } finally {
+    session.close()
+    engine.close()
+  }
+})
