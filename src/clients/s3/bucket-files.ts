@@ -170,6 +170,11 @@ export class BucketFiles implements FilePlace {
     return this.#asked(`read ${file.absolute}`, signal, async ({ s3, client }) => {
       const silence = new Silence(this.#options.timeout)
       const stop = AbortSignal.any([signal, silence.signal])
+      const heard = (bytes: number) => {
+        silence.heard()
+        this.watch?.moved(bytes)
+      }
+      const chosen = { abortSignal: stop, into: { target, heard } }
       try {
         const answer = await client.send(
           new s3.GetObjectCommand({
@@ -178,13 +183,10 @@ export class BucketFiles implements FilePlace {
             IfMatch: version,
             ...(whole ? {} : { Range: `bytes=${from}-${from + length - 1}` }),
           }),
-          { abortSignal: stop },
+          chosen,
         )
         if (answer.ETag !== version) throw changed(file, answer.ETag)
-        await fillFrom(answer, file, target, (bytes) => {
-          silence.heard()
-          this.watch?.moved(bytes)
-        })
+        await requireWhole(answer, file, target)
         return target
       } catch (error) {
         if (!silence.signal.aborted) throw error
@@ -246,20 +248,11 @@ function young(files: readonly SourceFile[], known: readonly KnownLane[], sinceM
   return files.filter(({ path, facts }) => facts.modifiedMs >= sinceMs || begun.has(path))
 }
 
-async function fillFrom(
-  { Body }: GetObjectCommandOutput,
-  file: SourceFile,
-  target: Buffer,
-  heard: (bytes: number) => void,
-): Promise<void> {
-  const { length } = target
+/** The body is the target: see IntoBuffer. Read, since the client compares it with a checksum where the server gave one. */
+async function requireWhole({ Body }: GetObjectCommandOutput, file: SourceFile, { length }: Buffer): Promise<void> {
   let filled = 0
-  for await (const piece of (Body ?? []) as AsyncIterable<Uint8Array>) {
-    heard(piece.byteLength)
-    if (filled + piece.byteLength > length) throw wrongLength(file, length, 'more')
-    target.set(piece, filled)
-    filled += piece.byteLength
-  }
+  for await (const piece of (Body ?? []) as AsyncIterable<Uint8Array>) filled += piece.byteLength
+  if (filled > length) throw wrongLength(file, length, 'more')
   if (filled < length) throw wrongLength(file, length, `${filled}`)
 }
 

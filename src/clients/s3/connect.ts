@@ -4,6 +4,7 @@ import { resolve } from 'node:path'
 import type { S3Client, S3ClientConfig } from '@aws-sdk/client-s3'
 import { AdflowError } from '../../core/errors.ts'
 import { registerSecret } from '../../core/job/secrets.ts'
+import { readIntoBuffers } from './into-buffers.ts'
 import type { BucketOptions } from './options.ts'
 
 /** The client itself tries again where nothing was said, and where the server is busy. */
@@ -31,7 +32,14 @@ export async function connectS3(options: BucketOptions, baseDir: string): Promis
       httpsAgent: { keepAlive: true, maxSockets: CONNECTIONS, ...authorityOf(tls.ca, baseDir) },
     },
   }
-  return new S3Client(config)
+  const client = new S3Client(config)
+  readIntoBuffers(client, {
+    connectMs: options.connect_timeout,
+    silenceMs: options.timeout,
+    connections: CONNECTIONS,
+    ...authorityOf(tls.ca, baseDir),
+  })
+  return client
 }
 
 function credentialsOf(options: BucketOptions): Pick<S3ClientConfig, 'credentials'> {
