@@ -77,7 +77,7 @@ resources: { memory_limit: 512MB, threads: ${cpus().length} }
     {
       name: 'extractor',
       argv: [process.execPath, ...alone, join(own, 'alone'), String(rows)],
-      prepare: () => undefined,
+      prepare: () => rmSync(join(own, 'alone'), { recursive: true, force: true }),
     },
     { name: 'adflow extract', argv: [...program, 'extract', text, '--quiet'], prepare: () => undefined },
     {

@@ -1,15 +1,14 @@
 /**
  * An extractor alone, as a run reads it: fetched, kept durably where its source cannot be read again, cut into chunks, counted, summed; nobody reads
- * the chunks. `read-chunks.ts TYPE OPTIONS FOLDER ROWS`. Fails where the chunks have not so many records.
+ * the chunks. `read-chunks.ts TYPE OPTIONS FOLDER ROWS`, with a folder that is not there yet. Fails where the chunks have not so many records.
  */
-import { mkdirSync, rmSync } from 'node:fs'
+import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { pino } from 'pino'
 import type { Extractor, ExtractorEnv } from '../../src/core/contracts.ts'
 
 const [type = '', options = '{}', folder = '', expected] = process.argv.slice(2)
 const [chunkDir, stageDir] = [join(folder, 'chunks'), join(folder, 'staged')]
-rmSync(folder, { recursive: true, force: true })
 for (const path of [chunkDir, stageDir]) mkdirSync(path, { recursive: true })
 const { default: definition } = (await import(`../../dist/extractors/${type}.js`)) as {
   default: { options: { parse(options: unknown): unknown }; create(options: unknown, env: ExtractorEnv): Extractor }
