@@ -214,9 +214,13 @@ class Pass {
     })
     const { status, headers, url } = answer
     if (status === 304) return { status, headers, url, values: {}, taker }
-    const values = await readPage(answer, { ...page, values: paging.values, maxRecordBytes }, taker, this.#buffers)
-    await taker.end()
-    return { status, headers, url, values, taker }
+    try {
+      const values = await readPage(answer, { ...page, values: paging.values, maxRecordBytes }, taker, this.#buffers)
+      await taker.end()
+      return { status, headers, url, values, taker }
+    } finally {
+      await taker.settled() // whoever drops the page, or begins the next, must not meet a write of this one
+    }
   }
 
   #request(at: PageAt): SourceRequest {

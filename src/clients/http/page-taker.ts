@@ -45,6 +45,8 @@ export class PageTaker implements RecordSink {
   /** Bytes of the output that the digest has. */
   #digested = 0
   #full: Buffer[] = []
+  /** What is written meanwhile: records are taken on. */
+  #writing: Promise<void> = Promise.resolve()
   #mismatch = false
 
   /** `known` is not changed: the page may break off. */
@@ -74,13 +76,14 @@ export class PageTaker implements RecordSink {
     } else this.#leaveOut(start)
   }
 
+  /** One batch of pieces is on its way to the disk while the next is filled. */
   async rest(): Promise<void> {
+    if (this.#full.length === 0) return
     const full = this.#full
     this.#full = []
-    for (const piece of full) {
-      await this.#options.pause(() => this.#sink.write(piece))
-      this.#options.buffers.give(piece)
-    }
+    await this.#options.pause(() => this.#writing)
+    this.#writing = this.#write(full)
+    this.#writing.catch(() => undefined) // awaited before the next batch, or at the end
   }
 
   /** Of all records so far, each with a line end; empty where none is wanted. */
@@ -103,6 +106,19 @@ export class PageTaker implements RecordSink {
       )
     this.#turn(NOTHING)
     await this.rest()
+    await this.settled()
+  }
+
+  /** Nothing is being written any more. @throws what came of it */
+  async settled(): Promise<void> {
+    await this.#options.pause(() => this.#writing)
+  }
+
+  async #write(pieces: readonly Buffer[]): Promise<void> {
+    for (const piece of pieces) {
+      await this.#sink.write(piece)
+      this.#options.buffers.give(piece)
+    }
   }
 
   /** The page is whole: what it has brought is known from now on. */

@@ -40,6 +40,9 @@ export class Intake implements PageSink {
   #format: SegmentFormat = NDJSON
   /** Cursor after the last whole page, where it is not durable yet. */
   #cursor: string | undefined
+  /** A segment becomes durable while the next is fetched: one at a time, and none after one that failed. */
+  #sealing: Promise<void> = Promise.resolve()
+  #sealingBytes = 0
 
   constructor(lane: StagedLane, options: IntakeOptions) {
     this.#lane = lane
@@ -90,6 +93,7 @@ export class Intake implements PageSink {
       this.#over = true
       this.#watch.stop()
       this.#silence.stop()
+      await this.#sealing.catch(() => undefined) // whoever sealed next was told, or the run is stopped
       await this.#writer?.discard()
       this.#writer = undefined
       this.#count()
@@ -101,7 +105,8 @@ export class Intake implements PageSink {
     this.#refuseLate()
     watch?.moved(bytes.length)
     this.#silence.restart()
-    if (this.pageBytes === 0 && !room.has(bytes.length)) await this.#seal()
+    // Segments that are not sealed yet will make no room.
+    if (!room.has(bytes.length)) await (this.pageBytes === 0 ? this.#seal() : this.#sealing)
     await this.#pause(() => room.take(bytes.length, signal))
     this.#refuseLate()
     this.#writer ??= this.#lane.begin(this.#format, this.#options.maxRecordBytes)
@@ -120,7 +125,9 @@ export class Intake implements PageSink {
     await this.#writer?.endPage()
     this.#cursor = cursor
     if ((this.#writer?.pages.bytes ?? 0) < this.#options.segmentBytes) return
-    await this.#seal()
+    await this.#pause(() => this.#sealing)
+    this.#sealing = this.#sealed()
+    this.#sealing.catch(() => undefined) // awaited before the next one, or at the end
     await this.#pause(() => this.#caughtUp())
   }
 
@@ -149,23 +156,31 @@ export class Intake implements PageSink {
     if (this.#over) throw new AdflowError('SOURCE_TIMEOUT', `${this.#lane.lane} was given up`)
   }
 
+  /** Resolved: all whole pages are durable. */
   async #seal(): Promise<void> {
+    await this.#sealing
+    await this.#sealed()
+  }
+
+  async #sealed(): Promise<void> {
     const writer = this.#writer
     if (writer === undefined || writer.pages.bytes === 0 || this.#cursor === undefined) return
     this.#writer = undefined
+    this.#sealingBytes = writer.bytes
     try {
       await this.#lane.seal(writer, this.#format, this.#cursor)
     } finally {
+      this.#sealingBytes = 0
       await writer.discard()
+      this.#count()
     }
-    this.#count()
     this.#options.sealed()
   }
 
   /** Not more than one segment waits to be read. */
   async #caughtUp(): Promise<void> {
     const { room, signal } = this.#options
-    while (this.#unread().length > 1) await room.change(signal)
+    while (this.#unread().length + (this.#sealingBytes > 0 ? 1 : 0) > 1) await room.change(signal)
   }
 
   #unread(): Segment[] {
@@ -174,7 +189,9 @@ export class Intake implements PageSink {
 
   #count(): void {
     const { room, loadedAt } = this.#options
-    room.set(this.#lane.lane, this.#lane.end.at - Math.min(loadedAt(), this.#lane.end.at) + (this.#writer?.bytes ?? 0))
+    const { at } = this.#lane.end
+    const notSealed = this.#sealingBytes + (this.#writer?.bytes ?? 0)
+    room.set(this.#lane.lane, at - Math.min(loadedAt(), at) + notSealed)
   }
 }
 
