@@ -31,6 +31,7 @@ import { AdflowError, type ErrorCode } from '../core/errors.ts'
 import { byteSize, duration } from '../core/job/units.ts'
 import type { LaneSurvey } from '../core/lane-survey.ts'
 import { ownsLane } from '../core/shard.ts'
+import { PieceBuffers } from '../records/piece-buffers.ts'
 
 const topic = z.string().regex(/^(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}$/, 'letters, digits, `.`, `_` and `-`')
 const oneByte = z.string().regex(/^[^\r\n\0\u0080-\uffff]$/, 'expected one ASCII character, no line end')
@@ -207,6 +208,7 @@ class KafkaExtractor implements Extractor {
   readonly #place: string
   readonly #schemas: AvroSchemas | undefined
   readonly #group: GroupOffsets | undefined
+  readonly #buffers = new PieceBuffers()
   readonly #toldGaps = new Set<string>()
   /** Of the pass that goes on. */
   #bounds: ReadonlyMap<string, PartitionTask> = new Map()
@@ -352,6 +354,7 @@ class KafkaExtractor implements Extractor {
         fields,
         tombstones,
         onLost: on_lost,
+        buffers: this.#buffers,
       },
       ...{ fetchBytes: fetch_bytes, maxBatchBytes: max_batch, patienceMs: patience },
       avro: this.#schemas === undefined ? undefined : new AvroValues(this.#schemas, maxRecordBytes, signal),

@@ -3,10 +3,10 @@ import { hash } from 'node:crypto'
 import type { Dataset } from '../../core/contracts.ts'
 import { AdflowError } from '../../core/errors.ts'
 import type { JsonPath } from '../../records/json-page.ts'
+import { PieceBuffers } from '../../records/piece-buffers.ts'
 import type { Fetcher, FetchLane, FetchTask } from '../staging/fetcher.ts'
 import { KnownKeys } from '../staging/known-keys.ts'
 import { compareSince, type SinceKind, sinceText } from '../staging/since.ts'
-import { PageBuffers } from './page-buffers.ts'
 import { type PageOptions, readPage } from './page-reader.ts'
 import { PageTaker } from './page-taker.ts'
 import type { PageAt, Paging } from './paging.ts'
@@ -96,7 +96,7 @@ class Pass {
   readonly #asked = new Set<string>()
   #pass: NonNullable<PassState['pass']>
   readonly #known: KnownKeys
-  readonly #buffers = new PageBuffers()
+  readonly #buffers = new PieceBuffers()
   /** Keys of the pages before that may be asked for again. */
   #recent: ReadonlySet<string>[] = []
   #validators: PassState['validators']

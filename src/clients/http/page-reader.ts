@@ -3,11 +3,11 @@ import { AdflowError } from '../../core/errors.ts'
 import { type CsvDialect, csvFields, csvSplitter, uniqueNames } from '../../records/csv.ts'
 import { JsonPageError, type JsonPath, readJsonPage } from '../../records/json-page.ts'
 import { lines } from '../../records/lines.ts'
+import type { PieceBuffers } from '../../records/piece-buffers.ts'
 import { trimLineEnd } from '../../records/splitter.ts'
 import { PIECE_BYTES, Window } from '../../records/window.ts'
 import { skipByteOrderMark } from '../objects/byte-order-mark.ts'
 import type { SegmentFormat } from '../staging/segment.ts'
-import type { PageBuffers } from './page-buffers.ts'
 import { placeOf, type SourceAnswer, TryAgain } from './source-client.ts'
 
 export type PageFormat = 'json' | 'ndjson' | 'csv'
@@ -40,7 +40,7 @@ export async function readPage(
   answer: SourceAnswer,
   options: PageOptions,
   sink: RecordSink,
-  buffers: PageBuffers,
+  buffers: PieceBuffers,
 ): Promise<Readonly<Record<string, string>>> {
   const window = new Window(answer.body, 0, undefined, buffers.take())
   const values = await readWindow(window, answer, options, sink)

@@ -4,18 +4,18 @@ import { AdflowError } from '../../core/errors.ts'
 import { csvFields } from '../../records/csv.ts'
 import { jsonField } from '../../records/json-field.ts'
 import type { JsonPath } from '../../records/json-page.ts'
+import type { PieceBuffers } from '../../records/piece-buffers.ts'
 import type { PageSink } from '../staging/fetcher.ts'
 import { KnownKeys } from '../staging/known-keys.ts'
 import type { SegmentFormat } from '../staging/segment.ts'
 import { comparable, compareSince, type SinceKind } from '../staging/since.ts'
-import type { PageBuffers } from './page-buffers.ts'
 import type { RecordSink } from './page-reader.ts'
 
 export interface TakerOptions {
   readonly key: readonly JsonPath[]
   readonly field: { readonly path: JsonPath; readonly kind: SinceKind } | undefined
   readonly origin: string
-  readonly buffers: PageBuffers
+  readonly buffers: PieceBuffers
   /** The page must begin with these records, which were taken already. */
   readonly expected: { readonly records: number; readonly digest: string } | undefined
   /** Pages are compared with what was read before. */

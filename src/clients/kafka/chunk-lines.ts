@@ -4,9 +4,11 @@ import type { ErrorCode } from '../../core/errors.ts'
 import { ChunkFile } from '../../records/chunk-file.ts'
 import { csvSplitter } from '../../records/csv.ts'
 import { lines } from '../../records/lines.ts'
+import type { PieceBuffers } from '../../records/piece-buffers.ts'
 import { RAW_BYTES } from '../../records/raw-head.ts'
 import { RecordIndex } from '../../records/record-index.ts'
 import { NEWLINE, RETURN, type Splitter, trimLineEnd } from '../../records/splitter.ts'
+import { PIECE_BYTES } from '../../records/window.ts'
 import { type AvroValues, TOO_LONG } from '../avro/values.ts'
 import { chunkPath } from '../objects/chunk-names.ts'
 import type { LogBatch } from './log-batches.ts'
@@ -28,6 +30,8 @@ export interface LineOptions extends LineFormat {
   readonly partition: number
   readonly chunkDir: string
   readonly maxRecordBytes: number
+  /** What is held before it is written. */
+  readonly buffers: PieceBuffers
 }
 
 /** Of a record, as it becomes a line. */
@@ -44,8 +48,8 @@ export type WrittenLines = Pick<
   'file' | 'format' | 'records' | 'refused' | 'bytes' | 'digest' | 'locate' | 'raw' | 'stored' | 'spans'
 >
 
-/** Held before they are written. */
-const BUFFER_BYTES = 1 << 20
+/** Held before they are written: a usual record more still finds room. */
+const FLUSHED_BYTES = PIECE_BYTES - (1 << 16)
 const [BRACE, CLOSING, SPACE, TAB] = [0x7b, 0x7d, 0x20, 0x09]
 const NULL = Buffer.from('null')
 /** Of a line beside value and fields: `null`, braces, the line end. */
@@ -61,7 +65,7 @@ export class ChunkLines {
   readonly #splitter: Splitter
   readonly #isCsv: boolean
   readonly #avro: AvroValues | undefined
-  #out = Buffer.allocUnsafe(BUFFER_BYTES)
+  #out: Buffer
   #end = 0
   /** Bytes of the line in work that are not the value's. */
   #added = 0
@@ -72,6 +76,7 @@ export class ChunkLines {
     this.#options = options
     this.#isCsv = options.type === 'csv'
     this.#avro = options.avro
+    this.#out = options.buffers.take()
     this.#splitter = this.#isCsv ? csvSplitter(options.csv) : lines
     this.#path = chunkPath(options.chunkDir, this.#isCsv ? 'csv' : 'ndjson')
     this.#file = new ChunkFile(this.#path)
@@ -105,7 +110,7 @@ export class ChunkLines {
       const { valueAt, valueBytes } = cursor
       if (this.#avro?.needs(records, valueAt, valueAt + valueBytes)) await this.#avro.prepare(records, valueAt)
       this.#take(cursor, batch)
-      if (this.#end >= BUFFER_BYTES) await this.#flush()
+      if (this.#end >= FLUSHED_BYTES) await this.#flush()
       if (this.#file.bytes + this.#end >= targetBytes) return batch.base + BigInt(cursor.offsetDelta) + 1n
     }
     return undefined
@@ -114,11 +119,13 @@ export class ChunkLines {
   async finish(): Promise<WrittenLines> {
     await this.#flush()
     await this.#file.finish()
+    this.#options.buffers.give(this.#out)
     return this.#described()
   }
 
   async discard(): Promise<void> {
     await this.#file.discard()
+    this.#options.buffers.give(this.#out)
   }
 
   #take(record: RecordCursor, batch: LogBatch): void {
@@ -230,7 +237,7 @@ export class ChunkLines {
 
   #makeRoom(bytes: number): void {
     if (this.#end + bytes <= this.#out.length) return
-    const larger = Buffer.allocUnsafe(Math.max(this.#out.length * 2, this.#end + bytes))
+    const larger = Buffer.allocUnsafeSlow(Math.max(this.#out.length * 2, this.#end + bytes))
     this.#out.copy(larger, 0, 0, this.#end)
     this.#out = larger
   }

@@ -3,6 +3,7 @@ import { rm } from 'node:fs/promises'
 import type { Chunk, Gap, LanePosition, PlannedRange } from '../../core/contracts.ts'
 import { AdflowError } from '../../core/errors.ts'
 import { comparePositions } from '../../core/positions.ts'
+import type { PieceBuffers } from '../../records/piece-buffers.ts'
 import { ChunkLines, type LineFormat, type WrittenLines } from './chunk-lines.ts'
 import type { KafkaCluster } from './cluster.ts'
 import { damaged } from './log-batches.ts'
@@ -34,6 +35,7 @@ export interface LaneOptions
   readonly chunkBytes: number
   readonly maxRecordBytes: number
   readonly onLost: 'fail' | 'continue'
+  readonly buffers: PieceBuffers
   /** So many bytes have come. */
   moved(bytes: number): void
 }

@@ -6,6 +6,7 @@ import { ChunkLines } from '../../../src/clients/kafka/chunk-lines.ts'
 import { type LogBatch, logPart } from '../../../src/clients/kafka/log-batches.ts'
 import { RecordBatch } from '../../../src/clients/kafka/record-batch.ts'
 import { unpacked } from '../../../src/clients/kafka/unpack.ts'
+import { PieceBuffers } from '../../../src/records/piece-buffers.ts'
 import { temporaryFolder } from '../../harness/cli.ts'
 
 const FAR = 9_223_372_036_854_700_000n
@@ -35,6 +36,7 @@ describe('record batches', () => {
       csv: { delimiter: ',', quote: '"', header: ['column0'] },
       fields: { o: 'offset' },
       chunkDir: folder.path,
+      buffers: new PieceBuffers(),
     })
     const range = { from: FAR + 1n, to: FAR + 3n, targetBytes: 1 }
     expect(await lines.take(batch, batch.records, range)).toBe(FAR + 2n)

@@ -1,10 +1,10 @@
-/** Buffers of one size that serve page after page: memory outside of the heap that is new for each page costs more to collect than to fill. */
-import { PIECE_BYTES } from '../../records/window.ts'
+/** Buffers of one size that serve piece after piece: memory outside of the heap that is new for each costs more to collect than to fill. */
+import { PIECE_BYTES } from './window.ts'
 
 /** A window, what is written, and what is filled meanwhile. */
 const MOST_KEPT = 4
 
-export class PageBuffers {
+export class PieceBuffers {
   readonly #free: Buffer[] = []
 
   take(bytes = PIECE_BYTES): Buffer {
