@@ -39,7 +39,7 @@ const CASES: Readonly<Record<string, Case>> = {
         batches.set(partition, batch)
         batch.add({ key, value: VALUE, headers: [], timestampMs })
       }
-      await producer.send(topic, batches, 'none')
+      await producer.send([{ topic, batches, compression: 'none' }])
     }
     await producer.end(true)
     await cluster.close()

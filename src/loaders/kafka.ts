@@ -4,19 +4,16 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { BatchLedger, type HeldBatch, ledgerTopicOf } from '../clients/kafka/batch-ledger.ts'
+import { BatchTransactions } from '../clients/kafka/batch-transactions.ts'
 import { addressesOf, KafkaCluster } from '../clients/kafka/cluster.ts'
 import { diagnoseKafka } from '../clients/kafka/diagnose.ts'
-import { explainKafka, isFenced } from '../clients/kafka/errors.ts'
 import { fixedHeaders } from '../clients/kafka/event-headers.ts'
 import { connectionShape } from '../clients/kafka/options.ts'
 import { TransactionalProducer } from '../clients/kafka/producer.ts'
-import { RecordBatch } from '../clients/kafka/record-batch.ts'
 import { headersGoWithEvents, recordShape } from '../clients/kafka/record-options.ts'
 import { expressionsOf, frameSelect, partsOf, type RecordParts } from '../clients/kafka/record-parts.ts'
 import { remarksOf } from '../clients/kafka/remarks.ts'
-import { sendRecords } from '../clients/kafka/send.ts'
 import { requireLedgerTopic, requireTopic } from '../clients/kafka/topics.ts'
-import { inTurn } from '../clients/kafka/turns.ts'
 import { requireTransactions } from '../clients/kafka/version.ts'
 import type { Column, EngineConnection, LoadBatch, Loader, LoaderEnv, Receipt, StoreRecord } from '../core/contracts.ts'
 import { defineLoader } from '../core/define.ts'
@@ -86,12 +83,10 @@ class KafkaLoader implements Loader {
   readonly #options: Options
   readonly #env: LoaderEnv
   readonly #cluster: KafkaCluster
-  readonly #producer: TransactionalProducer
+  readonly #transactions: BatchTransactions
   readonly #ledger: BatchLedger
   readonly #parts = new Map<string, Promise<RecordParts>>()
   #clusterId: Promise<string> | undefined
-  /** What this process, or one before it, has begun may or may not be there: the ledger is not asked before that is decided. */
-  #undecided = true
 
   constructor(chosen: Options, env: LoaderEnv) {
     const { topic, transaction_timeout } = chosen
@@ -104,8 +99,14 @@ class KafkaLoader implements Loader {
     // Shards have no token in common, and go on beside each other.
     const part = env.shard === undefined ? '' : `-${env.shard.index}-of-${env.shard.of}`
     const id = `adflow-${env.job}-${place}${part}`
-    this.#producer = new TransactionalProducer(this.#cluster, id, transaction_timeout)
     this.#ledger = new BatchLedger(this.#cluster, ledgerTopic)
+    const { compression, max_message: maxMessageBytes } = chosen
+    this.#transactions = new BatchTransactions({
+      ...{ topic, compression, maxMessageBytes, timeoutMs: transaction_timeout },
+      ...{ cluster: this.#cluster, ledger: this.#ledger, loader: env.id },
+      producer: new TransactionalProducer(this.#cluster, id, transaction_timeout),
+      prepared: () => this.#prepared(),
+    })
   }
 
   dataset() {
@@ -115,36 +116,20 @@ class KafkaLoader implements Loader {
 
   async open({ engine, columns }: Parameters<Loader['open']>[0]): Promise<void> {
     await this.#recordParts(engine, columns)
-    await this.#explained(`open ${this.#options.topic}`, () => this.#decided(async () => undefined))
+    await this.#transactions.decided(`open ${this.#options.topic}`, async () => undefined)
   }
 
   async write(batch: LoadBatch, { signal }: { readonly signal: AbortSignal }): Promise<Receipt> {
-    const doing = `write batch ${batch.token.slice(0, 12)} to ${this.#options.topic}`
     signal.throwIfAborted()
-    const held = await this.#explained(
-      doing,
-      () => this.#decided(async () => this.#ledger.find(batch.token), { signal }),
-      signal,
-    )
+    const held = await this.#transactions.find(batch, signal)
     if (held !== undefined) return this.#repeated(batch, held)
     const parts = await this.#recordParts(batch.engine, batch.columns)
     files += 1
     const file = join(this.#env.workDir, `kafka-${batch.token.slice(0, 12)}-${process.pid}-${files}.records`)
     try {
       const rows = await batch.encode('bytes', { file, select: frameSelect(parts) })
-      const other = await this.#explained(
-        doing,
-        () =>
-          this.#decided(
-            async () => {
-              const found = this.#ledger.find(batch.token)
-              if (found === undefined) await this.#send(batch, file, { parts, rows, signal })
-              return found
-            },
-            { signal },
-          ),
-        signal,
-      )
+      const fixed = fixedHeaders(this.#options.cloudevents, batch)
+      const other = await this.#transactions.send({ batch, file, parts, fixed, rows, signal })
       return other === undefined ? this.#receipt(rows, false) : this.#repeated(batch, other)
     } finally {
       await rm(file, { force: true }).catch((error: unknown) => {
@@ -154,76 +139,21 @@ class KafkaLoader implements Loader {
   }
 
   async probe(token: string): Promise<Receipt | undefined> {
-    const held = await this.#explained(`look for a batch in ${this.#options.topic}`, () =>
-      this.#decided(async (fresh) => {
-        if (!fresh) await this.#ledger.readOn()
-        return this.#ledger.find(token)
-      }),
-    )
+    const held = await this.#transactions.decided(`look for a batch in ${this.#options.topic}`, async (fresh) => {
+      if (!fresh) await this.#ledger.readOn()
+      return this.#ledger.find(token)
+    })
     return held === undefined ? undefined : this.#receipt(held.rows, true)
   }
 
   history(job: string): Promise<readonly StoreRecord[]> {
-    return this.#explained(`read the batches of ${this.#options.topic}`, () =>
-      // A commit is answered before the brokers have marked its records everywhere; init() waits for that.
-      this.#decided(() => this.#ledger.history(job, this.#env.id), { anew: true }),
-    )
+    const doing = `read the batches of ${this.#options.topic}`
+    // A commit is answered before the brokers have marked its records everywhere; initialising the id waits for that.
+    return this.#transactions.decided(doing, () => this.#ledger.history(job, this.#env.id), [], true)
   }
 
   close(): Promise<void> {
     return this.#cluster.close()
-  }
-
-  /** One transaction: the records, then the entry of the batch. */
-  async #send(
-    batch: LoadBatch,
-    file: string,
-    { parts, rows, signal }: { readonly parts: RecordParts; readonly rows: number; readonly signal: AbortSignal },
-  ): Promise<void> {
-    const { compression, max_message, topic, transaction_timeout } = this.#options
-    const began = performance.now()
-    this.#undecided = true
-    try {
-      await this.#cluster.metadata([topic, this.#ledger.topic])
-      const sent = await sendRecords(this.#producer, file, batch, {
-        ...{ topic, partitions: this.#cluster.leaders(topic).length, compression, parts, signal },
-        ...{ maxMessageBytes: max_message, fixed: fixedHeaders(this.#options.cloudevents, batch) },
-      })
-      if (sent !== rows)
-        throw new AdflowError('STORE_MISMATCH', `${sent} of ${rows} rows of the batch were read back from ${file}`, {
-          hint: 'nothing of the batch can be read; is the disk of the work folder whole?',
-        })
-      const entry = new RecordBatch()
-      entry.add(this.#ledger.record(batch, this.#env.id, rows))
-      await this.#producer.send(this.#ledger.topic, new Map([[0, entry]]), 'none')
-      signal.throwIfAborted()
-      await this.#producer.end(true)
-    } catch (error) {
-      if (isFenced(error)) throw this.#fenced(error, performance.now() - began > transaction_timeout)
-      await this.#producer.abandon()
-      throw error
-    }
-    this.#ledger.remember(batch, rows)
-    this.#undecided = false
-  }
-
-  /** `work` alone in this process, when all that was begun before is decided. `fresh`: the ledger was read just now. */
-  async #decided<T>(
-    work: (fresh: boolean) => Promise<T>,
-    { signal, anew = false }: { readonly signal?: AbortSignal; readonly anew?: boolean } = {},
-  ): Promise<T> {
-    const cluster = await this.#prepared()
-    return inTurn(`${cluster}/${this.#producer.id}`, this, async (mine) => {
-      signal?.throwIfAborted()
-      const fresh = anew || this.#undecided || !mine
-      if (fresh) {
-        this.#undecided = true
-        await this.#producer.init()
-        await this.#ledger.readOn()
-        this.#undecided = false
-      }
-      return work(fresh)
-    })
   }
 
   /** Id of the cluster; the topics are there. A store that was down at the start may be asked later. */
@@ -269,19 +199,6 @@ class KafkaLoader implements Loader {
     return partsOf(this.#options, types, rowJson(columns))
   }
 
-  /** After an abort whatever waits for a broker ends at once. */
-  async #explained<T>(doing: string, work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
-    const abort = () => this.#cluster.disconnect()
-    signal?.addEventListener('abort', abort, { once: true })
-    try {
-      return await work()
-    } catch (error) {
-      throw explainKafka(error, doing)
-    } finally {
-      signal?.removeEventListener('abort', abort)
-    }
-  }
-
   #repeated({ range, source, token, digest }: LoadBatch, held: HeldBatch): Receipt {
     if (held.digest === digest) return this.#receipt(held.rows, true)
     throw new AdflowError(
@@ -293,20 +210,6 @@ class KafkaLoader implements Loader {
 
   #receipt(rows: number, repeated: boolean): Receipt {
     return { rows, repeated, outputs: [this.dataset().name] }
-  }
-
-  #fenced(cause: unknown, late: boolean): AdflowError {
-    const { topic } = this.#options
-    if (late)
-      return new AdflowError('STORE_UNAVAILABLE', `a batch for ${topic} was not sent within \`transaction_timeout\``, {
-        cause,
-        hint: 'raise `transaction_timeout`, or lower `resources.chunk`; nothing of the batch can be read',
-      })
-    return new AdflowError(
-      'STORE_DENIED',
-      `another process has taken over the transactions of this job into ${topic}: this one is fenced off`,
-      { cause, hint: 'run a job in one place at a time; nothing of the batch can be read' },
-    )
   }
 }
 
@@ -320,8 +223,8 @@ topic: two jobs never disturb each other, two processes of one job (which the lo
 write a batch, and the one that is late ends with STORE_DENIED. What a killed process left open holds readers up until the job is
 started again, or until \`transaction_timeout\`.
 
-Batches are appended, several are encoded at a time, one is sent. The entries are read at the start of a run: about 250 bytes of memory for each batch
-that the topic has ever got. Who deletes the topic and wants it filled again deletes the topic of batches too.
+Batches are appended, several are encoded at a time; those that wait while a transaction is under way share the next one. The entries are read at
+the start of a run: about 250 bytes of memory for each batch that the topic has ever got. Who deletes the topic and wants it filled again deletes the topic of batches too.
 
 **Values** are what NDJSON files have: integers are numbers of any size, decimals of more than 15 digits strings, points in time text as the
 engine shows it, NaN and infinity strings (inside structs and lists they are bare); JSON goes in as it is. \`value\` is for everything else.

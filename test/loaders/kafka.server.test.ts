@@ -4,7 +4,7 @@ import { Connection } from '@platformatic/kafka'
 import kafkajs from 'kafkajs'
 import pino from 'pino'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
-import type { Loader, LoaderDefinition } from '../../src/core/contracts.ts'
+import type { LoadBatch, Loader, LoaderDefinition, Receipt } from '../../src/core/contracts.ts'
 import kafka from '../../src/loaders/kafka.ts'
 import { kafkaClient, readTopic } from '../harness/kafka-reader.ts'
 import { LoaderBench, newFolder, removeFolder } from '../harness/loader.ts'
@@ -181,6 +181,71 @@ await serverSuite('the loader of Kafka', ['kafka', 'toxiproxy'], ({ kafka: { bro
       const receipts = await Promise.all([one, two].map((loader, at) => loader.write(batches[at] as never, { signal })))
       expect(receipts.map(({ repeated }) => repeated).sort()).toEqual([false, true])
       expect(await values()).toHaveLength(4)
+    })
+
+    it('batches that wait together share a transaction, and one that is refused takes no other along', async () => {
+      const loader = await opened({ max_message: '2kB', value: 'name' })
+      const held = holdCommits()
+      const first = bench.write(loader, { rows: ROWS })
+      await held.reached
+      const [large, ...good] = await Promise.all(
+        ["repeat('x', 3000)", "'one'", "'two'", "'three'"].map(async (name, index) => {
+          const rows = `SELECT 1::BIGINT AS id, ${name} AS name`
+          return bench.batch({ rows, at: index + 1, session: await bench.connect() })
+        }),
+      )
+      const { signal } = new AbortController()
+      const encoded: Promise<number>[] = []
+      const write = (batch: LoadBatch) =>
+        new Promise<{ readonly written: Promise<Receipt> }>((resolve) => {
+          const written = loader.write(
+            {
+              ...batch,
+              encode: (format, options) => {
+                const rows = batch.encode(format, options)
+                encoded.push(rows)
+                resolve({ written })
+                return rows
+              },
+            },
+            { signal },
+          )
+          written.catch(() => undefined)
+        })
+      const waiting = await Promise.all(good.map(write))
+      await Promise.all(encoded)
+      held.release()
+      const commits = countCommits()
+      expect(await Promise.all(waiting.map(({ written }) => written))).toMatchObject([
+        { rows: 1 },
+        { rows: 1 },
+        { rows: 1 },
+      ])
+      await first
+      expect(commits.stop()).toBe(1)
+      expect(await values()).toEqual(expect.arrayContaining(['name 0', 'one', 'two', 'three']))
+
+      const again = holdCommits()
+      const second = bench.write(loader, { rows: ROWS, at: 10 })
+      await again.reached
+      const others = await Promise.all(
+        ["'four'", "'five'"].map(async (name, index) => {
+          const rows = `SELECT 1::BIGINT AS id, ${name} AS name`
+          return bench.batch({ rows, at: 11 + index, session: await bench.connect() })
+        }),
+      )
+      const mixed = await Promise.all([others[0], large, others[1]].map((batch) => write(batch as LoadBatch)))
+      await Promise.all(encoded)
+      again.release()
+      await second
+      expect(await Promise.allSettled(mixed.map(({ written }) => written))).toMatchObject([
+        { status: 'fulfilled', value: { repeated: false } },
+        { status: 'rejected', reason: { code: 'STORE_MISMATCH', message: expect.stringMatching(/^row 1 of batch/) } },
+        { status: 'fulfilled', value: { repeated: false } },
+      ])
+      expect((await values()).sort()).toEqual(
+        [...[0, 1, 2, 3, 0, 1, 2, 3].map((id) => `name ${id}`), 'one', 'two', 'three', 'four', 'five'].sort(),
+      )
     })
 
     it('a process that was thought dead is fenced off, also between its last record and its commit', async () => {
@@ -551,6 +616,25 @@ function holdCommits() {
     release({ keepFirst = false } = {}) {
       Object.assign(Connection.prototype, { send })
       if (!keepFirst) for (const go of waiting.splice(0)) go()
+    },
+  }
+}
+
+/** Of all producers of this process, from now on. */
+function countCommits() {
+  let commits = 0
+  const send = Connection.prototype.send as (...args: unknown[]) => unknown
+  const counting = {
+    send(this: Connection, ...args: unknown[]) {
+      if (args[0] === END_TRANSACTION) commits += 1
+      return Reflect.apply(send, this, args)
+    },
+  }
+  Object.assign(Connection.prototype, counting)
+  return {
+    stop() {
+      Object.assign(Connection.prototype, { send })
+      return commits
     },
   }
 }

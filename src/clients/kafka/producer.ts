@@ -6,10 +6,19 @@ import type { KafkaCluster, KafkaLibrary } from './cluster.ts'
 import { MOVED, patiently } from './patience.ts'
 import type { Compression, ProducerIdentity, RecordBatch } from './record-batch.ts'
 
-/** Partition → records for it. */
-type Partitioned = ReadonlyMap<number, RecordBatch>
+/** Records for a topic. */
+export interface Outgoing {
+  readonly topic: string
+  /** By partition. */
+  readonly batches: ReadonlyMap<number, RecordBatch>
+  readonly compression: Compression
+}
 
-type Encoded = [partition: number, batch: Buffer]
+interface Encoded {
+  readonly topic: string
+  readonly partition: number
+  readonly bytes: Buffer
+}
 
 const TRANSACTION_COORDINATOR = 1
 /** Within a transaction there is nothing to wait for: the next attempt looks for the new one. */
@@ -48,23 +57,29 @@ export class TransactionalProducer {
     this.#inside.clear()
   }
 
-  /** Sends what belongs to one transaction, all partitions at once; resolved when every replica has it. */
-  async send(topic: string, batches: Partitioned, compression: Compression): Promise<void> {
-    await this.#add(topic, [...batches.keys()])
+  /** Sends what belongs to one transaction, all topics and partitions at once; resolved when every replica has it. */
+  async send(outgoing: readonly Outgoing[]): Promise<void> {
+    await this.#enter(outgoing)
     const library = await this.#cluster.library()
-    const encoded: Encoded[] = []
-    for (const [partition, batch] of batches) {
-      const sequence = this.#next(topic, partition, batch)
-      encoded.push([partition, await batch.finish(library, this.#identity, sequence, compression)])
-    }
+    const encoded = await Promise.all(
+      outgoing.flatMap(({ topic, batches, compression }) =>
+        [...batches].map(async ([partition, batch]): Promise<Encoded> => {
+          const sequence = this.#next(topic, partition, batch)
+          return { topic, partition, bytes: await batch.finish(library, this.#identity, sequence, compression) }
+        }),
+      ),
+    )
     let known = true
     const sendAll = async () => {
-      if (!known) await this.#cluster.metadata([topic])
+      if (!known) await this.#cluster.metadata(outgoing.map(({ topic }) => topic))
       known = false
-      const byLeader = Map.groupBy(encoded, ([partition]) => this.#cluster.leaders(topic)[partition] ?? -1)
+      const leaderOf = ({ topic, partition }: Encoded) => this.#cluster.leaders(topic)[partition] ?? -1
       await Promise.all(
-        [...byLeader].map(async ([leader, own]) =>
-          this.#produce(library).async(await this.#cluster.broker(leader), topic, own),
+        [...Map.groupBy(encoded, leaderOf)].map(async ([leader, own]) =>
+          this.#produce(library).async(
+            await this.#cluster.broker(leader),
+            Map.groupBy(own, ({ topic }) => topic),
+          ),
         ),
       )
     }
@@ -92,25 +107,24 @@ export class TransactionalProducer {
     clearTimeout(timer)
   }
 
-  async #add(topic: string, partitions: readonly number[]): Promise<void> {
-    const added = partitions.filter((partition) => !this.#inside.has(`${topic}/${partition}`))
-    if (added.length === 0) return
+  async #enter(outgoing: readonly Outgoing[]): Promise<void> {
+    const isNew = (topic: string) => (partition: number) => !this.#inside.has(placeOf(topic, partition))
+    const topics = outgoing
+      .map(({ topic, batches }) => ({ name: topic, partitions: [...batches.keys()].filter(isNew(topic)) }))
+      .filter(({ partitions }) => partitions.length > 0)
+    if (topics.length === 0) return
     const { addPartitionsToTxnV3 } = await this.#cluster.library()
-    for (const partition of added) this.#inside.add(`${topic}/${partition}`)
+    for (const { name, partitions } of topics)
+      for (const partition of partitions) this.#inside.add(placeOf(name, partition))
     await this.#patiently(async () =>
       addPartitionsToTxnV3.api.async(await this.#cluster.broker(this.#coordinator), [
-        {
-          transactionalId: this.id,
-          ...this.#identity,
-          verifyOnly: false,
-          topics: [{ name: topic, partitions: added }],
-        },
+        { transactionalId: this.id, ...this.#identity, verifyOnly: false, topics },
       ]),
     )
   }
 
   #next(topic: string, partition: number, { records }: RecordBatch): number {
-    const place = `${topic}/${partition}`
+    const place = placeOf(topic, partition)
     const sequence = this.#sequences.get(place) ?? 0
     this.#sequences.set(place, (sequence + records) % (LAST_SEQUENCE + 1))
     return sequence
@@ -118,17 +132,17 @@ export class TransactionalProducer {
 
   #produce({ Writer, createAPI, produceV9 }: KafkaLibrary) {
     const { requestTimeoutMs } = this.#cluster
-    const request = (topic: string, partitions: Encoded[]) =>
+    const request = (topics: ReadonlyMap<string, readonly Encoded[]>) =>
       Writer.create()
         .appendString(this.id)
         .appendInt16(ALL_REPLICAS)
         .appendInt32(requestTimeoutMs)
-        .appendArray([topic], (own, name) => {
-          own.appendString(name).appendArray(partitions, (each, [partition, batch]) => {
+        .appendArray([...topics], (own, [topic, partitions]) => {
+          own.appendString(topic).appendArray([...partitions], (each, { partition, bytes }) => {
             each
               .appendInt32(partition)
-              .appendUnsignedVarInt(batch.length + 1)
-              .append(batch)
+              .appendUnsignedVarInt(bytes.length + 1)
+              .append(bytes)
           })
         })
         .appendTaggedFields()
@@ -143,4 +157,8 @@ export class TransactionalProducer {
   #patiently<T>(work: () => Promise<T>, also?: readonly string[]): Promise<T> {
     return patiently(work, this.#cluster.requestTimeoutMs, also)
   }
+}
+
+function placeOf(topic: string, partition: number): string {
+  return `${topic}/${partition}`
 }

@@ -3,7 +3,8 @@
  * eight hexadecimal digits (0: NULL), the timestamp as sixteen characters where there is one, and the bytes of the fields.
  * Read in pieces; a record is looked at as bytes only.
  */
-import { createReadStream } from 'node:fs'
+import { open } from 'node:fs/promises'
+import type { PieceBuffers } from '../../records/piece-buffers.ts'
 
 export interface FrameShape {
   readonly fields: number
@@ -18,36 +19,53 @@ export interface Frame {
 
 const LENGTH_DIGITS = 8
 const TIMESTAMP_CHARACTERS = 16
-const PIECE_BYTES = 1 << 20
 
-/**
- * Whole frames, piece by piece: what a turn of the outer loop yields is in memory, and no more.
- * @throws what `refuse` makes of a frame with more bytes than `limit`, before it is read
- */
+export interface FrameOptions {
+  /** Most bytes of a frame. */
+  readonly limit: number
+  /** Makes the error of a frame that has more, before it is read. */
+  readonly refuse: (frame: number, bytes: number) => Error
+  readonly buffers: PieceBuffers
+}
+
+/** Whole frames, piece by piece: what a turn of the outer loop yields is in memory, and no more. */
 export async function* framesOf(
   file: string,
   shape: FrameShape,
-  { limit, refuse }: { readonly limit: number; readonly refuse: (frame: number, bytes: number) => Error },
+  { limit, refuse, buffers }: FrameOptions,
 ): AsyncGenerator<Iterable<Frame>> {
-  let rest: Buffer = Buffer.alloc(0)
+  const handle = await open(file, 'r')
+  let bytes = buffers.take()
+  let end = 0
   let seen = 0
-  for await (const piece of createReadStream(file, { highWaterMark: PIECE_BYTES })) {
-    const bytes: Buffer = rest.length === 0 ? piece : Buffer.concat([rest, piece])
-    let at = 0
-    yield (function* () {
-      for (;;) {
-        const size = frameBytes(bytes, at, shape)
-        if (size === undefined) return
-        if (size > limit) throw refuse(seen, size)
-        if (at + size > bytes.length) return
-        yield frameAt(bytes, at, shape)
-        at += size
-        seen += 1
-      }
-    })()
-    rest = bytes.subarray(at)
+  try {
+    for (;;) {
+      const { bytesRead } = await handle.read(bytes, end, bytes.length - end)
+      if (bytesRead === 0) break
+      end += bytesRead
+      let at = 0
+      yield (function* () {
+        for (;;) {
+          const size = frameBytes(bytes, at, end, shape)
+          if (size === undefined) return
+          if (size > limit) throw refuse(seen, size)
+          if (at + size > end) return
+          yield frameAt(bytes, at, shape)
+          at += size
+          seen += 1
+        }
+      })()
+      // A frame that fills the buffer needs a larger one.
+      const larger = at === 0 && end === bytes.length ? Buffer.allocUnsafeSlow(bytes.length * 2) : bytes
+      bytes.copy(larger, 0, at, end)
+      bytes = larger
+      end -= at
+    }
+    if (end > 0) throw new Error(`${file} ends in the middle of a record`)
+  } finally {
+    buffers.give(bytes)
+    await handle.close()
   }
-  if (rest.length > 0) throw new Error(`${file} ends in the middle of a record`)
 }
 
 /** Of a frame without its fields. */
@@ -56,9 +74,9 @@ export function frameHeadBytes({ fields, timestamp }: FrameShape): number {
 }
 
 /** undefined: the head of the frame is not all there. */
-function frameBytes(bytes: Buffer, at: number, shape: FrameShape): number | undefined {
+function frameBytes(bytes: Buffer, at: number, end: number, shape: FrameShape): number | undefined {
   const head = frameHeadBytes(shape)
-  if (at + head > bytes.length) return undefined
+  if (at + head > end) return undefined
   let size = head
   for (let field = 0; field < shape.fields; field += 1)
     size += Math.max(0, hexadecimal(bytes, at + field * LENGTH_DIGITS) - 1)

@@ -1,8 +1,10 @@
-/** The records of a batch on their way into a topic: a bounded part of them in memory, the next part made while one is sent. */
+/** The records of a transaction on their way into a topic: a bounded part of them in memory, the next part made while one is sent. */
 import type { BatchInfo } from '../../core/contracts.ts'
 import { AdflowError } from '../../core/errors.ts'
+import type { PieceBuffers } from '../../records/piece-buffers.ts'
+import type { FixedHeaders } from './event-headers.ts'
 import { partitionOf } from './murmur.ts'
-import type { TransactionalProducer } from './producer.ts'
+import type { Outgoing, TransactionalProducer } from './producer.ts'
 import {
   type Compression,
   HEAD_BYTES,
@@ -20,75 +22,102 @@ export interface SendOptions {
   readonly compression: Compression
   /** Of one record, and of the records that go to one partition at once, before compression. */
   readonly maxMessageBytes: number
+  readonly buffers: PieceBuffers
+}
+
+/** A batch whose records the engine has written. */
+export interface WrittenBatch {
+  readonly batch: BatchInfo
+  readonly file: string
   readonly parts: RecordParts
-  /** Of every record. `id`: the header that gets the token and the number of the row. */
-  readonly fixed: { readonly headers: readonly KafkaHeader[]; readonly id: string | undefined }
+  /** Of every record. */
+  readonly fixed: FixedHeaders
   readonly signal: AbortSignal
 }
 
 /** Of all partitions together, before they are sent. */
 const BUFFERED_BYTES = 4_000_000
 
-/** Sends the records of `file` within the transaction that is open; resolves to how many there were. */
-export async function sendRecords(
-  producer: TransactionalProducer,
-  file: string,
-  batch: BatchInfo,
-  options: SendOptions,
-): Promise<number> {
-  const { topic, partitions, compression, maxMessageBytes, parts, signal } = options
-  const shape = {
-    fields: (parts.key === undefined ? 1 : 2) + parts.headers.length,
-    timestamp: parts.timestamp !== undefined,
+export class TransactionRecords {
+  readonly #producer: TransactionalProducer
+  readonly #options: SendOptions
+  #open = new Map<number, RecordBatch>()
+  #buffered = 0
+  #sending: Promise<void> = Promise.resolve()
+
+  constructor(producer: TransactionalProducer, options: SendOptions) {
+    this.#producer = producer
+    this.#options = options
   }
-  const toRecord = recordMaker(batch, options)
-  const tooLarge = (row: number, bytes: number) =>
-    new AdflowError(
+
+  /** Resolves to how many records the file has. The last of them wait for more, or for finish(). */
+  async add({ batch, file, parts, fixed, signal }: WrittenBatch): Promise<number> {
+    const { maxMessageBytes, partitions, topic, buffers } = this.#options
+    const shape = {
+      fields: (parts.key === undefined ? 1 : 2) + parts.headers.length,
+      timestamp: parts.timestamp !== undefined,
+    }
+    const toRecord = recordMaker(batch, parts, fixed, topic)
+    const refuse = (row: number, bytes: number) => this.#tooLarge(batch, row, bytes)
+    // Keyless records fill one partition after the other, beginning at one that depends on the batch.
+    let turn = Number.parseInt(batch.token.slice(0, 8), 16) % partitions
+    let rows = 0
+    const limit = maxMessageBytes + frameHeadBytes(shape)
+    for await (const frames of framesOf(file, shape, { limit, refuse, buffers })) {
+      for (const frame of frames) {
+        const record = toRecord(frame, rows)
+        const bytes = recordBytes(record)
+        if (HEAD_BYTES + bytes > maxMessageBytes) throw refuse(rows, HEAD_BYTES + bytes)
+        const partition = record.key === undefined ? turn : partitionOf(record.key, partitions)
+        if (this.#isFull(partition, bytes)) {
+          await this.#flush(signal)
+          turn = (turn + 1) % partitions
+        }
+        const target = this.#open.get(partition) ?? new RecordBatch()
+        this.#open.set(partition, target)
+        target.add(record)
+        this.#buffered += bytes
+        rows += 1
+      }
+    }
+    return rows
+  }
+
+  /** What is left, in one request with `last`. Resolved: every replica has all of it. */
+  async finish(last: Outgoing): Promise<void> {
+    const { topic, compression } = this.#options
+    await this.#sending
+    const rest = this.#open.size === 0 ? [] : [{ topic, batches: this.#open, compression }]
+    await this.#producer.send([...rest, last])
+  }
+
+  #isFull(partition: number, more: number): boolean {
+    const own = this.#open.get(partition)?.bytes ?? HEAD_BYTES
+    return this.#buffered + more > BUFFERED_BYTES || own + more > this.#options.maxMessageBytes
+  }
+
+  async #flush(signal: AbortSignal): Promise<void> {
+    const { topic, compression } = this.#options
+    const batches = this.#open
+    this.#open = new Map()
+    this.#buffered = 0
+    await this.#sending
+    signal.throwIfAborted()
+    this.#sending = this.#producer.send([{ topic, batches, compression }])
+    this.#sending.catch(ignored)
+  }
+
+  #tooLarge({ token, source, range }: BatchInfo, row: number, bytes: number): AdflowError {
+    const { topic, maxMessageBytes } = this.#options
+    return new AdflowError(
       'STORE_MISMATCH',
-      `row ${row + 1} of batch ${batch.token.slice(0, 12)} (${batch.source}, ${batch.range.lane} ${batch.range.from}–${batch.range.to}) makes a record of ${bytes} bytes for ${topic}, and \`max_message\` is ${maxMessageBytes}`,
+      `row ${row + 1} of batch ${token.slice(0, 12)} (${source}, ${range.lane} ${range.from}–${range.to}) makes a record of ${bytes} bytes for ${topic}, and \`max_message\` is ${maxMessageBytes}`,
       { hint: 'take such rows out in a step, or raise `max_message`, and max.message.bytes of the topic' },
     )
-
-  let open = new Map<number, RecordBatch>()
-  let buffered = 0
-  let rows = 0
-  let sending: Promise<void> = Promise.resolve()
-  const flush = async () => {
-    const full = open
-    open = new Map()
-    buffered = 0
-    await sending
-    signal.throwIfAborted()
-    sending = producer.send(topic, full, compression)
-    sending.catch(ignored)
   }
-  // Keyless records fill one partition after the other, beginning at one that depends on the batch.
-  let turn = Number.parseInt(batch.token.slice(0, 8), 16) % partitions
-  const limit = maxMessageBytes + frameHeadBytes(shape)
-
-  for await (const frames of framesOf(file, shape, { limit, refuse: tooLarge })) {
-    for (const frame of frames) {
-      const record = toRecord(frame, rows)
-      const bytes = recordBytes(record)
-      if (HEAD_BYTES + bytes > maxMessageBytes) throw tooLarge(rows, HEAD_BYTES + bytes)
-      const partition = record.key === undefined ? turn : partitionOf(record.key, partitions)
-      if (buffered + bytes > BUFFERED_BYTES || (open.get(partition)?.bytes ?? HEAD_BYTES) + bytes > maxMessageBytes) {
-        await flush()
-        turn = (turn + 1) % partitions
-      }
-      const target = open.get(partition) ?? new RecordBatch()
-      open.set(partition, target)
-      target.add(record)
-      buffered += bytes
-      rows += 1
-    }
-  }
-  if (open.size > 0) await flush()
-  await sending
-  return rows
 }
 
-function recordMaker(batch: BatchInfo, { parts, fixed, topic }: SendOptions) {
+function recordMaker(batch: BatchInfo, parts: RecordParts, fixed: FixedHeaders, topic: string) {
   const sentMs = Date.now()
   const keyed = parts.key === undefined ? 0 : 1
   const names = parts.headers.map(({ name }) => Buffer.from(name))
