@@ -15,7 +15,7 @@ export const until = z
 export const stream = z
   .strictObject({
     flush: duration
-      .prefault('100ms')
+      .prefault('50ms')
       .describe('How long a source that is asked all the time may keep what it has, to make a larger batch of it.'),
     store_timeout: duration
       .prefault('10s')
