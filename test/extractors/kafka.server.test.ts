@@ -237,8 +237,9 @@ load: { out: { type: files, path: out, format: ndjson } }
       expect([latest.lines, latest.positions]).toMatchObject([[], { [`${topic}/0`]: { at: '4' } }])
       await writer.send(topic, numbered(2, 4))
       await writer.admin((own) => own.createPartitions({ topicPartitions: [{ topic, count: 2 }] }))
-      await expect.poll(async () => (await read()).positions, { timeout: 20_000 }).toBeDefined()
       await writer.send(topic, [{ value: '{"id":6}', partition: 1 }])
+      // The broker lists a partition some time after it was made.
+      await expect.poll(async () => ids(await read()).length, { timeout: 20_000 }).toBe(7)
       const later = await read({ start: 'latest' }, { from: latest.positions })
       expect(ids(later).sort()).toEqual([4, 5, 6])
     })
