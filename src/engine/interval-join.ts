@@ -40,6 +40,7 @@ function sideDdl({ table, keys, columns }: JoinSide): string {
 
 export function joinMark(join: IntervalJoin, inputTable: string): string[] {
   const { left, right, watermark, beforeMs, afterMs } = join
+  const { old, closed } = unrepeatable(watermark.seen)
   const findable = right.keys.map((_, index) => `__k${index} IS NOT NULL`)
   return [
     `DELETE FROM ${left.table} WHERE __seq = ${SEQUENCE}`,
@@ -47,13 +48,6 @@ export function joinMark(join: IntervalJoin, inputTable: string): string[] {
     moveWatermark(watermark, inputTable),
     takeUp(join, left, afterMs, inputTable),
     `${takeUp(join, right, beforeMs + afterMs, inputTable)} WHERE ${['__at IS NOT NULL', ...findable].join(' AND ')}`,
-  ]
-}
-
-/** What can find nothing any more, and what is known of batches that are not repeated. */
-export function joinSweep({ left, right, watermark }: IntervalJoin): string[] {
-  const { old, closed } = unrepeatable(watermark.seen)
-  return [
     `DELETE FROM ${left.table} WHERE ${old} AND (__at IS NULL OR __end <= ${closed})`,
     `DELETE FROM ${right.table} WHERE ${old} AND __end <= ${closed}`,
     forgetBatches(watermark.seen),

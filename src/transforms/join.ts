@@ -11,7 +11,6 @@ import {
   joinDdl,
   joinedRows,
   joinMark,
-  joinSweep,
   unmatchedRows,
 } from '../engine/interval-join.ts'
 import { ROW } from '../engine/relation.ts'
@@ -161,7 +160,6 @@ export default defineStep({
       state: {
         tables: joinDdl(join),
         mark: (inputTable) => joinMark(join, inputTable),
-        sweep: joinSweep(join),
         bytesPerRow: 40 + 16 * (keys.length + input.columns.length),
         bounded: true,
         keptMs: chosen.within.before + chosen.within.after + chosen.lateness,
