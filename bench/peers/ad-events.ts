@@ -3,7 +3,7 @@
  * sends them counts them by campaign and minute as it goes.
  */
 
-export const PARTITIONS = 4
+export const PARTITIONS = 2
 export const CAMPAIGNS = 100
 /** No event is further behind the newest of its partition. */
 export const DISORDER_MS = 1500

@@ -92,7 +92,7 @@ export interface StepState {
    *  repeated, so that it finds its own marks; `$lane`, in these statements only, is text that tells its lane. Batches pass one after the other. */
   mark(inputTable: string): readonly string[]
   /** Statements that take out or put together what no batch needs as it is any more. They run behind the marks of the first batch of a run, and of
-   *  every so many after it: what a batch gives must not depend on when. */
+   *  every so many after it: what a batch gives must not depend on whether they have run. */
   readonly sweep?: readonly string[]
   /** Estimated bytes of state per row, for lint. */
   readonly bytesPerRow: number

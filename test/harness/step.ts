@@ -29,6 +29,8 @@ export interface StepRun {
 }
 
 export class StepBench {
+  /** Whether the next batch sweeps the tables of its step. */
+  sweep = true
   readonly session: Session
   readonly analysis: Analysis
   readonly #engine: Engine
@@ -132,7 +134,7 @@ export class StepBench {
       failed.push(...rows.map((row) => ({ row, field })))
       if (rows.length > 0) await this.session.run(`DELETE FROM ${input.table} WHERE ${ROW} IN (${rows.join(', ')})`)
     }
-    const marks = [...(step.state?.mark(ident(input.table)) ?? []), ...(step.state?.sweep ?? [])]
+    const marks = [...(step.state?.mark(ident(input.table)) ?? []), ...(this.sweep ? (step.state?.sweep ?? []) : [])]
     await this.session.transaction(async () => {
       for (const statement of marks) await this.session.run(bindSequence(statement, number, lane))
     })
