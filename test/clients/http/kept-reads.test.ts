@@ -11,7 +11,7 @@ it('gives every byte once, also to a reader who leaves pieces lying', async () =
   const server = createServer((socket) => socket.end(sent)).listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo
-  const socket = connect({ port, host: '127.0.0.1', highWaterMark: 1 << 20, onread: keptReads() })
+  const socket = connect({ port, host: '127.0.0.1', onread: keptReads() })
   const read: Buffer[] = []
   const take = () => {
     for (let piece = socket.read(); piece !== null; piece = socket.read()) read.push(Buffer.from(piece as Buffer))
