@@ -4,6 +4,8 @@ import { NEWLINE, newlineIn, RETURN, type ScanStop, type Splitter, type Tally, t
 
 const SPACE = 32
 const TAB = 9
+const QUOTE = 34
+const COMMA = 44
 const OPENING_BRACE = 123
 const CLOSING_BRACE = 125
 
@@ -31,7 +33,7 @@ export const lines: Splitter = {
   broken: () => false,
 }
 
-/** Stops at lines that do not begin and end as an object does. Found here they cost nothing; the engine would have to read the chunk once
+/** Stops at lines that do not begin and end as an object does, `{"` or `{}` and `}`. Found here they cost nothing; the engine would have to read the chunk once
  *  more to find them. `why`: what is wrong with such a line. */
 export function objectLines(why: (raw: Buffer) => string): Splitter {
   return {
@@ -64,14 +66,11 @@ function scan(
       stop = 'oversized'
       break
     }
-    // One look at the first byte and one at the last settle nearly every line.
+    // A look at the first two bytes and one at the last settle nearly every line.
     const first = view[start] as number
+    const plain = first === OPENING_BRACE && view[start + 1] === QUOTE && view[at - 1] === CLOSING_BRACE
     if (first <= SPACE && isBlank(view, start, at)) blanks += 1
-    else if (
-      objectsOnly &&
-      (first !== OPENING_BRACE || view[at - 1] !== CLOSING_BRACE) &&
-      !mayBeObject(view, start, at)
-    ) {
+    else if (objectsOnly && !plain && !mayBeObject(view, start, at)) {
       stop = 'hopeless'
       break
     }
@@ -84,14 +83,18 @@ function scan(
   return stop
 }
 
-/** Not blank. A long line is left to the engine: of one that is refused here not all would be kept. */
+/** Not blank. Whether the engine takes a comma for a member is left to it. A long line is left to the engine: of one that is refused here not all would be kept. */
 function mayBeObject(bytes: Buffer, from: number, to: number): boolean {
   if (to - from > RAW_BYTES) return true
   let start = from
   let end = to
   while (isSpace(bytes[start])) start += 1
   while (isSpace(bytes[end - 1])) end -= 1
-  return bytes[start] === OPENING_BRACE && bytes[end - 1] === CLOSING_BRACE
+  if (bytes[start] !== OPENING_BRACE || bytes[end - 1] !== CLOSING_BRACE) return false
+  do start += 1
+  while (isSpace(bytes[start]))
+  const next = bytes[start]
+  return next === QUOTE || next === CLOSING_BRACE || next === COMMA
 }
 
 function isSpace(byte: number | undefined): boolean {

@@ -95,16 +95,28 @@ describe('NDJSON records of which lines that cannot be objects are refused', () 
   const splitter = objectLines((raw) => `not an object: ${raw}`)
 
   it('refuses them by their exact place, and a digest has their bytes all the same', async () => {
-    const input = text('{"a":1}\n', '{"a":\n', '\n', ' {"a":2} \t\r\n', 'null\n', '"}"\r\n', '[{}]\n', '{]}\n')
+    const input = text(
+      '{"a":1}\n',
+      '{"a":\n',
+      '\n',
+      ' {"a":2} \t\r\n',
+      'null\n',
+      '"}"\r\n',
+      '[{}]\n',
+      '{"]}\n',
+      '{ ,}\n',
+      '{a:1}\n',
+    )
     const [cut] = await cutAll(input, splitter)
-    expect(cut?.raws).toEqual(['{"a":1}', ' {"a":2} \t', '{]}'])
-    expect(cut?.places.map(({ line }) => line)).toEqual([1, 4, 8])
+    expect(cut?.raws).toEqual(['{"a":1}', ' {"a":2} \t', '{"]}', '{ ,}'])
+    expect(cut?.places.map(({ line }) => line)).toEqual([1, 4, 8, 9])
     expect(cut?.refused.map(({ raw, ...place }) => ({ ...place, raw: raw.toString() }))).toEqual(
       [
         ['{"a":', 8, 13, 2],
         ['null', 27, 31, 5],
         ['"}"', 32, 35, 6],
         ['[{}]', 37, 41, 7],
+        ['{a:1}', 52, 57, 10],
       ].map(([raw, byteFrom, byteTo, line]) => ({
         reason: 'RECORD_MALFORMED',
         message: `not an object: ${raw}`,
