@@ -460,15 +460,19 @@ describe('damaged sources', () => {
     expect(refused?.raw).toHaveLength(64 << 10)
   })
 
-  it('leaves NUL bytes and invalid UTF-8 to the engine, byte for byte', async () => {
-    const bytes = Buffer.from([0x7b, 0x7d, 0x0a, 0x00, 0xff, 0xc3, 0x0a])
-    await put('a.ndjson', bytes)
+  it('leaves NUL bytes and invalid UTF-8 in an object to the engine, and refuses them outside of one, byte for byte', async () => {
+    const broken = Buffer.from([0x00, 0xff, 0xc3])
+    const inside = Buffer.concat([Buffer.from('{"'), broken, Buffer.from('"}')])
+    await put('a.ndjson', Buffer.concat([Buffer.from('{}\n'), inside, Buffer.from('\n'), broken, Buffer.from('\n')]))
     const source = extractor()
     const limits = { from: {}, planned: [], chunkBytes: 100, maxRecordBytes: 100, parallel: 1 }
     for await (const item of source.read({ until: 'now', signal: new AbortController().signal, ...limits })) {
       const chunk = item as Chunk
-      expect(await readFile(chunk.file)).toEqual(bytes)
-      expect(await chunk.raw([1])).toEqual([bytes.subarray(3, 6)])
+      expect(await readFile(chunk.file)).toEqual(Buffer.concat([Buffer.from('{}\n'), inside, Buffer.from('\n')]))
+      expect(await chunk.raw([1])).toEqual([inside])
+      expect(chunk.refused).toEqual([
+        { reason: 'RECORD_MALFORMED', message: 'not valid UTF-8', raw: broken, byteFrom: 11, byteTo: 14, line: 3 },
+      ])
       await chunk.release()
     }
   })
