@@ -23,6 +23,9 @@ const entrySchema = z.object({
   clock: z.string(),
 })
 
+/** A stream asks for batches that it has just sent, and not for those of last week: so many that came after the first look are remembered. */
+export const REMEMBERED_BATCHES = 10_000
+
 /** Name of the topic of batches beside a topic. */
 export function ledgerTopicOf(topic: string): string {
   return `_adflow_batches.${topic}`
@@ -31,8 +34,12 @@ export function ledgerTopicOf(topic: string): string {
 export class BatchLedger {
   readonly topic: string
   readonly #cluster: KafkaCluster
-  readonly #held = new Map<string, HeldBatch>()
+  /** What was there at the first look: whoever goes back to an earlier position may ask for any of it. */
+  readonly #before = new Map<string, HeldBatch>()
+  /** What has come since, by age. */
+  readonly #since = new Map<string, HeldBatch>()
   #next = 0n
+  #looked = false
 
   constructor(cluster: KafkaCluster, topic: string) {
     this.#cluster = cluster
@@ -44,18 +51,20 @@ export class BatchLedger {
     this.#next = await readCommitted(this.#cluster, this.topic, this.#next, (records) => {
       for (const record of records) {
         const { digest, rows } = this.#entry(record)
-        this.#held.set(String(record.key), { digest, rows })
+        if (this.#looked) this.#keep(String(record.key), { digest, rows })
+        else this.#before.set(String(record.key), { digest, rows })
       }
     })
+    this.#looked = true
   }
 
   find(token: string): HeldBatch | undefined {
-    return this.#held.get(token)
+    return this.#since.get(token) ?? this.#before.get(token)
   }
 
   /** After the commit. */
   remember({ token, digest }: BatchInfo, rows: number): void {
-    this.#held.set(token, { digest, rows })
+    this.#keep(token, { digest, rows })
   }
 
   /** By loader too: the positions of one loader say nothing about those of another into the same topic. */
@@ -84,6 +93,13 @@ export class BatchLedger {
       headers: [],
       timestampMs: Date.now(),
     }
+  }
+
+  #keep(token: string, held: HeldBatch): void {
+    this.#since.delete(token)
+    this.#since.set(token, held)
+    const [oldest] = this.#since.keys()
+    if (this.#since.size > REMEMBERED_BATCHES && oldest !== undefined) this.#since.delete(oldest)
   }
 
   #entry({ offset, value }: LogRecord): z.infer<typeof entrySchema> {
