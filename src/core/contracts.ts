@@ -125,6 +125,8 @@ export interface ReadContext {
   wholeBytes?(): number
   /** Hard limit of one record. */
   readonly maxRecordBytes: number
+  /** Lines of NDJSON that cannot be records are wanted in the chunk, where they stand, and not as `refused`. */
+  readonly keepLines?: boolean
   /** Lanes that may be read at the same time. */
   readonly parallel: number
   readonly signal: AbortSignal
@@ -140,11 +142,9 @@ export interface Extractor {
   /** Chunks of a lane come in order; lanes may interleave. Ends when `until` is reached. Memory is bounded by
    *  parallel × chunkBytes: the next chunk of a lane is cut only when the consumer asks for more. */
   read(context: ReadContext): AsyncIterable<Chunk | Gap>
-  /** What is there to read, without reading it: for `plan`, progress and `status`. With `modified` only lanes whose source was
-   *  modified then, however old. */
+  /** What is there to read, without reading it: for `plan`, progress and `status`. With `modified` only lanes whose source was modified then. */
   survey(from: Positions, modified?: ReadContext['modified']): Promise<readonly LaneSurvey[]>
-  /** Called only after the checkpoint with these positions is durable. `fallback`: those of the checkpoint before, which a damaged
-   *  one falls back to: what cannot be had again must be kept from there. */
+  /** Called only after the checkpoint with these positions is durable. `fallback`: those of the one before, from where what cannot be had again must be kept. */
   commit?(positions: Positions, fallback?: Positions): Promise<void>
   /** Ends its connections at once, whatever waits for an answer: the next read() opens others. */
   renew?(): void

@@ -42,6 +42,7 @@ export async function sampleSource(
         parallel: 1,
         chunkBytes: CHUNK_BYTES,
         maxRecordBytes: MAX_RECORD_BYTES,
+        keepLines: true,
       },
       signal: AbortSignal.any([signal, stop.signal]),
     })

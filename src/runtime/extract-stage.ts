@@ -76,6 +76,7 @@ class ExtractStage {
       until: 'now',
       chunkBytes,
       maxRecordBytes,
+      keepLines: true,
       parallel: 1, // the rows of a pipe have an order: lane after lane
       signal,
     })

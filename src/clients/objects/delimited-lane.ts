@@ -5,7 +5,7 @@ import { malformation } from '../../engine/malformed.ts'
 import { ChunkFile } from '../../records/chunk-file.ts'
 import { csvFields, csvSplitter, uniqueNames } from '../../records/csv.ts'
 import { type Cut, cutRecords, type Excluded } from '../../records/cut.ts'
-import { objectLines } from '../../records/lines.ts'
+import { lines, objectLines } from '../../records/lines.ts'
 import { countLines, type Splitter, trimLineEnd } from '../../records/splitter.ts'
 import { PIECE_BYTES, type Window } from '../../records/window.ts'
 import { skipByteOrderMark } from './byte-order-mark.ts'
@@ -31,7 +31,8 @@ export class DelimitedLane implements LaneCutter {
 
   constructor(lane: OpenLane, start: LaneStart) {
     this.#lane = lane
-    this.#splitter = lane.format === 'csv' ? csvSplitter(lane.options.csv) : objectLines(whyHopeless)
+    const { csv, keepLines } = lane.options
+    this.#splitter = lane.format === 'csv' ? csvSplitter(csv) : keepLines ? lines : objectLines(whyHopeless)
     this.#at = start.at
     this.#lines = start.lines
     this.#header = start.header

@@ -217,6 +217,7 @@ export class FileSet implements Extractor {
       chunkBytes: context.chunkBytes,
       wholeBytes: context.wholeBytes?.bind(context),
       maxRecordBytes: context.maxRecordBytes,
+      keepLines: context.keepLines === true,
       signal: context.signal,
       ended: (lane) => this.#ended(context.watch, lane),
       footers: this.#footers,

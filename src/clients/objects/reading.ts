@@ -29,6 +29,8 @@ export interface ReadingOptions {
   /** Up to so many bytes a source that can be read in place is one chunk, not counted yet; asked when one comes up. */
   readonly wholeBytes: (() => number) | undefined
   readonly maxRecordBytes: number
+  /** See ReadContext. */
+  readonly keepLines: boolean
   readonly signal: AbortSignal
   /** See SourceWatch. */
   readonly ended?: ((lane: string) => void) | undefined
