@@ -255,9 +255,9 @@ resources: { chunk: ${LONG ? 4 : 0.1}MB }
     proxy.interfere = ({ path }, response) => {
       if (!path.startsWith('/_search?') || ++searches < 3) return false
       deleted ??= call(url, 'DELETE', named('gone-a'))
-      // Passed on when the index is gone.
       if (searches > 3) return false
-      response.writeHead(503).end('{"error":"busy","status":503}')
+      // Asked for again when the index is gone.
+      void deleted.then(() => response.writeHead(503).end('{"error":"busy","status":503}'))
       return true
     }
     const where = folder()
