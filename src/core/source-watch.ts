@@ -15,6 +15,8 @@ export interface SourceWatch {
   ended(lane: string): void
   /** So many records were there to be read when the source last looked, and were not taken yet. Absent: nobody asks. */
   behind?(records: number): void
+  /** Asked for ever, the source has looked everywhere at this time (milliseconds since the epoch), and there was nothing that was not taken. */
+  empty?(lookedMs: number): void
   /** So many bytes are staged of the source, and not loaded. */
   staged(bytes: number): void
 }

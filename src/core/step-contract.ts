@@ -94,6 +94,13 @@ export interface StepState {
   /** Statements that take out or put together what no batch needs as it is any more. They run behind the marks of the first batch of a run, and of
    *  every so many after it: what a batch gives must not depend on whether they have run. */
   readonly sweep?: readonly string[]
+  /** What waits for time to pass: where nothing comes any more, a batch without a record is given to the step. */
+  readonly idle?: {
+    /** Milliseconds of silence. */
+    readonly afterMs: number
+    /** SELECT of one TIMESTAMP: by which clock the batch must be for something to come out. NULL: nothing waits. */
+    readonly due: string
+  }
   /** Estimated bytes of state per row, for lint. */
   readonly bytesPerRow: number
   /** false: nothing is ever deleted; lint warns. */

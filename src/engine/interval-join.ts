@@ -4,7 +4,7 @@
  */
 import { ROW } from './relation.ts'
 import { SEQUENCE } from './sequence.ts'
-import { forgetBatches, moveWatermark, seenDdl, self, span, unrepeatable, type Watermark } from './watermark.ts'
+import { dueSql, forgetBatches, moveWatermark, seenDdl, self, span, unrepeatable, type Watermark } from './watermark.ts'
 
 /** A kind of rows, and what is kept of them. All SQL is over a row of the input. */
 export interface JoinSide {
@@ -36,6 +36,11 @@ function sideDdl({ table, keys, columns }: JoinSide): string {
     ...columns.map(({ type }, index) => `__v${index} ${type}`),
   ]
   return `CREATE TABLE IF NOT EXISTS ${table} (${[...kept, '__at TIMESTAMP', '__end TIMESTAMP', '__nth BIGINT NOT NULL', '__seq BIGINT NOT NULL', `${ROW} BIGINT NOT NULL`].join(', ')})`
+}
+
+/** SELECT of the clock at which the next left row goes though nothing comes. */
+export function joinDue({ left, watermark }: IntervalJoin): string {
+  return dueSql(watermark, `SELECT __end FROM ${left.table}`)
 }
 
 export function joinMark(join: IntervalJoin, inputTable: string): string[] {

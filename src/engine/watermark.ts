@@ -5,8 +5,8 @@
 import type { Column, Relation } from '../core/contracts.ts'
 import { duration } from '../core/job/units.ts'
 import type { Expression } from '../core/step-contract.ts'
-import { LANE, SEQUENCE } from './sequence.ts'
-import { ident } from './sql-text.ts'
+import { IDLE, LANE, SEQUENCE } from './sequence.ts'
+import { ident, literal } from './sql-text.ts'
 import { invalidStep, requireColumn } from './step-columns.ts'
 
 export const watermarkShape = {
@@ -56,7 +56,8 @@ export function seenDdl(seen: string, more: readonly string[] = []): string {
 }
 
 /** The statement that moves it: `lateness` behind the lane that is furthest behind. No event moves it beyond the batch's clock, and a
- *  lane of which nothing has come for so long does not hold it. `more`: values of the columns besides. */
+ *  lane of which nothing has come for so long does not hold it. A batch without a record, which tells that nothing comes, moves it up to its
+ *  clock where no lane holds it. `more`: values of the columns besides. */
 export function moveWatermark(
   { seen, time, latenessMs, idleMs, settleMs }: Watermark,
   inputTable: string,
@@ -67,12 +68,23 @@ export function moveWatermark(
   const read = `(SELECT CASE WHEN max(${time}) IS NOT NULL THEN least(max(${time}), ${NOW}) END FROM ${inputTable})`
   const mine = `greatest((SELECT max(__lane_at) FROM ${seen} WHERE __lane = ${LANE}), ${read})`
   const others = `SELECT max(__lane_at) AS reached FROM ${seen} WHERE __lane <> ${LANE} GROUP BY __lane HAVING max(__clock) >= ${NOW} - ${span(idleMs)}`
-  const reached = `(SELECT min(reached) FROM (SELECT ${mine} AS reached UNION ALL ${others}))`
+  const held = `(SELECT min(reached) FROM (SELECT ${mine} AS reached UNION ALL ${others}))`
+  const silent = `${LANE} = ${literal(IDLE)} AND (SELECT count(*) FROM (${others})) = 0 AND EXISTS (SELECT 1 FROM ${seen})`
+  const reached = `(CASE WHEN ${silent} THEN ${NOW} ELSE ${held} END)`
   const begun = `(SELECT coalesce(min(__clock), ${NOW}) FROM ${seen})`
-  const held = `${before} = TIMESTAMP '-infinity' AND ${NOW} < ${begun} + ${span(settleMs)}`
-  const after = `greatest(${before}, CASE WHEN NOT (${held}) THEN ${reached} - ${span(latenessMs)} END)`
+  const unsettled = `${before} = TIMESTAMP '-infinity' AND ${NOW} < ${begun} + ${span(settleMs)}`
+  const after = `greatest(${before}, CASE WHEN NOT (${unsettled}) THEN ${reached} - ${span(latenessMs)} END)`
   const values = [SEQUENCE, `${newest} + 1`, LANE, mine, NOW, before, after, ...more]
   return `INSERT INTO ${seen} SELECT ${values.join(', ')} WHERE NOT EXISTS (SELECT 1 FROM ${seen} WHERE __seq = ${SEQUENCE})`
+}
+
+/** SELECT of the clock at which a batch without a record would move it past the first of these ends that lies before it. `ends`: SELECT of `__end`. */
+export function dueSql(
+  { seen, latenessMs, settleMs }: Pick<Watermark, 'seen' | 'latenessMs' | 'settleMs'>,
+  ends: string,
+): string {
+  const first = `SELECT min(__end) AS due FROM (${ends}) WHERE __end > (SELECT coalesce(max(__after), TIMESTAMP '-infinity') FROM ${seen})`
+  return `SELECT CASE WHEN due IS NOT NULL THEN greatest(due + ${span(latenessMs)}, (SELECT min(__clock) FROM ${seen}) + ${span(settleMs)}) END FROM (${first})`
 }
 
 /** Number of the batch that was marked last; 0: none was. */

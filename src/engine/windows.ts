@@ -6,6 +6,7 @@ import { ROW } from './relation.ts'
 import { SEQUENCE } from './sequence.ts'
 import { literal } from './sql-text.ts'
 import {
+  dueSql,
   forgetBatches,
   moveWatermark,
   NOW,
@@ -131,6 +132,12 @@ function takenRows(state: WindowState, inputTable: string): string {
     ? `SELECT ${[...told, ...measures, ...rest, `min(${ROW}) AS ${ROW}`].join(', ')} ${from} GROUP BY ${told.map((_, index) => index + 1).join(', ')}`
     : `SELECT ${[...told, ...rest, ROW].join(', ')} ${from}`
   return `SELECT ${[...names, '__nth', '__seq', ROW].join(', ')} FROM (${made})`
+}
+
+/** SELECT of the clock at which the next window closes though nothing comes; a session at the earliest, for it may have grown. */
+export function windowDue({ tables: { rows, settled, seen }, folded, ...state }: WindowState): string {
+  const ends = [rows, ...(folded ? [settled] : [])].map((table) => `SELECT __end FROM ${table}`)
+  return dueSql({ ...state, seen }, ends.join(' UNION ALL '))
 }
 
 /** SELECT of all that is known up to this batch. */

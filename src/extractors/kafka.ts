@@ -264,7 +264,9 @@ class KafkaExtractor implements Extractor {
 
   #saw(tasks: readonly PartitionTask[], positions: Positions, { watch }: ReadContext): void {
     this.#bounds = new Map(tasks.map((task) => [task.lane, task]))
-    watch?.behind?.(this.#left(positions))
+    const left = this.#left(positions)
+    watch?.behind?.(left)
+    if (left === 0 && this.#complete) watch?.empty?.(Date.now())
   }
 
   #took({ range, mark }: Chunk, positions: Record<string, LanePosition>, { watch }: ReadContext): void {

@@ -1,6 +1,7 @@
 /** What of a store is compared: the batches that the ledger says it has, at the moment of asking. What comes later stays out. */
 import type { Loader, StoreRecord } from '../core/contracts.ts'
 import { AdflowError } from '../core/errors.ts'
+import { IDLE_SOURCE } from '../core/idle.ts'
 import type { Job } from '../core/job/job.ts'
 import { tokenNumber } from '../core/token.ts'
 import type { Session } from '../engine/session.ts'
@@ -40,7 +41,7 @@ export interface LedgerSnapshot {
 }
 
 export async function takeSnapshot(session: Session, job: Job, path: string): Promise<LedgerSnapshot> {
-  const sources = new Set(job.extract.map(({ id }) => id))
+  const sources = new Set([...job.extract.map(({ id }) => id), IDLE_SOURCE])
   const all = await pastBatches(session)
   const batches = lastLoadings(all.filter(({ source }) => sources.has(source)))
   if (batches.length === 0)

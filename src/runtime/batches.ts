@@ -6,6 +6,7 @@
 import type { Chunk, Loader, Range } from '../core/contracts.ts'
 import { mayGoOn, settled } from '../core/durable-copy.ts'
 import type { AdflowError } from '../core/errors.ts'
+import { IDLE_SOURCE, idleClock } from '../core/idle.ts'
 import { tokenOf } from '../core/token.ts'
 import { Turnstile } from '../core/turnstile.ts'
 import type { Session } from '../engine/session.ts'
@@ -128,7 +129,7 @@ export class Batches {
       ...(mark === undefined ? {} : { mark }),
       source: id,
       sequence: saver.state.sequence,
-      clock: new Date().toISOString(),
+      clock: id === IDLE_SOURCE ? idleClock(range) : new Date().toISOString(),
       ...(references === undefined ? {} : { references }),
     }
     const planned =

@@ -1,6 +1,7 @@
 /** What is written of a batch when it is over: ledger, position, summary; and what a run could not read. */
 import type { Gap, Positions } from '../core/contracts.ts'
 import { AdflowError } from '../core/errors.ts'
+import { IDLE_SOURCE } from '../core/idle.ts'
 import type { JobExtractor } from '../core/job/job.ts'
 import { redact } from '../core/job/secrets.ts'
 import { tokenOf } from '../core/token.ts'
@@ -86,7 +87,7 @@ export class Books {
       draft.extra = {
         ...draft.extra,
         ...this.#budgets.memory(),
-        baseline: this.#nextBaseline(refined.rows),
+        ...(id === IDLE_SOURCE ? {} : { baseline: this.#nextBaseline(refined.rows) }),
         ...this.#options.gaps.memory(),
         // `adflow audit verify` sees by it that the end of the ledger is gone.
         ledger: headText(ledger.head),

@@ -11,6 +11,7 @@ import type { SourceWatch } from '../core/source-watch.ts'
 import type { Session } from '../engine/session.ts'
 import { type BatchesOptions, placeOf, type Source } from './batch.ts'
 import type { BrokenLanes } from './broken-lanes.ts'
+import { Idling } from './idling.ts'
 import { SourceClock } from './source-clock.ts'
 import { StallWatch } from './stall-watch.ts'
 import { newSource, type SourceSummary } from './summary.ts'
@@ -45,6 +46,7 @@ export class Reading {
   readonly #tasks: ReadonlyMap<string, SourceTask>
   /** For the bytes of batches whose session is free again, but whose books are open. */
   readonly #bytes: Room
+  readonly #idling: Idling
 
   constructor(options: ReadingOptions) {
     this.#options = options
@@ -52,8 +54,12 @@ export class Reading {
     const places = pLimit(forever ? Number.POSITIVE_INFINITY : (round?.parallel ?? job.resources.sources))
     for (const { config } of workshop.extractors) summary.sources[config.id] = newSource()
     this.#bytes = new Room((job.resources.inFlight + 1) * job.resources.chunkBytes)
+    this.#idling = new Idling(options)
     this.#tasks = new Map(
-      workshop.extractors.map((source) => [source.config.id, new SourceTask(source, options, places, this.#bytes)]),
+      workshop.extractors.map((source) => [
+        source.config.id,
+        new SourceTask(source, options, places, this.#bytes, this.#idling),
+      ]),
     )
   }
 
@@ -61,7 +67,8 @@ export class Reading {
   async all(): Promise<void> {
     const { observer, summary } = this.#options
     observer?.began?.(summary)
-    await Promise.all([...this.#tasks.values()].map((task) => task.run()))
+    await this.#idling.repeat()
+    await this.#idling.beside(Promise.all([...this.#tasks.values()].map((task) => task.run())))
   }
 
   /** A lane of the source is damaged: a run that goes on for ever begins it anew. */
@@ -75,16 +82,18 @@ class SourceTask {
   readonly #options: ReadingOptions
   readonly #places: LimitFunction
   readonly #bytes: Room
+  readonly #idling: Idling
   readonly #state: SourceSummary
   readonly #underWay = new Set<Promise<void>>()
   #interrupt = new AbortController()
   readonly #stalls: StallWatch | undefined
 
-  constructor(source: Source, options: ReadingOptions, places: LimitFunction, bytes: Room) {
+  constructor(source: Source, options: ReadingOptions, places: LimitFunction, bytes: Room, idling: Idling) {
     this.#source = source
     this.#options = options
     this.#places = places
     this.#bytes = bytes
+    this.#idling = idling
     this.#state = options.summary.sources[source.config.id] ?? newSource()
     this.#stalls = options.forever ? this.#stallWatch() : undefined
   }
@@ -235,7 +244,9 @@ class SourceTask {
       return isBroken
     }
     if (isWhole(chunk)) whole.begin(id)
+    this.#idling.came()
     const through = process(this.#source, chunk, session).finally(() => {
+      this.#idling.through()
       this.#bytes.leave(bytes)
       this.#underWay.delete(through)
       this.#stalls?.progressed()
@@ -280,6 +291,7 @@ class SourceTask {
         this.#state.lag = records
         this.#stalls?.behind(records)
       },
+      empty: (lookedMs) => this.#idling.empty(this.#source.config.id, lookedMs),
       ended: (lane) => this.#ended(lane),
     }
   }

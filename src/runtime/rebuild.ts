@@ -1,5 +1,6 @@
 /** Positions of a job as its stores know them. */
 import type { Range, StoreRecord } from '../core/contracts.ts'
+import { IDLE_SOURCE, idleClock } from '../core/idle.ts'
 import { comparePositions, START } from '../core/positions.ts'
 import type { LaneCheckpoint, PlannedBatch } from './checkpoint-slot.ts'
 
@@ -39,7 +40,7 @@ export function rebuild(histories: readonly (readonly StoreRecord[])[], clock: s
           from,
           to,
           sequence: String(planned.length),
-          clock: record.clock ?? clock,
+          clock: source === IDLE_SOURCE ? idleClock({ to }) : (record.clock ?? clock),
         })
       if (comparePositions(range.from, at) > 0) {
         holes.push({ source, lane: range.lane, from: at, to: range.from })

@@ -4,6 +4,7 @@
  */
 import type { StoreRecord } from '../core/contracts.ts'
 import { AdflowError } from '../core/errors.ts'
+import { IDLE_SOURCE } from '../core/idle.ts'
 import { ownsLane } from '../core/shard.ts'
 import { openLedger } from '../lineage/ledger.ts'
 import { requireSoundLedger } from '../lineage/ledger-verify.ts'
@@ -89,7 +90,9 @@ export async function recoverJob(options: RecoverOptions): Promise<Recovery> {
         }))
         // Batches that came through a pipe have no position to go back to.
         const known = (await loader.history(job.name, { engine: workshop.session })).filter(
-          ({ source, range }) => job.extract.some(({ id }) => id === source) && ownsLane(state.shard, range.lane),
+          ({ source, range }) =>
+            (source === IDLE_SOURCE || job.extract.some(({ id }) => id === source)) &&
+            ownsLane(state.shard, range.lane),
         )
         histories.set(config.id, [...known, ...owed])
       }

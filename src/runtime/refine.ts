@@ -1,10 +1,12 @@
 /** From a chunk to what its batch hands to the stores, with the books of every record that stays behind. */
 import type { Chunk, Loader } from '../core/contracts.ts'
 import { AdflowError } from '../core/errors.ts'
+import { IDLE_SOURCE } from '../core/idle.ts'
 import { tokenNumber } from '../core/token.ts'
 import { type Admitted, admit, chunkSql, type Rejected, toOrdinals } from '../engine/admit.ts'
 import { CONTRACT_RULES } from '../engine/read-plan.ts'
 import { withRowSeen } from '../engine/relation.ts'
+import { laneText } from '../engine/sequence.ts'
 import type { Session } from '../engine/session.ts'
 import { literal } from '../engine/sql-text.ts'
 import type { BatchCounts, BatchSums } from '../lineage/events.ts'
@@ -133,13 +135,14 @@ async function refineOnce(chunk: Chunk, options: RefineOptions): Promise<Refined
   await session.run(`CREATE OR REPLACE TEMP VIEW ${ROWS_VIEW} AS SELECT rowid, * FROM ${ADMITTED_TABLE}`)
   await chunk.verify?.()
   const verdicts = judge(chunk, admitted, pipeline)
-  const warnings = await askBatchRules(options)
+  // Of a batch that only lets time pass there is nothing to be asked.
+  const warnings = options.source === IDLE_SOURCE ? [] : await askBatchRules(options)
   await options.turn?.()
   const chain = await runChain({
     session,
     pipeline,
     number: tokenNumber(options.token),
-    lane: JSON.stringify([options.source, chunk.range.lane]),
+    lane: laneText(options.source, chunk.range.lane),
     guarded: options.guarded,
     sweep: options.sweep,
     consumers: options.consumers,

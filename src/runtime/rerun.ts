@@ -4,10 +4,12 @@
  */
 import type { Chunk, Gap, Positions } from '../core/contracts.ts'
 import { AdflowError } from '../core/errors.ts'
+import { IDLE_SOURCE } from '../core/idle.ts'
 import type { JobLoader } from '../core/job/job.ts'
 import { toOrdinals } from '../engine/admit.ts'
 import type { Session } from '../engine/session.ts'
 import { isDataError } from './chain.ts'
+import { idleExtractor } from './idle-source.ts'
 import { beginningOf, type PastBatch } from './past-batches.ts'
 import type { Refined } from './refine.ts'
 import { type BenchOptions, Workbench } from './workbench.ts'
@@ -73,7 +75,10 @@ export class Rerun {
     wanted: (past: PastBatch, chunk: Chunk) => Promise<boolean> = async () => true,
   ): AsyncGenerator<RepeatedBatch | Gap> {
     if (batches.length === 0) return
-    const extractor = this.#bench.workshop.extractors.find(({ config }) => config.id === source)?.extractor
+    const extractor =
+      source === IDLE_SOURCE
+        ? idleExtractor(this.state.chunks)
+        : this.#bench.workshop.extractors.find(({ config }) => config.id === source)?.extractor
     if (extractor === undefined)
       throw new AdflowError('JOB_INVALID', `the job has no source ${source} any more`, {
         hint: 'its batches can only be repeated by a job that has it',

@@ -5,6 +5,7 @@
  */
 import type { Position, Range, StoreRecord } from '../core/contracts.ts'
 import { AdflowError } from '../core/errors.ts'
+import { IDLE_SOURCE, idleClock } from '../core/idle.ts'
 import type { Job } from '../core/job/job.ts'
 import { comparePositions, START } from '../core/positions.ts'
 import { ownsLane } from '../core/shard.ts'
@@ -58,7 +59,8 @@ export async function resume(parts: ResumeParts): Promise<void> {
   if (ahead.length === 0 && !doubtful) return
   await saver.update((draft) => {
     for (const batch of ahead) {
-      draft.planned.push({ clock: now, ...batch, sequence: draft.sequence })
+      const clock = batch.source === IDLE_SOURCE ? idleClock(batch) : (batch.clock ?? now)
+      draft.planned.push({ ...batch, clock, sequence: draft.sequence })
       draft.sequence = String(BigInt(draft.sequence) + 1n)
     }
     const { [ASK_STORES]: _, ...extra } = draft.extra ?? {}
@@ -90,7 +92,7 @@ async function historiesOf({ state, stores, outbox, workshop }: ResumeParts): Pr
   }
   for (const file of outbox?.files ?? []) histories.push({ input: file.output, records: [file] })
   // Batches that came through a pipe or from a source that the job no longer has are no business of this run.
-  const sources = new Set(job.extract.map(({ id }) => id))
+  const sources = new Set([...job.extract.map(({ id }) => id), IDLE_SOURCE])
   return histories.map(({ input, records }) => ({
     input,
     records: records.filter(({ source, range }) => sources.has(source) && ownsLane(state.shard, range.lane)),

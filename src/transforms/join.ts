@@ -9,6 +9,7 @@ import {
   type IntervalJoin,
   type JoinSide,
   joinDdl,
+  joinDue,
   joinedRows,
   joinMark,
   unmatchedRows,
@@ -160,6 +161,7 @@ export default defineStep({
       state: {
         tables: joinDdl(join),
         mark: (inputTable) => joinMark(join, inputTable),
+        idle: { afterMs: chosen.idle, due: joinDue(join) },
         bytesPerRow: 40 + 16 * (keys.length + input.columns.length),
         bounded: true,
         keptMs: chosen.within.before + chosen.within.after + chosen.lateness,

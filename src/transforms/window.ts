@@ -8,7 +8,7 @@ import type { CompiledStep, StepEnv } from '../core/step-contract.ts'
 import { checkNames, union } from '../engine/step-columns.ts'
 import { watermarkShape } from '../engine/watermark.ts'
 import { compileWindow } from '../engine/window-step.ts'
-import { type Windows, windowDdl, windowMark, windowSweep } from '../engine/windows.ts'
+import { type Windows, windowDdl, windowDue, windowMark, windowSweep } from '../engine/windows.ts'
 
 /** So many windows of one row are still a table, and not a mistake. */
 const MAX_OVERLAP = 1000
@@ -159,6 +159,7 @@ export default defineStep({
         tables: windowDdl(state),
         mark: (inputTable) => windowMark(state, inputTable),
         sweep: windowSweep(state),
+        idle: { afterMs: chosen.idle, due: windowDue(state) },
         bytesPerRow: 40 + 16 * (state.groups.length + state.kept.length),
         bounded: true,
         keptMs: lengthOf(windows) + chosen.lateness,

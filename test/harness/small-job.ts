@@ -101,18 +101,29 @@ export class SmallJob {
   }
 
   /** Events of a type in the ledger, over all runs. */
-  events(type: string): number {
+  events(type: string, more = ''): number {
     const folder = join(this.state, 'ledger')
     if (!existsSync(folder)) return 0
-    const texts = readdirSync(folder).map((name) => readFileSync(join(folder, name), 'utf8'))
-    return texts.reduce((total, text) => total + text.split(`"type":"${type}"`).length - 1, 0)
+    const lines = readdirSync(folder).flatMap((name) => readFileSync(join(folder, name), 'utf8').split('\n'))
+    return lines.filter((line) => line.includes(`"type":"${type}"`) && line.includes(more)).length
+  }
+
+  /** Of both slots. */
+  checkpointText(): string {
+    const slots = ['a', 'b'].map((slot) => join(this.state, `checkpoint.${slot}`))
+    return slots.map((slot) => (existsSync(slot) ? readFileSync(slot, 'utf8') : '')).join('')
   }
 
   /** For `started` of CliOptions: acts on the running process once the ledger has closed more than so many batches. */
   onceClosed(batches: number, act: (child: ChildProcess) => void): NonNullable<CliOptions['started']> {
+    return this.once(() => this.closedBatches() > batches, act)
+  }
+
+  /** For `started` of CliOptions: acts on the running process once this holds. */
+  once(holds: () => boolean, act: (child: ChildProcess) => void): NonNullable<CliOptions['started']> {
     return (child) => {
       const timer = setInterval(() => {
-        if (this.closedBatches() <= batches) return
+        if (!holds()) return
         clearInterval(timer)
         act(child)
       }, 5)

@@ -1,5 +1,6 @@
 import { randomInt } from 'node:crypto'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { IDLE } from '../../src/engine/sequence.ts'
 import { literal } from '../../src/engine/sql-text.ts'
 import join from '../../src/transforms/join.ts'
 import { type Row, STEP_PATH, StepBench } from '../harness/step.ts'
@@ -119,6 +120,18 @@ describe('a join', () => {
     await pass(base, 3, [show(1, 1), click(7, 1)])
     expect((await pass(base, 2, closing)).rows).toEqual(once.rows)
     expect(pairs(await pass(base, 4, [other(300)]))).toEqual([])
+  })
+
+  test('gives left rows whose time is over with a batch without a record, when all lanes are silent', async () => {
+    const options = { ...base, lateness: '0s', idle: '5s' }
+    await clock('2026-01-05 12:00:01')
+    expect((await pass(options, 1, [click(0, 1), show(-50, 1)])).rows).toEqual([])
+    const { state } = await bench.compile(join, options, await bench.input(COLUMNS), 'j')
+    const due = () => bench.session.value(`SELECT (${state?.idle?.due})::VARCHAR`)
+    expect(await due()).toBe('2026-01-05 12:00:10.000001')
+    await clock('2026-01-05 12:00:11')
+    expect((await pass(options, 2, [], IDLE)).rows).toHaveLength(1)
+    expect(await due()).toBeNull()
   })
 
   test('waits for the lane that is furthest behind; a batch without times moves nothing', async () => {

@@ -1,7 +1,7 @@
 import { randomInt } from 'node:crypto'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { CompiledStep } from '../../src/core/step-contract.ts'
-import { bindSequence } from '../../src/engine/sequence.ts'
+import { bindSequence, IDLE } from '../../src/engine/sequence.ts'
 import { literal } from '../../src/engine/sql-text.ts'
 import window from '../../src/transforms/window.ts'
 import { type Row, StepBench } from '../harness/step.ts'
@@ -22,6 +22,12 @@ afterEach(() => bench.close())
 
 /** now() as the runtime sets it for each batch. */
 const clock = (time: string) => bench.session.run(`CREATE OR REPLACE TEMP MACRO now() AS ${literal(time)}::TIMESTAMPTZ`)
+
+/** By which clock a batch without a record closes a window. */
+async function due(): Promise<unknown> {
+  const { state } = await bench.compile(window, minute, await bench.input(COLUMNS), 'w')
+  return bench.session.value(`SELECT (${state?.idle?.due})::VARCHAR`)
+}
 
 async function pass(options: object, number: number, rows: readonly Row[], lane = 'lane') {
   const input = await bench.input(COLUMNS, rows)
@@ -59,6 +65,23 @@ describe('a window', () => {
     expect(counts(await pass(minute, 4, [event(80)], 'a'))).toEqual([['00:00', 2, false]])
     await clock('2026-01-05 12:12:00')
     expect(counts(await pass(minute, 5, [event(200)], 'b'))).toEqual([['01:00', 2, false]])
+  })
+
+  test('is closed by a batch without a record, by its clock less the lateness, once no lane holds it; what comes then is late', async () => {
+    const silent = async (number: number, time: string) => {
+      await clock(time)
+      return counts(await pass(minute, number, [], IDLE))
+    }
+    expect(await silent(1, '2026-01-05 12:00:00')).toEqual([])
+    await clock('2026-01-05 12:01:02')
+    expect(counts(await pass(minute, 2, [event(5)], 'a'))).toEqual([])
+    expect(await due()).toBe('2026-01-05 12:01:10')
+    expect(await silent(3, '2026-01-05 12:01:30')).toEqual([])
+    expect(await silent(4, '2026-01-05 12:02:02.001')).toEqual([['00:00', 1, false]])
+    expect(await due()).toBeNull()
+    expect(counts(await pass(minute, 5, [event(50), event(111)], 'a'))).toEqual([['00:00', 1, true]])
+    expect(await silent(4, '2026-01-05 12:02:02.001')).toEqual([['00:00', 1, false]])
+    expect(await due()).toBe('2026-01-05 12:02:10')
   })
 
   test('gives what comes too late, and what has no time, in rows of their own', async () => {

@@ -59,12 +59,16 @@ export class FileSet implements Extractor {
     this.#durable = context.from
     this.#source.place.watch = context.watch
     while (!context.signal.aborted) {
+      const lookedMs = Date.now()
+      let empty = true
       for await (const item of this.#pass(context, positions, planned)) {
+        empty = false
         if ('gap' in item && !this.#isNews(item, context)) continue
         if (!('gap' in item)) positions.set(item.range.lane, positionAfter(item))
         yield item
       }
       if (context.until !== 'forever') return
+      if (empty) context.watch?.empty?.(lookedMs)
       planned = []
       await delay(this.#options.poll, undefined, { signal: context.signal }).catch(() => undefined) // aborted: the loop ends
     }

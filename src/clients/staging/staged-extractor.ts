@@ -74,7 +74,10 @@ class StagedExtractor implements Extractor {
     const told = new Set<string>()
     const watch = context.watch && forgetful(context.watch, told)
     for (;;) {
+      const lookedMs = Date.now()
+      let empty = true
       for await (const item of this.#pass({ ...context, planned, ...(watch && { watch }) }, positions)) {
+        empty = false
         if ('gap' in item) {
           const news = JSON.stringify([item.gap, item.code, item.message])
           if (told.has(news)) continue
@@ -83,6 +86,7 @@ class StagedExtractor implements Extractor {
         yield item
       }
       if (context.until !== 'forever' || context.signal.aborted) return
+      if (empty) context.watch?.empty?.(lookedMs)
       planned = []
       await delay(this.#options.pollMs, undefined, { signal: context.signal }).catch(() => undefined) // aborted: the loop ends
     }
