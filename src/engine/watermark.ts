@@ -15,7 +15,9 @@ export const watermarkShape = {
     .describe('How far behind the newest event of its lane an event may come and still count.'),
   idle: duration
     .prefault('1m')
-    .describe('A lane of which no batch has come for so long does not hold back what waits for its events.'),
+    .describe(
+      'A lane of which no batch has come for so long does not hold back what waits for its events. In a stream (`until: forever`) of which nothing at all has come for so long, time passes by the clock.',
+    ),
   settle: duration
     .prefault('10s')
     .describe('Nothing is given before so long after the very first batch: until then each lane has been heard of.'),
