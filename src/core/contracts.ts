@@ -64,8 +64,7 @@ export interface Chunk {
   readonly mark?: string
   /** Path of the source, for people and lineage (never a credential). */
   readonly origin: string
-  /** Path of the bytes, readable by the engine: in the chunk folder, or in place under a folder of access().
-   *  CSV: without header line and BOM. */
+  /** Path of the bytes, readable by the engine: in the chunk folder, or in place under access(). CSV: without header line and BOM. */
   readonly file: string
   readonly format: ChunkFormat
   /** Records in `file`, counted by the extractor independently of the engine. Blank lines do not count. */
@@ -79,8 +78,7 @@ export interface Chunk {
   locate(ordinals: readonly number[]): Promise<RecordSource[]>
   /** Original bytes of records, by 0-based ordinal in `file`, ascending. Call before release(). */
   raw(ordinals: readonly number[]): Promise<Buffer[]>
-  /** Records as they stand in `file`, without their line end; only where raw() may give other bytes (a pretty-printed JSON
-   *  record is one line in `file`). Call before release(). */
+  /** Records as they stand in `file`, where raw() may give other bytes (a pretty-printed one is one line in `file`). As raw(). */
   stored?(ordinals: readonly number[]): Promise<Buffer[]>
   /** Byte ranges of records in `file`, without their line end, where the extractor knows them already. */
   spans?(ordinals: readonly number[]): Promise<readonly { readonly start: number; readonly end: number }[]>
@@ -219,6 +217,8 @@ export interface LoadBatch extends BatchInfo {
   readonly columns: readonly Column[]
   /** SQL of a table or sub-query with exactly `columns`; valid on `engine` until write() settles. */
   readonly relation: string
+  /** The relation is known to give no rows: the batch is entered, as any other, and nothing need be asked of the engine. */
+  readonly empty?: true
   readonly engine: EngineConnection
   /** Writes the batch (or a selection of it) as one file; returns rows written. `bytes`: the values of one column of BLOB, one
    *  after the other. `lines`: the selection is one column of text, and each value a line (or several) as it is. */

@@ -104,7 +104,12 @@ class ClickHouseLoader implements Loader {
   async write(batch: LoadBatch, { signal }: { readonly signal: AbortSignal }): Promise<Receipt> {
     const { begun, nextAttempt, written } = await this.#held(batch)
     if (written !== undefined) return this.#receipt(written.rows, true)
-    const { key } = this.#options
+    const { key, write } = this.#options
+    // A replace has its table made by the first batch, with rows or without.
+    if (batch.empty === true && begun === undefined && write !== 'replace') {
+      await this.#ledger.add('written', batch, { rows: 0, content: '', attempt: 0, blocks: {} })
+      return this.#receipt(0, false)
+    }
     const encoded = await encodeBatch(batch, await this.#columns(batch.columns, batch.token), {
       workDir: this.#workDir,
       key,

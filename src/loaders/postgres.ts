@@ -88,6 +88,8 @@ class PostgresLoader implements Loader {
   }
 
   async write(batch: LoadBatch, { signal }: { readonly signal: AbortSignal }): Promise<Receipt> {
+    // A replace has its table made by the first batch, with rows or without.
+    if (batch.empty === true && this.#options.write !== 'replace') return this.#enter(batch, signal)
     const held = await this.#find(batch.token)
     if (held !== undefined) return this.#repeated(batch, held)
     const columns = this.#columns(batch.columns, batch.token)
@@ -110,16 +112,7 @@ class PostgresLoader implements Loader {
         },
         signal,
       )
-      if (claimed) return this.#receipt(encoded.rows, false)
-      const other = await this.#find(batch.token)
-      if (other !== undefined) return this.#repeated(batch, other)
-      throw new AdflowError(
-        'STORE_UNAVAILABLE',
-        `another process has taken batch ${batch.token.slice(0, 12)} of ${this.#label} back`,
-        {
-          hint: 'nothing of the batch was written',
-        },
-      )
+      return claimed ? this.#receipt(encoded.rows, false) : await this.#taken(batch)
     } finally {
       await dropEncoded(encoded)
     }
@@ -149,6 +142,26 @@ class PostgresLoader implements Loader {
 
   #find(token: string): Promise<HeldBatch | undefined> {
     return this.#postgres.with(`look for a batch in ${this.#label}`, (client) => findBatch(client, this.#place, token))
+  }
+
+  /** A batch without rows is its entry, and that one statement. */
+  async #enter(batch: LoadBatch, signal: AbortSignal): Promise<Receipt> {
+    const doing = `write batch ${batch.token.slice(0, 12)} to ${this.#label}`
+    const claimed = await this.#postgres.with(doing, (client) => claimBatch(client, this.#place, batch, 0), signal)
+    if (claimed) return this.#receipt(0, false)
+    return this.#taken(batch)
+  }
+
+  async #taken(batch: LoadBatch): Promise<Receipt> {
+    const other = await this.#find(batch.token)
+    if (other !== undefined) return this.#repeated(batch, other)
+    throw new AdflowError(
+      'STORE_UNAVAILABLE',
+      `another process has taken batch ${batch.token.slice(0, 12)} of ${this.#label} back`,
+      {
+        hint: 'nothing of the batch was written',
+      },
+    )
   }
 
   /** Makes the table fit, and the partitions that the batch needs. Both repeat harmlessly. */

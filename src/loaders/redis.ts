@@ -6,6 +6,7 @@ import {
   batchesOf,
   beginBatch,
   closeBatch,
+  enterBatch,
   findBatch,
   type HeldBatch,
   type LedgerPlace,
@@ -63,6 +64,11 @@ class RedisLoader implements Loader {
     return this.#server.with(
       doing,
       async ({ client, confirm }) => {
+        if (batch.empty === true) {
+          const other = await enterBatch(client, this.#place, batch)
+          await confirm()
+          return other === undefined ? this.#receipt(0, false) : this.#repeated(batch, other)
+        }
         const held = await findBatch(client, this.#place, batch.token)
         if (held !== undefined) return this.#repeated(batch, held)
         const sql = await this.#sqlFor(batch)

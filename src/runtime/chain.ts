@@ -9,7 +9,7 @@ import { inOrder, ROW, withoutRow } from '../engine/relation.ts'
 import { bindSequence } from '../engine/sequence.ts'
 import type { Session } from '../engine/session.ts'
 import { ident } from '../engine/sql-text.ts'
-import type { Output, Pipeline, Stage } from './pipeline.ts'
+import { MAIN, type Output, type Pipeline, type Stage } from './pipeline.ts'
 
 /** Count and order-independent digest (sum of hashes of ROW) of a set of rows. */
 export interface Tally {
@@ -35,7 +35,14 @@ export interface ChainResult {
   readonly out: Tally
   /** SELECT of ROW and the columns there; valid until the session refines another batch. */
   readonly rows: string
-  readonly outputs: ReadonlyMap<string, { readonly relation: string; readonly columns: readonly Column[] }>
+  readonly outputs: ReadonlyMap<string, ChainOutput>
+}
+
+export interface ChainOutput {
+  readonly relation: string
+  readonly columns: readonly Column[]
+  /** Of a relation that stands in a table. */
+  readonly rows?: number
 }
 
 export interface ChainOptions {
@@ -71,25 +78,39 @@ export async function runChain(options: ChainOptions): Promise<ChainResult> {
 async function runStreamed({ session, pipeline, number, lane, sweep, consumers }: ChainOptions): Promise<ChainResult> {
   const at = numbered(number, lane)
   const drops: Drop[] = []
+  /** What stands in a table by now is not evaluated again. */
+  const known = new Map<string, string>()
   for (const stage of pipeline.stages) {
-    if (stage.inputTable !== undefined) await table(session, stage.inputTable, at(stage.input.sql))
+    if (stage.inputTable !== undefined) {
+      await table(session, stage.inputTable, at(stage.input.sql))
+      known.set(stage.input.sql, `SELECT * FROM ${ident(stage.inputTable)}`)
+    }
     await mark(session, stage, at, sweep)
     if (stage.step.drops !== undefined) drops.push(await dropOf(session, stage, at(stage.step.drops.sql)))
   }
-  const outputs = new Map<string, { relation: string; columns: readonly Column[] }>()
+  const outputs = new Map<string, ChainOutput>()
   // Where there are several, an expression that raises in one of them would leave the others with rows that it then takes out.
   const readers = [...consumers.values()].reduce((total, count) => total + count, 0)
   const streamed = readers <= 1
   for (const output of pipeline.outputs.values()) {
+    const select = at(rowsOf(output, pipeline))
+    const asSql = streamed || (!consumers.has(output.name) && raisesNothing(output, pipeline))
     outputs.set(output.name, {
-      relation: streamed
-        ? `(${at(rowsOf(output, pipeline))})`
-        : await materialise(session, output, at(rowsOf(output, pipeline))),
+      ...(asSql ? { relation: `(${select})` } : await materialise(session, output, select)),
       columns: output.relation.columns,
     })
   }
-  const rows = at(pipeline.rows.sql)
+  const rows = known.get(pipeline.rows.sql) ?? at(pipeline.rows.sql)
   return { drops, out: await tally(session, rows), rows, outputs }
+}
+
+/** No expression is left to be evaluated behind the last step that took its rows from a table. */
+function raisesNothing({ name }: Output, { outputs, stages }: Pipeline): boolean {
+  const last = stages.findLastIndex(({ inputTable }) => inputTable !== undefined)
+  const behind = stages.slice(Math.max(0, last))
+  const aside = (stage: Stage) => stage.step.kind === 'set' && outputs.has(stage.id)
+  const plain = ({ step }: Stage) => step.kind === 'row' && step.expressions.length === 0
+  return name === MAIN && behind.every((stage) => aside(stage) || plain(stage))
 }
 
 /** Each step over a table of its input, without the rows on which its expressions raise. */
@@ -104,7 +125,7 @@ class GuardedChain {
   async run(): Promise<ChainResult> {
     const { session, pipeline, number, lane, sweep } = this.#options
     const at = numbered(number, lane)
-    const outputs = new Map<string, { relation: string; columns: readonly Column[] }>()
+    const outputs = new Map<string, ChainOutput>()
     let current: Relation = pipeline.base
     let rows = await this.#input(0, at(current.sql))
     for (const [index, stage] of pipeline.stages.entries()) {
@@ -135,10 +156,10 @@ class GuardedChain {
     return `SELECT * FROM guard_${index}`
   }
 
-  async #output(output: Output, sql: string): Promise<{ relation: string; columns: readonly Column[] }> {
+  async #output(output: Output, sql: string): Promise<ChainOutput> {
     const columns = output.relation.columns
     const select = rowsOf({ ...output, relation: { sql, columns } }, this.#options.pipeline)
-    return { relation: await materialise(this.#options.session, output, select), columns }
+    return { ...(await materialise(this.#options.session, output, select)), columns }
   }
 
   async #takeOutFailing(index: number, stage: Stage): Promise<void> {
@@ -201,18 +222,22 @@ async function mark(session: Session, stage: Stage, at: (sql: string) => string,
   })
 }
 
-async function materialise(session: Session, output: Output, select: string): Promise<string> {
+async function materialise(
+  session: Session,
+  output: Output,
+  select: string,
+): Promise<{ readonly relation: string; readonly rows: number }> {
   const name = `output_${output.name}`
-  await table(session, name, select)
-  return ident(name)
+  return { rows: await table(session, name, select), relation: ident(name) }
 }
 
 function rowsOf(output: Output, { reorders }: Pipeline): string {
   return reorders && output.kind === 'row' ? inOrder(output.relation) : withoutRow(output.relation)
 }
 
-async function table(session: Session, name: string, select: string): Promise<void> {
-  await session.run(`CREATE OR REPLACE TEMP TABLE ${ident(name)} AS ${select}`)
+/** @returns its rows */
+async function table(session: Session, name: string, select: string): Promise<number> {
+  return Number(await session.value(`CREATE OR REPLACE TEMP TABLE ${ident(name)} AS ${select}`))
 }
 
 function numbered(number: bigint, lane: string): (sql: string) => string {

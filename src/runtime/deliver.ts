@@ -84,6 +84,7 @@ function deliveryFor(batch: Batch, refined: Streamed, store: Store, job: string,
     batch: token,
     columns: output.columns,
     relation: output.relation,
+    ...(output.rows === 0 ? { empty: true } : {}),
     ...(refined.direct ? { expected: () => chunk.records, verify: async () => chunk.verify?.() } : {}),
     ...(chunk.counted === undefined ? {} : { counted: chunk.counted }),
   }

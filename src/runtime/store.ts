@@ -24,6 +24,8 @@ export interface Delivery extends BatchInfo {
   readonly batch: string
   readonly columns: readonly Column[]
   readonly relation: string
+  /** See LoadBatch. */
+  readonly empty?: true
   /** Of a whole chunk, see Chunk.counted: until it resolves `digest` throws. */
   readonly counted?: () => Promise<boolean>
   /** Rows that the relation must give; set where it is evaluated by the store alone. Asked after counted(). */
@@ -304,7 +306,7 @@ export class Store {
   }
 
   #batch(delivery: Delivery, session: Session): LoadBatch {
-    const { job, source, range, token, clock, columns, relation, counted, expected } = delivery
+    const { job, source, range, token, clock, columns, relation, empty, counted, expected } = delivery
     return {
       job,
       source,
@@ -313,6 +315,7 @@ export class Store {
       clock,
       columns,
       relation,
+      ...(empty === undefined ? {} : { empty }),
       get digest() {
         return delivery.digest
       },

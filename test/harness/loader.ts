@@ -28,6 +28,8 @@ export interface BatchSpec {
   readonly digest?: string
   /** Hand over the SELECT itself, not a table. */
   readonly lazy?: boolean
+  /** There are no rows, and the loader is told so. */
+  readonly empty?: true
   readonly session?: Session
 }
 
@@ -108,6 +110,7 @@ export class LoaderBench {
       clock: '2026-01-02T03:04:05.678Z',
       columns: await this.columns(rows),
       relation,
+      ...(spec.empty === undefined ? {} : { empty: true }),
       engine: session,
       encode: (format, options) => encode(session, relation, format, options),
     }

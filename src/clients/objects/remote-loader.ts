@@ -14,9 +14,11 @@ import {
   isUnderWay,
   listPublished,
   manifestKey,
+  publishedIn,
   publishRemotely,
   type RemoteOutput,
   readPublished,
+  readState,
   retractRemotely,
 } from './remote-publish.ts'
 import { allSettled } from './staged-file.ts'
@@ -65,7 +67,9 @@ export class RemoteLoader implements Loader {
 
   async write(batch: LoadBatch, { signal }: { readonly signal: AbortSignal }): Promise<Receipt> {
     signal.throwIfAborted()
-    const published = await readPublished(this.#output, batch.token)
+    // Of a batch without rows the manifest is all there is: where there is one already, it is not written.
+    const seen = batch.empty === true ? undefined : await readState(this.#output, batch.token)
+    const published = publishedIn(seen)
     if (published !== undefined) return this.#repeated(batch, published)
     const { clock, job, range, source, token } = batch
     attempts += 1
@@ -74,9 +78,12 @@ export class RemoteLoader implements Loader {
       `${this.#env.id}.${token.slice(0, NAME_DIGITS)}.${process.pid}.${attempts}`,
     )
     try {
-      const { files, rows } = await stageBatch(batch, stagingOf(this.#options, token, temporary))
+      const { files: staged, rows } =
+        batch.empty === true
+          ? { files: [], rows: 0 }
+          : await stageBatch(batch, stagingOf(this.#options, token, temporary))
       const about = { job, source, loader: this.#env.id, range, token, digest: batch.digest, clock, rows }
-      const { manifest, repeated } = await publishRemotely(this.#output, about, files, signal)
+      const { manifest, repeated } = await publishRemotely(this.#output, about, { staged, seen }, signal)
       return repeated ? await this.#repeated(batch, manifest) : this.#receipt(manifest, false)
     } finally {
       await discardStaged(temporary)

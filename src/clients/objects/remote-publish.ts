@@ -42,7 +42,7 @@ interface Pending extends BatchInfo {
 
 type State = Published | Pending
 
-interface Found {
+export interface Found {
   readonly state: State
   readonly version: string
 }
@@ -57,7 +57,10 @@ export interface Publication {
 export type PublishedBatch = Omit<Manifest, 'version' | 'files'>
 
 export async function readPublished(output: RemoteOutput, token: string): Promise<Manifest | undefined> {
-  const found = await readState(output, token)
+  return publishedIn(await readState(output, token))
+}
+
+export function publishedIn(found: Found | undefined): Manifest | undefined {
   return found === undefined || 'pending' in found.state ? undefined : found.state
 }
 
@@ -94,11 +97,12 @@ export async function isUnderWay(
   return false
 }
 
-/** @throws AdflowError STORE_UNAVAILABLE where other attempts are always faster */
+/** `seen`: what stood there a moment ago. It need not be true: nothing is written where something else is there by now.
+ *  @throws AdflowError STORE_UNAVAILABLE where other attempts are always faster */
 export async function publishRemotely(
   output: RemoteOutput,
   batch: PublishedBatch,
-  staged: readonly StagedFile[],
+  { staged, seen }: { readonly staged: readonly StagedFile[]; readonly seen: Found | undefined },
   signal: AbortSignal,
 ): Promise<Publication> {
   const limit = pLimit(FILES_AT_ONCE)
@@ -106,7 +110,7 @@ export async function publishRemotely(
   const attempt = randomBytes(6).toString('hex')
   for (let round = 0; round < ROUNDS; round += 1) {
     signal.throwIfAborted()
-    const found = await readState(output, batch.token)
+    const found = round === 0 ? seen : await readState(output, batch.token)
     if (
       found !== undefined &&
       !('pending' in found.state) &&
@@ -117,7 +121,8 @@ export async function publishRemotely(
     }
     const claim = await claimed(output, batch, { files, attempt, found })
     if (claim === undefined) continue
-    const held = () => stillHeld(output, batch.token, claim.version)
+    const { version } = claim
+    const held = () => (version === undefined ? Promise.resolve() : stillHeld(output, batch.token, version))
     const put = ({ temporary }: StagedFile, { path, bytes, sha256 }: PublishedFile) =>
       output.place.put(path, { file: temporary, bytes, sha256 }, { fresh: claim.fresh, held, signal })
     try {
@@ -137,7 +142,8 @@ export async function publishRemotely(
 }
 
 interface Claim {
-  readonly version: string
+  /** undefined: nothing is on its way under it, and no document was needed. */
+  readonly version: string | undefined
   readonly left: readonly string[]
   /** No attempt has been here before. */
   readonly fresh: boolean
@@ -150,6 +156,7 @@ async function claimed(
   own: { readonly files: readonly PublishedFile[]; readonly attempt: string; readonly found: Found | undefined },
 ): Promise<Claim | undefined> {
   const { attempt, files, found } = own
+  if (found === undefined && files.length === 0) return { version: undefined, left: [], fresh: true }
   const { pending, left: others } = underWay(found?.state)
   if (found !== undefined && sameFiles(pending, files)) return { version: found.version, left: others, fresh: false }
   const names = new Set(files.map(({ path }) => path))
@@ -237,7 +244,7 @@ async function writeState(output: RemoteOutput, state: State, was: string | unde
   return output.place.write(manifestKey(output, state.token), `${JSON.stringify(state)}\n`, was)
 }
 
-async function readState(output: RemoteOutput, token: string): Promise<Found | undefined> {
+export async function readState(output: RemoteOutput, token: string): Promise<Found | undefined> {
   const key = manifestKey(output, token)
   const document = await output.place.read(key)
   return document === undefined

@@ -79,6 +79,18 @@ redis.call('HDEL', KEYS[2], ARGV[2])
 return held
 `)
 
+/** ARGV: token, id, record, digest. A batch without rows is entered in one step, unless it was begun with other bytes. */
+const ENTER = scriptOf(`
+local held = redis.call('HGET', KEYS[1], ARGV[1])
+if held then return {'held', held} end
+local digest = string.match(redis.call('HGET', KEYS[2], ARGV[2]) or '', '^%d+ (.*)$')
+if digest and digest ~= ARGV[4] then return {'differs', digest} end
+if not redis.call('HGET', KEYS[1], '#') then redis.call('HSET', KEYS[1], '#', '0') end
+redis.call('HSET', KEYS[1], ARGV[1], redis.call('HLEN', KEYS[1]) .. ' ' .. ARGV[3])
+redis.call('HDEL', KEYS[2], ARGV[2])
+return {'entered'}
+`)
+
 /** @returns the version of the server */
 export async function askServer(client: RedisClient, place: LedgerPlace): Promise<string> {
   return String(await runScript(client, ASK, ledgerKeys(place), []))
@@ -103,17 +115,35 @@ export async function rememberedBy(client: RedisClient, place: LedgerPlace): Pro
 export async function beginBatch(
   client: RedisClient,
   place: LedgerPlace,
-  { digest, range, source, token }: BatchInfo,
+  batch: BatchInfo,
   above = 0,
 ): Promise<Begun | HeldBatch> {
+  const { digest, token } = batch
   const id = token.slice(0, 32)
   const answer = await runScript(client, BEGIN, ledgerKeys(place), [token, id, digest, above])
   const [state, ...parts] = answer as readonly unknown[]
   if (state === 'held') return recordOf(token, String(parts[0])).batch
   if (state === 'open') return { id, ticket: Number(parts[0]), newest: Number(parts[1]), open: String(parts[2]) }
-  throw new AdflowError(
+  throw begunOtherwise(batch, parts[0])
+}
+
+/** Of a batch without rows. @returns what was booked before. @throws AdflowError STORE_MISMATCH where it began with other bytes */
+export async function enterBatch(
+  client: RedisClient,
+  place: LedgerPlace,
+  batch: BatchInfo,
+): Promise<HeldBatch | undefined> {
+  const { digest, token } = batch
+  const args = [token, token.slice(0, 32), recordText(place, batch, 0), digest]
+  const [state, found] = (await runScript(client, ENTER, ledgerKeys(place), args)) as readonly unknown[]
+  if (state === 'differs') throw begunOtherwise(batch, found)
+  return state === 'held' ? recordOf(token, String(found)).batch : undefined
+}
+
+function begunOtherwise({ range, source, token }: BatchInfo, digest: unknown): AdflowError {
+  return new AdflowError(
     'STORE_MISMATCH',
-    `batch ${token.slice(0, 12)} (${source}, ${range.lane} ${range.from}–${range.to}) was begun with the digest ${parts[0]}; it now has other bytes`,
+    `batch ${token.slice(0, 12)} (${source}, ${range.lane} ${range.from}–${range.to}) was begun with the digest ${digest}; it now has other bytes`,
     { hint: 'the source has changed under a range that was loaded in part; load it anew with an audited replay' },
   )
 }
@@ -122,13 +152,17 @@ export async function beginBatch(
 export async function closeBatch(
   client: RedisClient,
   place: LedgerPlace,
-  { clock, digest, job, range, source, token }: BatchInfo,
+  batch: BatchInfo,
   rows: number,
 ): Promise<HeldBatch | undefined> {
-  const { lane, from, to } = range
-  const record = JSON.stringify([job, place.loader, source, lane, from, to, digest, rows, clock])
-  const held = await runScript(client, CLOSE, ledgerKeys(place), [token, token.slice(0, 32), record])
+  const { token } = batch
+  const args = [token, token.slice(0, 32), recordText(place, batch, rows)]
+  const held = await runScript(client, CLOSE, ledgerKeys(place), args)
   return held === null ? undefined : recordOf(token, String(held)).batch
+}
+
+function recordText({ loader }: LedgerPlace, { clock, digest, job, range, source }: BatchInfo, rows: number): string {
+  return JSON.stringify([job, loader, source, range.lane, range.from, range.to, digest, rows, clock])
 }
 
 /** By loader too: the positions of one loader say nothing about those of another on the same target. */

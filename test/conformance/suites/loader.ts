@@ -254,12 +254,20 @@ export function loaderConformance<Options>(name: string, fixture: LoaderFixture<
       await expectHeld(Array.from({ length: at }, (_, index) => childRows(index)).join(' UNION ALL '))
     }, 60_000)
 
-    test('a batch without rows is remembered', async () => {
+    test('a batch without rows is remembered, whether it is known beforehand that there are none or not', async () => {
       const loader = await opened()
-      expect(await bench.write(loader, { rows: `${ROWS} LIMIT 0` })).toMatchObject({ rows: 0, repeated: false })
-      expect(await bench.write(loader, { rows: `${ROWS} LIMIT 0` })).toMatchObject({ rows: 0, repeated: true })
-      expect(await history(loader)).toHaveLength(1)
-      await bench.write(loader, { at: 1, rows: ROWS })
+      const none = { rows: `${ROWS} LIMIT 0` }
+      const known = { ...none, empty: true } as const
+      expect(await bench.write(loader, none)).toMatchObject({ rows: 0, repeated: false })
+      expect(await bench.write(loader, { ...known, at: 1 })).toMatchObject({ rows: 0, repeated: false })
+      for (const at of [0, 1])
+        for (const again of [none, known])
+          expect(await bench.write(loader, { ...again, at })).toMatchObject({ rows: 0, repeated: true })
+      expect(await history(loader)).toHaveLength(2)
+      await bench.write(loader, { at: 2, rows: ROWS })
+      expect(await bench.write(loader, { ...known, at: 2 })).toMatchObject({ rows: 1000, repeated: true })
+      const otherBytes = bench.write(loader, { ...known, at: 1, digest: 'sha256:other' })
+      await expect(otherBytes).rejects.toMatchObject({ code: 'STORE_MISMATCH' })
       await expectHeld(ROWS)
     })
 
