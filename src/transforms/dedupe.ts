@@ -69,7 +69,7 @@ export default defineStep({
         ? undefined
         : { column: timeColumn(input, time, [...env.path, 'time']), withinMs: within, keptMs: within + lateness }
     const marks = marksOf(env.id, keys, window)
-    const kept = `(NOT ${marks.markable} OR ${ROW} IN (SELECT ${ROW} FROM ${marks.table} WHERE __seq = ${SEQUENCE}))`
+    const kept = `(NOT ${marks.markable} OR ${ROW} IN (SELECT ${ROW} FROM ${ownMarks(marks)}))`
     return {
       output: restrict(input, kept),
       kind: 'row',
@@ -103,6 +103,8 @@ interface Marks {
   readonly found: string
   /** The newest batches in their order: from where on marks counted for each, and the time that was reached with it. */
   readonly seen: string
+  /** The marks count for a time only, and each has the number of its batch in the order of batches. */
+  readonly numbered: boolean
   /** DDL of both. */
   readonly tables: readonly string[]
   readonly keys: readonly string[]
@@ -133,6 +135,7 @@ function marksOf(id: string, keys: readonly Column[], window: Window | undefined
     table,
     found: ident(`found_${id}_${version}`),
     seen,
+    numbered: window !== undefined,
     tables:
       window === undefined
         ? [`CREATE TABLE IF NOT EXISTS ${table} (${columns.join(', ')}, ${own})`]
@@ -150,6 +153,17 @@ const SANE = `BETWEEN TIMESTAMP '0001-01-01 00:00:00' AND TIMESTAMP '9999-12-31 
 
 function timeSql({ column }: Window): string {
   return `TRY_CAST(${ident(column.name)} AS TIMESTAMP)`
+}
+
+/** Those of this batch. Its number keeps the engine from looking through all that is known: numbers rise with the table. */
+function ownMarks({ table, seen, numbered }: Marks): string {
+  const own = `${table} WHERE __seq = ${SEQUENCE}`
+  return numbered ? `${own} AND __nth = ${noted(seen, '__nth')}` : own
+}
+
+/** What is written down of this batch. */
+function noted(seen: string, column: string): string {
+  return `(SELECT ${column} FROM ${seen} WHERE __seq = ${SEQUENCE})`
 }
 
 /** A repeated batch may bring other rows, where the job was mended in between: its marks are always made anew. */
@@ -176,8 +190,8 @@ function markWithin(marks: Marks, window: Window, inputTable: string): string[] 
   const { table, found, seen, keys, markable } = marks
   const list = keys.join(', ')
   const rows = `SELECT ${list}, ${timeSql(window)} AS __at, ${ROW} FROM ${inputTable} WHERE ${markable}`
-  const self = (column: string) => `(SELECT ${column} FROM ${seen} WHERE __seq = ${SEQUENCE})`
-  const own = `SELECT ${list}, __at FROM ${table} WHERE __seq = ${SEQUENCE}`
+  const self = (column: string) => noted(seen, column)
+  const own = `SELECT ${list}, __at FROM ${ownMarks(marks)}`
   const counting = `SELECT ${list}, __at FROM ${found} WHERE __nth < ${self('__nth')} AND __at >= coalesce(${self('__from')}, TIMESTAMP '-infinity')`
   const span = intervalSql(window.withinMs)
   const coveredBy = (from: string) =>
@@ -186,7 +200,7 @@ function markWithin(marks: Marks, window: Window, inputTable: string): string[] 
   const near = `lambda __k: __k['at'] BETWEEN __x[1]['at'] - ${span} AND __x[1]['at'] + ${span}`
   const chosen = `list_reduce(list([{'at': __c.__at, 'row': __c.${ROW}}] ORDER BY __c.${ROW}), lambda __a, __x: CASE WHEN len(list_filter(__a, ${near})) > 0 THEN __a ELSE list_concat(__a, __x) END)`
   // Nearly all rows are first ones: looking these up again would double the work.
-  const others = `SELECT * FROM (${rows}) WHERE ${ROW} NOT IN (SELECT ${ROW} FROM ${table} WHERE __seq = ${SEQUENCE})`
+  const others = `SELECT * FROM (${rows}) WHERE ${ROW} NOT IN (SELECT ${ROW} FROM ${ownMarks(marks)})`
   const returning = `SELECT ${list}, unnest(${chosen}) AS __kept FROM (${others}) __c WHERE NOT ${coveredBy(`${counting} UNION ALL ${own}`)} GROUP BY ${list}`
   const insert = `INSERT INTO ${table} SELECT ${list}`
   return [
