@@ -126,7 +126,8 @@ async function watched({ flavour, rows, shiftMs, folder, places, views }: Watche
     for (let more = true; more; ) {
       more = !over.signal.aborted
       const due = performance.now() + EVERY_MS
-      if (flavour === 'windows') await view.windows((key) => firstSeen.get(view.name)?.set(key, Date.now()))
+      if (flavour === 'windows')
+        await view.windows((key, atMs = Date.now()) => firstSeen.get(view.name)?.set(key, atMs))
       else await view.events(waited(view.name))
       if (more) await sleep(Math.max(0, due - performance.now()))
     }

@@ -13,7 +13,8 @@ import { keyed, MEASURED_OF, type SeenEvent, type StoreView, type WindowRows } f
 /** Ten seconds of event time of objects have a prefix of their own. */
 const SLOT_MS = 10_000
 
-/** Objects of a bucket: it is listed, and they are read at the end, each row as seen when its object was first listed. */
+/** Objects of a bucket. It is listed. Objects of windows are read at once, their rows as seen when their bytes are here: an engine of the
+ *  reader's own, started for each, would be of no store's time. Objects of events are read at the end, as seen when they were first listed. */
 export class S3View implements StoreView {
   readonly name = 's3'
   readonly #client: S3Client
@@ -22,6 +23,7 @@ export class S3View implements StoreView {
   readonly #folder: string
   readonly #firstSeen = new Map<string, number>()
   readonly #rows = new Map<string, readonly string[]>()
+  readonly #engine = DuckDBInstance.create()
 
   /** `shiftMs`: how far behind the clock event time is. */
   constructor(
@@ -34,16 +36,15 @@ export class S3View implements StoreView {
     this.#folder = place.folder
   }
 
-  async windows(seen: (key: string) => void): Promise<void> {
+  async windows(seen: (key: string, atMs: number) => void): Promise<void> {
     for (const key of await this.#look('windows/minute=')) {
-      const rows = await this.#read(
-        [key],
-        'epoch_ms(window_start), campaign_id, events, (spend * 1000000)::HUGEINT, ids, digest',
-      )
-      for (const row of rows) {
+      const files = await this.#get([key])
+      const now = Date.now()
+      const columns = 'epoch_ms(window_start), campaign_id, events, (spend * 1000000)::HUGEINT, ids, digest'
+      for (const row of await this.#read(files, columns)) {
         const name = `${row[0]}:${row[1]}`
         this.#rows.set(name, row)
-        seen(name)
+        seen(name, now)
       }
     }
   }
@@ -65,9 +66,10 @@ export class S3View implements StoreView {
     await this.#look('events/slot=')
     const keys = [...this.#firstSeen.keys()]
     const sums = 'count(*), (sum(cost) * 1000000)::HUGEINT, sum(event_id)'
-    const [all] = await this.#read(keys, `${sums}, sum(${DIGEST})`)
+    const files = await this.#get(keys)
+    const [all] = await this.#read(files, `${sums}, sum(${DIGEST})`)
     const measured = `event_id >= 0 AND event_id % ${MEASURED_OF} < ${PARTITIONS}`
-    const rows = await this.#read(keys, `filename, sent, count(*)`, `WHERE ${measured} GROUP BY ALL`)
+    const rows = await this.#read(files, `filename, sent, count(*)`, `WHERE ${measured} GROUP BY ALL`)
     for (const [file = '', sent, times] of rows) {
       const at = this.#firstSeen.get(keys[Number(/(\d+)\.parquet$/.exec(file)?.[1])] ?? '') ?? Number.NaN
       for (let index = 0; index < Number(times); index += 1) seen(Number(sent), at)
@@ -77,6 +79,7 @@ export class S3View implements StoreView {
 
   async close(): Promise<void> {
     this.#client.destroy()
+    ;(await this.#engine).closeSync()
   }
 
   /** Objects that were not there before. */
@@ -106,8 +109,8 @@ export class S3View implements StoreView {
     }
   }
 
-  async #read(keys: readonly string[], select: string, rest = ''): Promise<readonly (readonly string[])[]> {
-    if (keys.length === 0) return []
+  /** @returns files of their bytes */
+  async #get(keys: readonly string[]): Promise<readonly string[]> {
     mkdirSync(this.#folder, { recursive: true })
     const limit = pLimit(16)
     const files = keys.map((key, index) =>
@@ -118,13 +121,16 @@ export class S3View implements StoreView {
         return file
       }),
     )
-    const list = (await Promise.all(files)).map((file) => `'${file}'`).join(', ')
-    const instance = await DuckDBInstance.create()
-    const connection = await instance.connect()
+    return Promise.all(files)
+  }
+
+  async #read(files: readonly string[], select: string, rest = ''): Promise<readonly (readonly string[])[]> {
+    if (files.length === 0) return []
+    const list = files.map((file) => `'${file}'`).join(', ')
+    const connection = await (await this.#engine).connect()
     const from = `FROM read_parquet([${list}], filename = true, hive_partitioning = false) ${rest}`
     const reader = await connection.runAndReadAll(`SELECT CAST(COLUMNS(*) AS VARCHAR) FROM (SELECT ${select} ${from})`)
     connection.closeSync()
-    instance.closeSync()
     return reader.getRows() as string[][]
   }
 }

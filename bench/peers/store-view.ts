@@ -9,8 +9,8 @@ export type SeenEvent = (sentMs: number, seenMs: number) => void
 
 export interface StoreView {
   readonly name: string
-  /** Looks once at the windows: `seen` is told of each row when it can be read. */
-  windows(seen: (key: string) => void): Promise<void>
+  /** Looks once at the windows: `seen` is told of each row when it has been read. Default: now. */
+  windows(seen: (key: string, atMs?: number) => void): Promise<void>
   /** Looks once at the events: `seen` is told of each that is measured. */
   events(seen: SeenEvent): Promise<void>
   /** How many rows can be read now; undefined: it would have to read them all. */
