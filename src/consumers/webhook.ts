@@ -5,10 +5,11 @@ import { HttpClient, retryAfterMs } from '../clients/http/client.ts'
 import { diagnoseEndpoint } from '../clients/http/diagnose.ts'
 import { signWebhook, webhookKey } from '../clients/http/webhook-signature.ts'
 import type { Answer, EventSql, Message, MessageConsumer, SendContext } from '../core/consumer.ts'
-import type { BatchInfo, ComponentEnv, LoaderRemark } from '../core/contracts.ts'
+import type { BatchInfo, ComponentEnv } from '../core/contracts.ts'
 import { defineConsumer } from '../core/define.ts'
 import { diagnosisAt, findingsAt } from '../core/findings.ts'
 import { byteSize, duration } from '../core/job/units.ts'
+import type { LoaderRemark } from '../core/loader-check.ts'
 import { ident, literal } from '../engine/sql-text.ts'
 
 const address = z.url({ protocol: /^https?$/, error: 'expected a URL that begins with https:// or http://' })

@@ -8,11 +8,19 @@ import type { Comparison } from './comparison.ts'
 import type { Diagnosable } from './diagnosis.ts'
 import type { Discovery } from './discovery.ts'
 import type { LaneSurvey } from './lane-survey.ts'
+import type { LoaderCheckEnv, LoaderRemark } from './loader-check.ts'
 import type { Shard } from './shard.ts'
 import type { HostGate, SourceWatch } from './source-watch.ts'
-import type { Analysis, CompiledStep, StepEnv } from './step-contract.ts'
+import type { CompiledStep, StepEnv } from './step-contract.ts'
 import type { ColumnOrigin } from './step-lineage.ts'
-import type { ContentDigest, ContentsContext, StoreAudit, StoreContents } from './store-contract.ts'
+import type {
+  BatchComparison,
+  ContentDigest,
+  ContentsContext,
+  Holding,
+  StoreAudit,
+  StoreContents,
+} from './store-contract.ts'
 
 /** A point in a lane: decimal digits without leading zeros. Ordered as a number (see core/positions.ts). */
 export type Position = string
@@ -240,23 +248,9 @@ export interface Receipt {
 /** A batch that a store remembers; with its own clock where the store keeps it: a range that is planned again gets it back. */
 export interface StoreRecord extends Omit<BatchInfo, 'job' | 'clock'>, Partial<Pick<BatchInfo, 'clock'>> {
   readonly rows: number
-}
-
-/** What a store has now of a batch that it was given once. */
-export interface Holding {
-  /** A write of the token would be refused. */
-  readonly remembered: boolean
-  /** Rows that are there; undefined where the store cannot tell them from those of other batches. */
-  readonly rows: number | undefined
-}
-
-/** SQL, valid until write() of the batch would settle. */
-export interface BatchComparison {
-  /** SELECT of one boolean, by digests: true where all rows are the same, so that nobody need look for those that differ. */
-  readonly same: string
-  /** SELECTs of the rows that only the batch has, and that only the store has of it. */
-  readonly missing: string
-  readonly extra: string
+  /** The record is of so many batches: the store knows that it has all of `range`, and no longer where one of them ended. `token` is
+   *  what one batch of the whole range would have, and `digest` is empty. */
+  readonly folded?: number
 }
 
 export interface Loader {
@@ -331,6 +325,8 @@ export interface ExtractorEnv extends ComponentEnv {
 export interface LoaderEnv extends ComponentEnv {
   /** Folder for files that a loader makes of a batch on its way; the engine may write there; emptied at start. */
   readonly workDir: string
+  /** Name of the output that it gets. Absent: `main`. */
+  readonly input?: string
 }
 
 export interface Definition<Kind extends string, Options> {
@@ -370,23 +366,6 @@ export interface StepDefinition<Options = unknown> extends Definition<'step', Op
   /** Names of the outputs that the step has beside its own. */
   branches?(options: Options): readonly string[]
   compile(options: Options, input: Relation, env: StepEnv): Promise<CompiledStep>
-}
-
-/** What a loader finds in its options under the columns that reach it. */
-export interface LoaderRemark {
-  /** `mistake`: the first write would fail. `warning`: it would do something that its user may not expect. */
-  readonly kind: 'mistake' | 'warning'
-  readonly message: string
-  readonly hint?: string
-  /** Path of the option into the job file. */
-  readonly path: readonly (string | number)[]
-}
-
-export interface LoaderCheckEnv {
-  /** Path of the loader in the job file. */
-  readonly path: readonly (string | number)[]
-  readonly columns: readonly Column[]
-  readonly analysis: Analysis
 }
 
 export interface LoaderDefinition<Options = unknown> extends Definition<'loader', Options>, Diagnosable<Options> {

@@ -51,3 +51,20 @@ export interface ContentsContext {
   readonly job: string
   readonly columns: readonly Column[]
 }
+
+/** What a store has now of a batch that it was given once. */
+export interface Holding {
+  /** A write of the token would be refused. */
+  readonly remembered: boolean
+  /** Rows that are there; undefined where the store cannot tell them from those of other batches. */
+  readonly rows: number | undefined
+}
+
+/** SQL, valid until write() of the batch would settle. */
+export interface BatchComparison {
+  /** SELECT of one boolean, by digests: true where all rows are the same, so that nobody need look for those that differ. */
+  readonly same: string
+  /** SELECTs of the rows that only the batch has, and that only the store has of it. */
+  readonly missing: string
+  readonly extra: string
+}

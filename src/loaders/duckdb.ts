@@ -29,21 +29,12 @@ import {
   unfinishedReplace,
 } from '../clients/duckdb/table.ts'
 import { transaction, turnsOf } from '../clients/duckdb/transaction.ts'
-import type {
-  BatchComparison,
-  ComponentEnv,
-  EngineConnection,
-  Holding,
-  LoadBatch,
-  Loader,
-  LoaderRemark,
-  Receipt,
-  StoreRecord,
-} from '../core/contracts.ts'
+import type { ComponentEnv, EngineConnection, LoadBatch, Loader, Receipt, StoreRecord } from '../core/contracts.ts'
 import { defineLoader } from '../core/define.ts'
 import { AdflowError } from '../core/errors.ts'
 import { didYouMean } from '../core/job/suggest.ts'
-import type { ContentsContext, StoreAudit, StoreContents } from '../core/store-contract.ts'
+import type { LoaderRemark } from '../core/loader-check.ts'
+import type { BatchComparison, ContentsContext, Holding, StoreAudit, StoreContents } from '../core/store-contract.ts'
 import { keyGoesWithMerge, NEXT_TABLE, tableShape } from '../core/table-loader.ts'
 import { tokenNumber } from '../core/token.ts'
 import type { TypedColumn } from '../engine/exact.ts'

@@ -30,20 +30,12 @@ import {
 import { discardStaged, stageBatch } from '../clients/objects/publish-stage.ts'
 import { differingRows, filesThere, retract, rowsThere } from '../clients/objects/published-rows.ts'
 import type { Comparison } from '../core/comparison.ts'
-import type {
-  BatchComparison,
-  ComponentEnv,
-  Holding,
-  LoadBatch,
-  Loader,
-  Receipt,
-  StoreRecord,
-} from '../core/contracts.ts'
+import type { ComponentEnv, LoadBatch, Loader, Receipt, StoreRecord } from '../core/contracts.ts'
 import { defineLoader } from '../core/define.ts'
 import { sweepTemporaries, unlessGone } from '../core/durable.ts'
 import { AdflowError, localIoError } from '../core/errors.ts'
 import { realPathOf } from '../core/real-path.ts'
-import type { ContentsContext, StoreAudit, StoreContents } from '../core/store-contract.ts'
+import type { BatchComparison, ContentsContext, Holding, StoreAudit, StoreContents } from '../core/store-contract.ts'
 
 /** Another process may be about to rename a manifest that it began this long ago. */
 const LONGEST_META_WRITE_MS = 3_600_000

@@ -3,7 +3,8 @@ import { hash } from 'node:crypto'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { BatchLedger, type HeldBatch, ledgerTopicOf } from '../clients/kafka/batch-ledger.ts'
+import { BatchLedger, ledgerTopicOf } from '../clients/kafka/batch-ledger.ts'
+import type { HeldBatch } from '../clients/kafka/batch-memory.ts'
 import { BatchTransactions } from '../clients/kafka/batch-transactions.ts'
 import { addressesOf, KafkaCluster } from '../clients/kafka/cluster.ts'
 import { diagnoseKafka } from '../clients/kafka/diagnose.ts'
@@ -59,6 +60,13 @@ const options = z
       .regex(/^(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}$/, 'letters, digits, `.`, `_` and `-`')
       .optional()
       .describe('The topic of batches. Default: `_adflow_batches.<topic>`.'),
+    remember_batches: z
+      .int()
+      .positive()
+      .default(10_000)
+      .describe(
+        'So many batches of the job are known one by one: they can come again, and are found there. Of older ones the topic of batches knows what range of each lane it has, and refuses what reaches into that.',
+      ),
     max_message: byteSize
       .prefault('1MiB')
       .describe(
@@ -99,7 +107,9 @@ class KafkaLoader implements Loader {
     // Shards have no token in common, and go on beside each other.
     const part = env.shard === undefined ? '' : `-${env.shard.index}-of-${env.shard.of}`
     const id = `adflow-${env.job}-${place}${part}`
-    this.#ledger = new BatchLedger(this.#cluster, ledgerTopic)
+    this.#ledger = new BatchLedger(this.#cluster, ledgerTopic, {
+      ...{ job: env.job, shard: env.shard, input: env.input ?? 'main', remember: chosen.remember_batches },
+    })
     const { compression, max_message: maxMessageBytes } = chosen
     this.#transactions = new BatchTransactions({
       ...{ topic, compression, maxMessageBytes, timeoutMs: transaction_timeout },
@@ -224,7 +234,12 @@ write a batch, and the one that is late ends with STORE_DENIED. What a killed pr
 started again, or until \`transaction_timeout\`.
 
 Batches are appended, several are encoded at a time; those that wait while a transaction is under way share the next one. The entries are read at
-the start of a run: about 250 bytes of memory for each batch that the topic has ever got. Who deletes the topic and wants it filled again deletes the topic of batches too.
+the start of a run. Who deletes the topic and wants it filled again deletes the topic of batches too.
+
+**The horizon.** The newest \`remember_batches\` of the job, and 64 of each lane, have an entry each, some hundred bytes on disk and in memory. Older ones are folded, in the transactions of
+the batches that come: what is left is the range of each lane that the topic has. No run asks for those by itself. A batch that does reach into such a range is refused: a state from a backup
+that is older ends with STATE_MISSING, and \`adflow recover JOB --force\` goes on behind what the topic has; \`state rewind\` reaches back so far without \`--reload\`. How much a start reads beyond that depends on when the brokers compact:
+topics that adflow makes have small segments, and \`adflow doctor\` says how to set those of others.
 
 **Values** are what NDJSON files have: integers are numbers of any size, decimals of more than 15 digits strings, points in time text as the
 engine shows it, NaN and infinity strings (inside structs and lists they are bare); JSON goes in as it is. \`value\` is for everything else.

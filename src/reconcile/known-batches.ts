@@ -90,7 +90,8 @@ export async function batchesOf(
   { batches, all, paid }: LedgerSnapshot,
   { job, session, only }: { readonly job: string; readonly session: Session; readonly only: string | undefined },
 ): Promise<KnownBatches> {
-  const history: readonly StoreRecord[] = (await store.loader.history?.(job, { engine: session })) ?? []
+  const known: readonly StoreRecord[] = (await store.loader.history?.(job, { engine: session })) ?? []
+  const history = known.filter(({ folded }) => folded === undefined)
   const order = new Map(history.map(({ token }, index) => [token, index]))
   const owed: PastBatch[] = []
   const never: PastBatch[] = []

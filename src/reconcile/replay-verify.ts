@@ -2,10 +2,11 @@
  * Repeats a run from what it was made of, and compares: the books of each batch, and the rows of each store. Steps with memory
  * begin with none, and see all batches before in their order. Nothing is loaded, and nothing is changed.
  */
-import type { BatchComparison } from '../core/contracts.ts'
+
 import { AdflowError, ERROR_CODES, EXIT } from '../core/errors.ts'
 import type { JobLoader } from '../core/job/job.ts'
 import type { Registry } from '../core/registry.ts'
+import type { BatchComparison } from '../core/store-contract.ts'
 import type { Session } from '../engine/session.ts'
 import { type RepeatedBatch, Rerun } from '../runtime/rerun.ts'
 import { requireThere, tokenIn } from './missing-batches.ts'

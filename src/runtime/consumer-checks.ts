@@ -1,7 +1,8 @@
 /** What the consumers of a job get, and what they make of it, before anything is distributed. */
-import type { Column, LoaderRemark } from '../core/contracts.ts'
+import type { Column } from '../core/contracts.ts'
 import { AdflowError } from '../core/errors.ts'
 import type { JobConsumer } from '../core/job/job.ts'
+import type { LoaderRemark } from '../core/loader-check.ts'
 import type { Registry } from '../core/registry.ts'
 import type { Analysis } from '../core/step-contract.ts'
 import { createAnalysis } from '../engine/analysis.ts'

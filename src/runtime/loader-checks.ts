@@ -1,6 +1,7 @@
 /** What the loaders of a job make of their options and of the columns that reach them, before any store is touched. */
-import type { LoaderRemark } from '../core/contracts.ts'
+
 import { AdflowError } from '../core/errors.ts'
+import type { LoaderRemark } from '../core/loader-check.ts'
 import type { Registry } from '../core/registry.ts'
 import { createAnalysis } from '../engine/analysis.ts'
 import type { Session } from '../engine/session.ts'

@@ -5,14 +5,24 @@
 import { existsSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { StoreRecord } from '../core/contracts.ts'
 import { removeDurably } from '../core/durable.ts'
 import { localIoError } from '../core/errors.ts'
-import { tokenNumber } from '../core/token.ts'
+import { comparePositions } from '../core/positions.ts'
+import { tokenHead, tokenNumber } from '../core/token.ts'
 import { Engine, type Session } from '../engine/session.ts'
-import { ident } from '../engine/sql-text.ts'
+import { ident, literal } from '../engine/sql-text.ts'
 import { ledgerSelect } from '../lineage/ledger-sql.ts'
 import { ledgerSegments, requireSoundLedger } from '../lineage/ledger-verify.ts'
+import type { CheckpointState } from './checkpoint-slot.ts'
 import type { StateDir } from './state-dir.ts'
+
+export interface FoldedQuestion {
+  /** Tokens that stores name. */
+  readonly known: ReadonlySet<string>
+  readonly folded: readonly StoreRecord[]
+  readonly sources: CheckpointState['sources']
+}
 
 /** Numbers of all batches that have marks in the state file, attached as `state`. */
 export async function markedNumbers(session: Session): Promise<ReadonlySet<bigint>> {
@@ -35,6 +45,37 @@ export async function forgetOtherMarks(session: Session, known: ReadonlySet<stri
   await deleteMarks(session, orphans)
 }
 
+/** Batches with marks that no store names any more, and that are done: the ledger has closed them, the position of their lane is past them, and
+ *  a store says that it has the range they lie in as a whole. */
+export async function foldedTokens(
+  state: StateDir,
+  session: Session,
+  { known, folded, sources }: FoldedQuestion,
+): Promise<readonly string[]> {
+  if (folded.length === 0) return []
+  const numbers = new Set([...known].map(tokenNumber))
+  const unknown = [...(await markedNumbers(session))].filter((number) => !numbers.has(number))
+  if (unknown.length === 0) return []
+  const ledger = await ledgerOf(state)
+  const list = unknown.map((number) => literal(tokenHead(number))).join(', ')
+  const rows = await withStateEngine(state, (own) =>
+    own.rows(
+      `SELECT DISTINCT token, source, lane, range_from::VARCHAR AS "from", range_to::VARCHAR AS "to" FROM (${ledger}) WHERE type = 'batch_closed' AND left(token, 16) IN (${list})`,
+    ),
+  )
+  const isDone = ({ source, lane, from, to }: Record<string, unknown>) => {
+    const at = sources[String(source)]?.[String(lane)]?.at
+    if (at === undefined || comparePositions(String(to), at) > 0) return false
+    const within = (whole: StoreRecord) =>
+      whole.source === source &&
+      whole.range.lane === lane &&
+      comparePositions(whole.range.from, String(from)) <= 0 &&
+      comparePositions(String(to), whole.range.to) <= 0
+    return folded.some(within)
+  }
+  return rows.filter(isDone).map(({ token }) => String(token))
+}
+
 /** Removes the quarantine files of batches that are not known and that the ledger has never closed: their records are read again. */
 export async function removeOrphanQuarantine(state: StateDir, known: ReadonlySet<string>): Promise<void> {
   const unknown = (await quarantineTokens(state)).filter((token) => !known.has(token))
@@ -53,9 +94,17 @@ export async function removeQuarantine({ quarantine }: StateDir, tokens: Iterabl
   }
 }
 
+/** Each look at the ledger in a statement asks for 128 MiB, twice the longest event, of which it uses little; the view `gaps` looks three times. */
+const STATE_ENGINE_BYTES = 768_000_000
+
 /** Runs over the job's state folder outside a run: an engine that may read it. */
 export async function withStateEngine<T>(state: StateDir, work: (session: Session) => Promise<T>): Promise<T> {
-  const engine = await Engine.open({ memoryBytes: 256_000_000, threads: 1, tempFolder: state.temp, locked: false })
+  const engine = await Engine.open({
+    memoryBytes: STATE_ENGINE_BYTES,
+    threads: 1,
+    tempFolder: state.temp,
+    locked: false,
+  })
   try {
     const session = await engine.connect()
     try {

@@ -21,12 +21,19 @@ export interface Rebuilt {
  * Where every store has a range, the position passes it; behind the first range that is not everywhere all is planned again,
  * exactly. `histories`: of each store what it has and what it is owed. `clock`: of batches that no store keeps the clock of.
  */
-export function rebuild(histories: readonly (readonly StoreRecord[])[], clock: string): Rebuilt {
+export function rebuild(known: readonly (readonly StoreRecord[])[], clock: string): Rebuilt {
+  const histories = cutAtEdges(known)
   const sources: Record<string, Record<string, LaneCheckpoint>> = {}
   const planned: PlannedBatch[] = []
   const holes: Hole[] = []
   const held = histories.map((history) => new Set(history.map(keyOf)))
-  const distinct = new Map(histories.flat().map((record) => [keyOf(record), record]))
+  const all = histories.flat()
+  // Those of stores that know the batch and its clock come last, and stay.
+  const ordered = [
+    ...all.filter(({ folded }) => folded !== undefined),
+    ...all.filter(({ folded }) => folded === undefined),
+  ]
+  const distinct = new Map(ordered.map((record) => [keyOf(record), record]))
   for (const records of Map.groupBy(distinct.values(), laneOf).values()) {
     records.sort((a, b) => comparePositions(a.range.from, b.range.from))
     let at = START
@@ -54,6 +61,27 @@ export function rebuild(histories: readonly (readonly StoreRecord[])[], clock: s
     }
   }
   return { sources, planned, holes }
+}
+
+/** What a store knows as a whole only is cut where batches of other stores end: so what they all have can be told. */
+function cutAtEdges(histories: readonly (readonly StoreRecord[])[]): readonly (readonly StoreRecord[])[] {
+  if (!histories.flat().some(({ folded }) => folded !== undefined)) return histories
+  const edges = new Map<string, Set<string>>()
+  for (const record of histories.flat()) {
+    const own = edges.get(laneOf(record)) ?? new Set()
+    edges.set(laneOf(record), own.add(record.range.from).add(record.range.to))
+  }
+  const sorted = new Map([...edges].map(([lane, own]) => [lane, [...own].sort(comparePositions)]))
+  return histories.map((history) =>
+    history.flatMap((record) => {
+      if (record.folded === undefined) return [record]
+      const { lane, from, to } = record.range
+      const inside = (sorted.get(laneOf(record)) ?? []).filter(
+        (edge) => comparePositions(edge, from) > 0 && comparePositions(edge, to) < 0,
+      )
+      return [from, ...inside].map((at, index) => ({ ...record, range: { lane, from: at, to: inside[index] ?? to } }))
+    }),
+  )
 }
 
 /** Of a source that cannot be read again: ranges of an earlier epoch end where a lane was put back to, for what came then has other edges. */

@@ -6,13 +6,14 @@ import type { StoreRecord } from '../core/contracts.ts'
 import { AdflowError } from '../core/errors.ts'
 import { IDLE_SOURCE } from '../core/idle.ts'
 import { ownsLane } from '../core/shard.ts'
+import { epochOf } from '../core/token.ts'
 import { openLedger } from '../lineage/ledger.ts'
 import { requireSoundLedger } from '../lineage/ledger-verify.ts'
 import { openCheckpoints, setAsideCheckpoints } from './checkpoints.ts'
 import { holdJob } from './hold.ts'
-import { forgetOtherMarks, ledgerOf, withStateEngine } from './orphans.ts'
+import { foldedTokens, forgetOtherMarks, ledgerOf, withStateEngine } from './orphans.ts'
 import { type Hole, notSuperseded, type Rebuilt, rebuild } from './rebuild.ts'
-import { batchTokens, epochOf } from './resume.ts'
+import { batchTokens } from './resume.ts'
 import type { RunOptions } from './run.ts'
 import { Spool } from './spool.ts'
 import { withCursors } from './staged-positions.ts'
@@ -100,13 +101,14 @@ export async function recoverJob(options: RecoverOptions): Promise<Recovery> {
         workshop.extractors.filter(({ extractor }) => !extractor.replayable).map(({ config }) => config.id),
       )
       const inputs = new Map(job.load.map(({ id, input }) => [id, input ?? 'main']))
-      const epochIn = (id: string, record: StoreRecord) => epochOf(job, inputs.get(id) ?? 'main', record) ?? 0n
+      const epochIn = (id: string, record: StoreRecord) => epochOf(job.name, inputs.get(id) ?? 'main', record) ?? 0n
       const valid = [...histories].map(([id, history]) => {
         const [own, others] = [true, false].map((is) => history.filter(({ source }) => staged.has(source) === is))
         return [...(others ?? []), ...notSuperseded(own ?? [], (record) => epochIn(id, record))]
       })
       const rebuilt = rebuild(valid, new Date().toISOString())
-      const batches = new Set([...histories.values()].flat().map(({ token }) => token)).size
+      const distinct = new Map([...histories.values()].flat().map((record) => [record.token, record.folded ?? 1]))
+      const batches = [...distinct.values()].reduce((sum, count) => sum + count, 0)
       const result: Omit<Recovery, 'aside' | 'written'> = {
         schema_version: 1,
         job: job.name,
@@ -125,15 +127,17 @@ export async function recoverJob(options: RecoverOptions): Promise<Recovery> {
       const records = [...histories].flatMap(([id, history]) =>
         history.map((record) => ({ record, input: inputs.get(id) ?? 'main' })),
       )
-      const epochs = records.map(({ record, input }) => epochOf(job, input, record) ?? 0n)
+      const epochs = records.map(({ record, input }) => epochOf(job.name, input, record) ?? 0n)
       const epoch = String(
         [...epochs, BigInt(before?.current.epoch ?? 0), await ledgerEpoch(state)].reduce((a, b) => (a > b ? a : b)),
       )
-      if (workshop.pipeline.stateful)
-        await forgetOtherMarks(
-          workshop.session,
-          new Set(records.flatMap(({ record, input }) => batchTokens(job, input, record, epoch))),
-        )
+      if (workshop.pipeline.stateful) {
+        const known = new Set(records.flatMap(({ record, input }) => batchTokens(job, input, record, epoch)))
+        const folded = records.flatMap(({ record }) => (record.folded === undefined ? [] : [record]))
+        const { sources } = rebuilt
+        for (const token of await foldedTokens(state, workshop.session, { known, folded, sources })) known.add(token)
+        await forgetOtherMarks(workshop.session, known)
+      }
       const ledger = await openLedger(state.ledger, { run: held.run })
       try {
         const generation = before?.current.generation ?? String(Date.now())

@@ -9,11 +9,11 @@ import { IDLE_SOURCE, idleClock } from '../core/idle.ts'
 import type { Job } from '../core/job/job.ts'
 import { comparePositions, START } from '../core/positions.ts'
 import { ownsLane } from '../core/shard.ts'
-import { tokenOf } from '../core/token.ts'
+import { epochOf, tokenOf } from '../core/token.ts'
 import { ASK_STORES, type CheckpointState, type PlannedBatch } from './checkpoint-slot.ts'
 import type { Checkpoints } from './checkpoints.ts'
 import type { Saver } from './group-saver.ts'
-import { forgetOtherMarks, markedNumbers, removeOrphanQuarantine } from './orphans.ts'
+import { foldedTokens, forgetOtherMarks, markedNumbers, removeOrphanQuarantine } from './orphans.ts'
 import type { Outbox } from './outbox.ts'
 import type { StateDir } from './state-dir.ts'
 import type { Store } from './store.ts'
@@ -46,11 +46,7 @@ export async function resume(parts: ResumeParts): Promise<void> {
       { hint: `point --state-dir at the state of this job, or run \`adflow recover ${job.file}\`; nothing was loaded` },
     )
   const now = new Date().toISOString()
-  const ahead = batchesAhead(
-    saver.state,
-    histories.map(({ input, records }) => records.filter((record) => canComeAgain(parts, input, record))),
-    doubtful,
-  )
+  const ahead = batchesAhead(saver.state, withEdges(parts, histories), doubtful)
   if (doubtful) await forgetOrphans(parts, [...saver.state.planned, ...ahead], histories)
   if (ahead.length > 0)
     warn(
@@ -72,8 +68,59 @@ export async function resume(parts: ResumeParts): Promise<void> {
 function canComeAgain({ workshop, saver }: ResumeParts, input: string, record: StoreRecord): boolean {
   const source = workshop.extractors.find(({ config }) => config.id === record.source)
   if (source?.extractor.replayable !== false) return true
-  const epoch = epochOf(workshop.pipeline.job, input, record)
+  const epoch = epochOf(workshop.pipeline.job.name, input, record)
   return epoch === undefined || epoch === BigInt(saver.state.epoch)
+}
+
+/**
+ * The batches that may be repeated, without what stores know as a whole only: nothing of that can be cut again as it was. Of an epoch of which
+ * a lane has such a range its other batches do not count either: under the epoch of now they would come under other tokens anyway.
+ * @throws AdflowError STATE_MISSING where a lane stands in or before such a range of this epoch.
+ */
+function withEdges(parts: ResumeParts, histories: readonly History[]): StoreRecord[][] {
+  const { saver, state, workshop } = parts
+  const { job } = workshop.pipeline
+  const { epoch, planned, sources } = saver.state
+  const former = new Set<string>()
+  const placeOf = ({ source, range }: StoreRecord, of: bigint | undefined) =>
+    JSON.stringify([source, range.lane, `${of}`])
+  for (const { input, records } of histories)
+    for (const record of records) {
+      if (record.folded === undefined) continue
+      const { lane, to } = record.range
+      const of = epochOf(job.name, input, record)
+      if (of !== BigInt(epoch)) former.add(placeOf(record, of))
+      else if (
+        !reaches(
+          sources[record.source]?.[lane]?.at ?? START,
+          planned.filter((own) => own.source === record.source && own.lane === lane),
+          to,
+        )
+      )
+        throw new AdflowError(
+          'STATE_MISSING',
+          `a store has ${lane} of ${record.source} up to ${to}, and no longer knows which batches that was; by ${state.path} the job stands before it, at ${sources[record.source]?.[lane]?.at ?? START}`,
+          {
+            hint: `\`adflow recover ${job.file} --force\` goes on behind what the stores have; \`adflow state rewind ${job.file} ${record.source} --reload\` loads it once more; nothing was loaded`,
+          },
+        )
+    }
+  return histories.map(({ input, records }) =>
+    records.filter(
+      (record) =>
+        record.folded === undefined &&
+        canComeAgain(parts, input, record) &&
+        (former.size === 0 || !former.has(placeOf(record, epochOf(job.name, input, record)))),
+    ),
+  )
+}
+
+/** Whether a lane gets from its position to `to` by what is planned. */
+function reaches(position: Position, planned: readonly PlannedBatch[], to: Position): boolean {
+  let at = position
+  for (const range of planned.toSorted((a, b) => comparePositions(a.from, b.from)))
+    if (comparePositions(range.from, at) <= 0 && comparePositions(range.to, at) > 0) at = range.to
+  return comparePositions(at, to) >= 0
 }
 
 interface History {
@@ -124,7 +171,12 @@ async function forgetOrphans(
   for (const plan of planned) known.add(tokenOf({ job: job.name, source: plan.source, range: plan, epoch }))
   for (const { input, records } of histories)
     for (const record of records) for (const token of batchTokens(job, input, record, epoch)) known.add(token)
-  if (stateful) await forgetOtherMarks(workshop.session, known)
+  if (stateful) {
+    const folded = histories.flatMap(({ records }) => records.filter((record) => record.folded !== undefined))
+    const { sources } = saver.state
+    for (const token of await foldedTokens(state, workshop.session, { known, folded, sources })) known.add(token)
+    await forgetOtherMarks(workshop.session, known)
+  }
   await removeOrphanQuarantine(state, known)
 }
 
@@ -140,26 +192,10 @@ export function batchTokens(
 ): readonly string[] {
   const { source, range } = record
   const token = (epoch: bigint) => tokenOf({ job: job.name, source, range, epoch: String(epoch) })
-  const epoch = epochOf(job, input, record, BigInt(newestEpoch))
+  const epoch = epochOf(job.name, input, record, BigInt(newestEpoch))
   if (epoch !== undefined) return [token(epoch)]
   return Array.from({ length: Number(newestEpoch) + 1 }, (_, index) => token(BigInt(index)))
 }
-
-/** The epoch that the token of a record was made under: stores keep the token only. */
-export function epochOf(
-  { name }: Pick<Job, 'name'>,
-  input: string,
-  { source, range, token }: StoreRecord,
-  newest = FARTHEST_EPOCH,
-): bigint | undefined {
-  const output = input === 'main' ? {} : { output: input }
-  for (let epoch = 0n; epoch <= newest; epoch += 1n)
-    if (token === tokenOf({ job: name, source, range, epoch: String(epoch), ...output })) return epoch
-  return undefined
-}
-
-/** A job is reloaded by hand, a few times. */
-const FARTHEST_EPOCH = 100n
 
 /** Batches past the checkpoint that some store holds and no plan names, from where each lane stands; and what lies between
  *  them: of several batches that were under way at once a later one may be in a store, and an earlier one in none. Of a lane

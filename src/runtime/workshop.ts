@@ -123,7 +123,7 @@ export async function openWorkshop(options: WorkshopOptions): Promise<Workshop> 
       access.push(wanted)
       loaders.push({
         config,
-        loader: definition.create(config.options, { ...env, workDir: state.chunks }),
+        loader: definition.create(config.options, { ...env, workDir: state.chunks, input: config.input ?? 'main' }),
         ...(unavailable ? { unavailable } : {}),
       })
     }

@@ -1,10 +1,9 @@
 import { writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
-import { Connection } from '@platformatic/kafka'
 import { ident, literal } from '../../src/engine/sql-text.ts'
 import kafka from '../../src/loaders/kafka.ts'
-import type { DyingProcess } from '../harness/dying-process.ts'
 import { readTopic } from '../harness/kafka-reader.ts'
+import { requestsAsSteps } from '../harness/kafka-steps.ts'
 import { startPrivate } from '../harness/servers/private.ts'
 import { serverSuite } from '../harness/servers/suite.ts'
 import { type Columns, type LoaderFixture, loaderConformance } from './suites/loader.ts'
@@ -36,23 +35,6 @@ function typesOf(columns: Columns): string {
   return `{${Object.entries(columns)
     .map(([name, type]) => `${literal(name)}: ${literal(type)}`)
     .join(', ')}}`
-}
-
-/** A dead process sends nothing more, and its connections are gone. */
-function requestsAsSteps(dying: DyingProcess): () => void {
-  const send = Connection.prototype.send as (...args: unknown[]) => unknown
-  Object.assign(Connection.prototype, {
-    send(this: Connection, ...args: unknown[]) {
-      try {
-        dying.step()
-      } catch (error) {
-        this.socket.destroy()
-        return (args.at(-1) as (failed: unknown) => void)(error)
-      }
-      return Reflect.apply(send, this, args)
-    },
-  })
-  return () => Object.assign(Connection.prototype, { send })
 }
 
 async function faulty(): Promise<FaultyStore> {

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import type { LoaderRemark } from '../../src/core/contracts.ts'
+import type { LoaderRemark } from '../../src/core/loader-check.ts'
 import { createAnalysis } from '../../src/engine/analysis.ts'
 import { Engine, type Session } from '../../src/engine/session.ts'
 import kafka from '../../src/loaders/kafka.ts'

@@ -51,6 +51,17 @@ describe('positions from what stores remember', () => {
     expect(rebuilt(store(['20', '30']))).toEqual({ at: undefined, planned: ['0 20 now', '20 30 now'], holes: ['0 20'] })
   })
 
+  it('pass what a store knows as a whole only, cut where batches of the others end', () => {
+    const whole: StoreRecord = { ...(store(['0', '30'])[0] as StoreRecord), folded: 3 }
+    const batches = store(['0', '10'], ['10', '20', 'then'], ['20', '30'])
+    expect(rebuilt([whole], [whole])).toEqual({ at: '30', planned: [], holes: [] })
+    expect(rebuilt(batches, [whole, ...store(['30', '40'])])).toEqual({ at: '30', planned: ['30 40 now'], holes: [] })
+    expect(rebuilt(batches.slice(0, 2), [whole])).toEqual({ at: '20', planned: ['20 30 now'], holes: [] })
+    expect(rebuilt(batches, [{ ...whole, range: { lane: 'a', from: '0', to: '10' } }])).toEqual({
+      ...{ at: '10', planned: ['10 20 then', '20 30 now'], holes: [] },
+    })
+  })
+
   it('need no time that grows with the square of the batches', () => {
     const many = store(
       ...Array.from({ length: 50_000 }, (_, i) => [String(i * 10), String(i * 10 + 10)] as [string, string]),

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { StoreRecord } from '../../src/core/contracts.ts'
-import { tokenOf } from '../../src/core/token.ts'
-import { batchesAhead, batchTokens, epochOf } from '../../src/runtime/resume.ts'
+import { epochOf, tokenOf } from '../../src/core/token.ts'
+import { batchesAhead, batchTokens } from '../../src/runtime/resume.ts'
 
 const job = { name: 'j' }
 
@@ -73,13 +73,13 @@ it('what a backfill has loaded of a lane without a position makes no hole of wha
 describe('the batch behind a record of a store', () => {
   it('is found under its epoch, and under the output that the store reads', () => {
     const main = tokenOf({ job: 'j', source: 's', range: { lane: 'a', from: '0', to: '10' }, epoch: '2' })
-    expect(epochOf(job, 'main', record('0', '10', { epoch: '2' }))).toBe(2n)
+    expect(epochOf(job.name, 'main', record('0', '10', { epoch: '2' }))).toBe(2n)
     expect(batchTokens(job, 'main', record('0', '10', { epoch: '2' }), '3')).toEqual([main])
     expect(batchTokens(job, 'sums', record('0', '10', { epoch: '2', output: 'sums' }), '3')).toEqual([main])
   })
 
   it('may be any where the store read another output then', () => {
     expect(batchTokens(job, 'main', record('0', '10', { output: 'sums' }), '1')).toHaveLength(2)
-    expect(epochOf(job, 'main', record('0', '10', { output: 'sums' }))).toBeUndefined()
+    expect(epochOf(job.name, 'main', record('0', '10', { output: 'sums' }))).toBeUndefined()
   })
 })

@@ -1,6 +1,7 @@
 /** What a table still has of batches of the past, told by the column that numbers them. */
-import type { BatchComparison, EngineConnection, LoadBatch } from '../../core/contracts.ts'
+import type { EngineConnection, LoadBatch } from '../../core/contracts.ts'
 import { AdflowError } from '../../core/errors.ts'
+import type { BatchComparison } from '../../core/store-contract.ts'
 import { tokenNumber } from '../../core/token.ts'
 import { sameRows } from '../../engine/same-rows.ts'
 import { ident } from '../../engine/sql-text.ts'

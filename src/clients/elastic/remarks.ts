@@ -1,6 +1,7 @@
 /** What can be known of a loader's options under the columns that reach it, without the server. */
-import type { Column, LoaderRemark } from '../../core/contracts.ts'
+import type { Column } from '../../core/contracts.ts'
 import { didYouMean } from '../../core/job/suggest.ts'
+import type { LoaderRemark } from '../../core/loader-check.ts'
 import { isThisMachine } from '../../core/this-machine.ts'
 import { parseType, type TypeText } from '../../engine/type-text.ts'
 import { type Field, type Fields, fieldOf, fieldsOf, STREAM_TIME, STREAM_TIMESTAMP } from './fields.ts'

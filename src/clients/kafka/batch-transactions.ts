@@ -4,7 +4,9 @@
  */
 import { AdflowError } from '../../core/errors.ts'
 import { PieceBuffers } from '../../records/piece-buffers.ts'
-import type { BatchLedger, HeldBatch } from './batch-ledger.ts'
+import type { FoldedPiece } from './batch-entries.ts'
+import type { BatchLedger } from './batch-ledger.ts'
+import type { HeldBatch } from './batch-memory.ts'
 import type { KafkaCluster } from './cluster.ts'
 import { explainKafka, isFenced } from './errors.ts'
 import type { TransactionalProducer } from './producer.ts'
@@ -124,15 +126,21 @@ export class BatchTransactions {
   async #sendNew(all: readonly SentBatch[]): Promise<(HeldBatch | undefined)[]> {
     const { ledger } = this.#options
     const news = new Map<string, SentBatch>()
-    for (const own of all) if (ledger.find(own.batch.token) === undefined) news.set(own.batch.token, own)
+    for (const own of all) {
+      if (ledger.find(own.batch.token) !== undefined) continue
+      const folded = ledger.memory.foldedAt(own.batch)
+      if (folded !== undefined) throw behind(own.batch, folded, this.#options.topic)
+      news.set(own.batch.token, own)
+    }
     if (news.size > 0) await this.#commit([...news.values()])
     return all.map((own) => (news.get(own.batch.token) === own ? undefined : ledger.find(own.batch.token)))
   }
 
-  /** One transaction: the records, and with the last of them the entries. */
+  /** One transaction: the records, and with the last of them the entries, and what is folded of older ones. */
   async #commit(all: readonly SentBatch[]): Promise<void> {
     const { cluster, compression, ledger, loader, maxMessageBytes, producer, timeoutMs, topic } = this.#options
     const began = performance.now()
+    const fold = ledger.memory.fold()
     try {
       await this.#findLeaders()
       const partitions = cluster.leaders(topic).length
@@ -145,6 +153,8 @@ export class BatchTransactions {
         if (sent !== own.rows) throw notAll(own, sent)
         entries.add(ledger.record(own.batch, loader, own.rows))
       }
+      // Until this transaction is committed all of the entries count, and what they are folded into does not.
+      for (const record of fold === undefined ? [] : ledger.foldRecords(fold)) entries.add(record)
       await records.finish({ topic: ledger.topic, batches: new Map([[0, entries]]), compression: 'none' })
       for (const { signal } of all) signal.throwIfAborted()
       await producer.end(true)
@@ -155,7 +165,8 @@ export class BatchTransactions {
       await producer.abandon()
       throw error
     }
-    for (const { batch, rows } of all) ledger.remember(batch, rows)
+    for (const { batch, rows } of all) ledger.remember(batch, loader, rows)
+    if (fold !== undefined) ledger.memory.apply(fold)
   }
 
   /** Who leads the partitions, and how many there are. */
@@ -174,6 +185,20 @@ export class BatchTransactions {
 
 function isRefused(error: unknown): boolean {
   return error instanceof AdflowError && error.code === 'STORE_MISMATCH'
+}
+
+function behind(
+  { token, source, range }: WrittenBatch['batch'],
+  { from, to }: FoldedPiece,
+  topic: string,
+): AdflowError {
+  return new AdflowError(
+    'STORE_MISMATCH',
+    `batch ${token.slice(0, 12)} (${source}, ${range.lane} ${range.from}–${range.to}) reaches back into ${from}–${to}, which ${topic} has: it knows that as a whole, and no longer which batches it was made of (\`remember_batches\`)`,
+    {
+      hint: 'go on behind it: `adflow recover JOB --force`; or load it once more: `adflow state rewind JOB … --reload`. Nothing was written',
+    },
+  )
 }
 
 function notAll({ file, rows }: SentBatch, sent: number): AdflowError {

@@ -5,7 +5,7 @@ import { diagnosisAt, type Findings } from '../../core/findings.ts'
 import { KafkaCluster } from './cluster.ts'
 import { explainKafka, kafkaErrorName } from './errors.ts'
 import type { ConnectionOptions } from './options.ts'
-import { findTopic, ledgerPolicyFault, type TopicFound, topicMissing, topicSetting } from './topics.ts'
+import { findTopic, ledgerPolicyFault, ledgerRemark, type TopicFound, topicMissing, topicSetting } from './topics.ts'
 import { asksForTransactions } from './version.ts'
 
 export interface TopicQuestion {
@@ -79,9 +79,11 @@ async function topicFindings(
   if (first !== undefined && !create) return [at.failure('target', topicMissing(first, first === ledgerTopic))]
   const forgets = missing.includes(ledgerTopic) ? undefined : await ledgerPolicyFault(cluster, ledgerTopic)
   if (forgets !== undefined) return [at.failure('target', forgets)]
+  const remark = missing.includes(ledgerTopic) ? undefined : await ledgerRemark(cluster, ledgerTopic)
   const there = asked.find(([name]) => name === topic)?.[1]
   return [
     at.ok('target', missing.length > 0 ? `would be made: topic ${missing.join(', topic ')}` : 'the topics are there'),
+    ...(remark === undefined ? [] : [at.warning('target', remark.found, remark.mend)]),
     permission(asked, ledgerTopic, at),
     ...(there === undefined
       ? []

@@ -1,5 +1,6 @@
 /** What can be known of a loader's options under the columns that reach it, without the brokers. */
-import type { Column, LoaderCheckEnv, LoaderRemark } from '../../core/contracts.ts'
+import type { Column } from '../../core/contracts.ts'
+import type { LoaderCheckEnv, LoaderRemark } from '../../core/loader-check.ts'
 import { isThisMachine } from '../../core/this-machine.ts'
 import { writtenType } from '../../engine/exact.ts'
 import { emptyRelation } from '../../engine/relation.ts'

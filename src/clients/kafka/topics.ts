@@ -13,6 +13,11 @@ export interface TopicPlan {
 }
 
 const POLICY = 'cleanup.policy'
+/** Of a topic of batches that is made. What is folded goes with small segments, for the newest is never compacted; and a start that reads an
+ *  entry whose tombstone is gone already only knows a batch that it need not know. */
+const LEDGER_SETTINGS = { [POLICY]: 'compact', 'segment.bytes': '8388608', 'delete.retention.ms': '60000' }
+const LARGE_SEGMENT_BYTES = 1 << 26
+const LONG_RETENTION_MS = 3_600_000
 const MISSING = 'UNKNOWN_TOPIC_OR_PARTITION'
 const TOPIC_RESOURCE = 2 as const
 
@@ -49,7 +54,7 @@ export async function requireTopic(cluster: KafkaCluster, plan: TopicPlan, creat
   await patiently(() => cluster.metadata([plan.name]), cluster.requestTimeoutMs, [MISSING])
 }
 
-/** The topic of batches must keep every one of them. */
+/** The topic of batches must keep the last word about every one of them. */
 export async function requireLedgerTopic(
   cluster: KafkaCluster,
   name: string,
@@ -57,7 +62,7 @@ export async function requireLedgerTopic(
   create: boolean,
 ): Promise<void> {
   if (!create && (await findTopic(cluster, name)) === undefined) throw topicMissing(name, true)
-  await requireTopic(cluster, { name, partitions: 1, replicationFactor, config: { [POLICY]: 'compact' } }, create)
+  await requireTopic(cluster, { name, partitions: 1, replicationFactor, config: LEDGER_SETTINGS }, create)
   const fault = await ledgerPolicyFault(cluster, name)
   if (fault !== undefined) throw fault
 }
@@ -70,8 +75,26 @@ export async function ledgerPolicyFault(cluster: KafkaCluster, name: string): Pr
   })
 }
 
+/** What a start reads beside what it needs: entries stay until the brokers compact them. undefined: little. */
+export async function ledgerRemark(cluster: KafkaCluster, name: string): Promise<LedgerRemark | undefined> {
+  const { 'segment.bytes': segment, 'delete.retention.ms': retention } = LEDGER_SETTINGS
+  const bytes = await topicSetting(cluster, name, 'segment.bytes')
+  const keptMs = await topicSetting(cluster, name, 'delete.retention.ms')
+  if (!(Number(bytes) > LARGE_SEGMENT_BYTES || Number(keptMs) > LONG_RETENTION_MS)) return undefined
+  return {
+    found: `the topic ${name} has segment.bytes=${bytes} and delete.retention.ms=${keptMs}: entries of old batches stay so long, and each start reads them`,
+    mend: `kafka-configs.sh --alter --entity-type topics --entity-name ${name} --add-config segment.bytes=${segment},delete.retention.ms=${retention}`,
+  }
+}
+
+export interface LedgerRemark {
+  readonly found: string
+  readonly mend: string
+}
+
 export function topicMissing(name: string, ledger: boolean): AdflowError {
-  const settings = ledger ? ` --partitions 1 --config ${POLICY}=compact` : ''
+  const configs = Object.entries(LEDGER_SETTINGS).map(([key, value]) => ` --config ${key}=${value}`)
+  const settings = ledger ? ` --partitions 1${configs.join('')}` : ''
   return new AdflowError('STORE_MISMATCH', `the topic ${name} does not exist`, {
     hint: `set \`create: missing\`, or create it: kafka-topics.sh --create --topic ${name}${settings}`,
   })

@@ -1,7 +1,8 @@
 /** How batches become files, wherever these are put: the options for it, the names, and what a format cannot hold. */
 import { z } from 'zod'
-import type { Column, EncodedFormat, EngineConnection, LoaderCheckEnv, LoaderRemark } from '../../core/contracts.ts'
+import type { Column, EncodedFormat, EngineConnection } from '../../core/contracts.ts'
 import { AdflowError } from '../../core/errors.ts'
+import type { LoaderCheckEnv, LoaderRemark } from '../../core/loader-check.ts'
 import { writtenType } from '../../engine/exact.ts'
 import { emptyRelation } from '../../engine/relation.ts'
 import type { StageOptions } from './publish-stage.ts'

@@ -2,9 +2,10 @@
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import pLimit from 'p-limit'
-import type { BatchComparison, EncodedFormat } from '../../core/contracts.ts'
+import type { EncodedFormat } from '../../core/contracts.ts'
 import { removeDurably, writeDurably } from '../../core/durable.ts'
 import { localIoError } from '../../core/errors.ts'
+import type { BatchComparison } from '../../core/store-contract.ts'
 import { sameRows } from '../../engine/same-rows.ts'
 import { list } from '../../engine/sql-text.ts'
 import {

@@ -1,9 +1,9 @@
 /** What loaders into remote places share: a batch is staged on this machine, published there, and found there by its manifest. */
 import { join } from 'node:path'
 import pLimit from 'p-limit'
-import type { Dataset, Holding, LoadBatch, Loader, LoaderEnv, Receipt, StoreRecord } from '../../core/contracts.ts'
+import type { Dataset, LoadBatch, Loader, LoaderEnv, Receipt, StoreRecord } from '../../core/contracts.ts'
 import { AdflowError } from '../../core/errors.ts'
-import type { StoreAudit } from '../../core/store-contract.ts'
+import type { Holding, StoreAudit } from '../../core/store-contract.ts'
 import { encodingOf, NAME_DIGITS, type PublishedOptions, stagingOf, tryPartitions } from './encoding.ts'
 import { auditManifests, manifestContent } from './publish-audit.ts'
 import { type Manifest, META_FOLDER, type PublishedFile } from './publish-manifest.ts'

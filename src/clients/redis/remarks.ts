@@ -1,6 +1,7 @@
 /** What can be known of a loader's options under the columns that reach it, without the server. */
-import type { LoaderCheckEnv, LoaderRemark } from '../../core/contracts.ts'
+
 import { didYouMean } from '../../core/job/suggest.ts'
+import type { LoaderCheckEnv, LoaderRemark } from '../../core/loader-check.ts'
 import { isThisMachine } from '../../core/this-machine.ts'
 import { emptyRelation } from '../../engine/relation.ts'
 import { placeOf } from './connect.ts'

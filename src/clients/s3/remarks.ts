@@ -1,5 +1,5 @@
 /** What can be known of the options without the server. */
-import type { LoaderRemark } from '../../core/contracts.ts'
+import type { LoaderRemark } from '../../core/loader-check.ts'
 import { isThisMachine } from '../../core/this-machine.ts'
 import type { BucketOptions } from './options.ts'
 

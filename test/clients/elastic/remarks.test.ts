@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import type { LoaderCheckEnv } from '../../../src/core/contracts.ts'
+import type { LoaderCheckEnv } from '../../../src/core/loader-check.ts'
 import elasticsearch from '../../../src/loaders/elasticsearch.ts'
 
 const URL = 'http://127.0.0.1:9200'

@@ -57,7 +57,15 @@ await serverSuite('the diagnosis of Kafka', ['kafka'], ({ kafka: { brokers } }) 
     // The broker learns of them a moment later.
     await expect
       .poll(async () => statuses(await asked({ topic, create: 'never' })), LATER)
-      .toMatchObject({ target: 'ok', permission: 'ok', durability: 'warning' })
+      .toMatchObject({ target: 'warning', permission: 'ok', durability: 'warning' })
+    expect((await asked({ topic })).filter(({ check }) => check === 'target')).toMatchObject([
+      { status: 'ok', found: 'the topics are there' },
+      {
+        status: 'warning',
+        found: expect.stringContaining('segment.bytes=1073741824'),
+        mend: expect.stringContaining(`--entity-name _adflow_batches.${topic} --add-config segment.bytes=8388608`),
+      },
+    ])
     expect((await asked({ topic, ledger_topic: topic })).find(({ check }) => check === 'target')).toMatchObject({
       status: 'failed',
       found: `the topic ${topic} has cleanup.policy=delete: it forgets batches`,

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import type { Column, LoaderRemark } from '../../../src/core/contracts.ts'
+import type { Column } from '../../../src/core/contracts.ts'
+import type { LoaderRemark } from '../../../src/core/loader-check.ts'
 import { createAnalysis } from '../../../src/engine/analysis.ts'
 import { Engine } from '../../../src/engine/session.ts'
 import redis from '../../../src/loaders/redis.ts'
