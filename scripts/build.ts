@@ -6,6 +6,7 @@ import { chmodSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Config } from '@oclif/core'
+import asc from 'assemblyscript/asc'
 import { rolldown } from 'rolldown'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
@@ -39,7 +40,8 @@ for (const file of output)
       if (folder !== undefined) packages.add(folder)
     }
 writeFileSync(join(dist, LICENSES), [...packages].sort().map(licenseOf).join('\n'))
-const made = new Set([...output.map(({ fileName }) => fileName), LICENSES])
+await compile('json-spans')
+const made = new Set(['json-spans.wasm', ...output.map(({ fileName }) => fileName), LICENSES])
 // After the new files are there: a program that runs from dist/ at this moment may still import the old ones.
 for (const file of list(dist)) if (!made.has(file)) rmSync(join(dist, file))
 
@@ -49,6 +51,19 @@ const plugin = config.plugins.get(config.name)
 if (plugin === undefined || !('manifest' in plugin)) throw new Error('the CLI does not find itself as a plugin')
 writeFileSync(join(root, 'oclif.manifest.json'), `${JSON.stringify(plugin.manifest)}\n`)
 chmodSync(join(root, 'bin', 'run.js'), 0o755)
+
+/** WebAssembly of what stands in wasm/: its memory comes from whoever loads it, and it keeps nothing there by itself. */
+async function compile(name: string): Promise<void> {
+  const { error, stderr } = await asc.main(
+    [
+      ...[`wasm/${name}.ts`, '--baseDir', root, '--outFile', join(dist, `${name}.wasm`)],
+      ...['--optimizeLevel', '3', '--runtime', 'stub', '--importMemory', '--noAssert'],
+      ...['--enable', 'simd', '--enable', 'bulk-memory'],
+    ],
+    {},
+  )
+  if (error !== null) throw new Error(`wasm/${name}.ts: ${stderr.toString()}`, { cause: error })
+}
 
 /** Copies are handed on under the condition that their licences come along. */
 function licenseOf(folder: string): string {

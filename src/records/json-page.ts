@@ -2,6 +2,8 @@
  * Cuts the records out of one JSON document, where they stand at a path, without reading it as values: a number never passes
  * through a number of JavaScript. Values at other paths (where the next page is) are caught on the way, before or after them.
  */
+
+import type { FoundRecords } from './found-records.ts'
 import { BROKEN, INCOMPLETE, isJsonSpace, JsonScanner } from './json-scanner.ts'
 import { PIECE_BYTES, type Window } from './window.ts'
 
@@ -19,6 +21,8 @@ export interface JsonPageOptions {
   /** Of one record; longer ones are an error here. */
   readonly maxRecordBytes: number
   readonly take: TakeRecord
+  /** Where the window is a buffer of `found`: takes all that was found in it. */
+  readonly many?: { readonly found: FoundRecords; take(found: FoundRecords, bytes: Buffer): void }
   /** Called between records: a place to wait. */
   rest(): Promise<void>
 }
@@ -115,10 +119,21 @@ class JsonPage {
     for (;;) {
       await this.#need()
       await this.#record()
-      while (this.#nextWhole());
+      while (this.#nextMany() || this.#nextWhole());
       await this.#options.rest()
       if (await this.#last(CLOSE_ARRAY)) return
     }
+  }
+
+  /** Commas and records that are in the window already, where all is as usual. */
+  #nextMany(): boolean {
+    const { many, maxRecordBytes } = this.#options
+    const { bytes, start, end } = this.#window
+    const stop = many?.found.find(bytes, start, end, maxRecordBytes) ?? start
+    if (many === undefined || stop === start) return false
+    many.take(many.found, bytes)
+    this.#window.consume(stop - start)
+    return true
   }
 
   /** A comma and a record that are in the window already: no promise for each. */

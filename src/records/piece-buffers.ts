@@ -5,7 +5,14 @@ import { PIECE_BYTES } from './window.ts'
 const MOST_KEPT = 4
 
 export class PieceBuffers {
-  readonly #free: Buffer[] = []
+  readonly #own: readonly Buffer[]
+  readonly #free: Buffer[]
+
+  /** `own`: buffers of PIECE_BYTES that are used before others are made. */
+  constructor(own: readonly Buffer[] = []) {
+    this.#own = own
+    this.#free = [...own]
+  }
 
   take(bytes = PIECE_BYTES): Buffer {
     if (bytes > PIECE_BYTES) return Buffer.allocUnsafeSlow(bytes)
@@ -13,7 +20,9 @@ export class PieceBuffers {
   }
 
   /** A buffer that was taken, or its beginning, which nobody reads or writes any more. */
-  give({ buffer }: Buffer): void {
-    if (buffer.byteLength === PIECE_BYTES && this.#free.length < MOST_KEPT) this.#free.push(Buffer.from(buffer))
+  give({ buffer, byteOffset }: Buffer): void {
+    const own = this.#own.find((one) => one.buffer === buffer && one.byteOffset === byteOffset)
+    if (own !== undefined) this.#free.push(own)
+    else if (buffer.byteLength === PIECE_BYTES && this.#free.length < MOST_KEPT) this.#free.push(Buffer.from(buffer))
   }
 }

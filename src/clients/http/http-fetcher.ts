@@ -2,8 +2,8 @@
 import { hash } from 'node:crypto'
 import type { Dataset } from '../../core/contracts.ts'
 import { AdflowError } from '../../core/errors.ts'
+import { FoundRecords } from '../../records/found-records.ts'
 import type { JsonPath } from '../../records/json-page.ts'
-import { PieceBuffers } from '../../records/piece-buffers.ts'
 import type { Fetcher, FetchLane, FetchTask } from '../staging/fetcher.ts'
 import { KnownKeys } from '../staging/known-keys.ts'
 import { compareSince, type SinceKind, sinceText } from '../staging/since.ts'
@@ -58,6 +58,8 @@ const PLACEHOLDER = /\{(since|until|cursor|offset|page|limit)\}/g
 export class HttpFetcher implements Fetcher {
   readonly #client: SourceClient
   readonly #options: HttpFetcherOptions
+  /** Memory of passes that have ended. */
+  readonly #idle: FoundRecords[] = []
 
   constructor(client: SourceClient, options: HttpFetcherOptions) {
     this.#client = client
@@ -74,8 +76,13 @@ export class HttpFetcher implements Fetcher {
     return Object.entries(this.#options.urls).map(([lane, url]) => ({ lane, origin: placeOf(plain(url)) }))
   }
 
-  fetch(task: FetchTask): Promise<void> {
-    return new Pass(task, this.#client, this.#options).run()
+  async fetch(task: FetchTask): Promise<void> {
+    const found = this.#idle.pop() ?? new FoundRecords()
+    try {
+      await new Pass(task, this.#client, this.#options, found).run()
+    } finally {
+      this.#idle.push(found)
+    }
   }
 
   async close(): Promise<void> {
@@ -96,14 +103,15 @@ class Pass {
   readonly #asked = new Set<string>()
   #pass: NonNullable<PassState['pass']>
   readonly #known: KnownKeys
-  readonly #buffers = new PieceBuffers()
+  readonly #found: FoundRecords
   /** Keys of the pages before that may be asked for again. */
   #recent: ReadonlySet<string>[] = []
   #validators: PassState['validators']
   #last: PassState['last']
   #lastDigest: string | undefined
 
-  constructor(task: FetchTask, client: SourceClient, options: HttpFetcherOptions) {
+  constructor(task: FetchTask, client: SourceClient, options: HttpFetcherOptions, found: FoundRecords) {
+    this.#found = found
     this.#task = task
     this.#client = client
     this.#options = options
@@ -209,17 +217,19 @@ class Pass {
       origin,
       expected: resumed && last !== undefined && last.records > 0 ? last : undefined,
       pause: answer.pause,
-      buffers: this.#buffers,
+      buffers: this.#found.buffers,
+      maxRecordBytes,
       digests: single || numbered || this.#addsToLast,
     })
     const { status, headers, url } = answer
     if (status === 304) return { status, headers, url, values: {}, taker }
     try {
-      const values = await readPage(answer, { ...page, values: paging.values, maxRecordBytes }, taker, this.#buffers)
+      const values = await readPage(answer, { ...page, values: paging.values, maxRecordBytes }, taker, this.#found)
       await taker.end()
       return { status, headers, url, values, taker }
     } finally {
       await taker.settled() // whoever drops the page, or begins the next, must not meet a write of this one
+      taker.discard()
     }
   }
 

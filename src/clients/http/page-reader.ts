@@ -1,9 +1,9 @@
 /** One answer as records: JSON, NDJSON or CSV, each record as it stood there, on a line of its own. */
 import { AdflowError } from '../../core/errors.ts'
 import { type CsvDialect, csvFields, csvSplitter, uniqueNames } from '../../records/csv.ts'
+import type { FoundRecords } from '../../records/found-records.ts'
 import { JsonPageError, type JsonPath, readJsonPage } from '../../records/json-page.ts'
 import { lines } from '../../records/lines.ts'
-import type { PieceBuffers } from '../../records/piece-buffers.ts'
 import { trimLineEnd } from '../../records/splitter.ts'
 import { PIECE_BYTES, Window } from '../../records/window.ts'
 import { skipByteOrderMark } from '../objects/byte-order-mark.ts'
@@ -29,6 +29,8 @@ export interface RecordSink {
   begin(format: SegmentFormat): Promise<void>
   /** Valid during the call only. */
   take(bytes: Buffer, from: number, to: number, lines: number): void
+  /** All that were found in these bytes. */
+  takeFound(found: FoundRecords, bytes: Buffer): void
   rest(): Promise<void>
 }
 
@@ -40,12 +42,15 @@ export async function readPage(
   answer: SourceAnswer,
   options: PageOptions,
   sink: RecordSink,
-  buffers: PieceBuffers,
+  found: FoundRecords,
 ): Promise<Readonly<Record<string, string>>> {
-  const window = new Window(answer.body, 0, undefined, buffers.take())
-  const values = await readWindow(window, answer, options, sink)
-  buffers.give(window.bytes)
-  return values
+  const bytes = found.buffers.take()
+  const window = new Window(answer.body, 0, undefined, bytes)
+  try {
+    return await readWindow(window, answer, options, sink, found)
+  } finally {
+    found.buffers.give(bytes)
+  }
 }
 
 async function readWindow(
@@ -53,6 +58,7 @@ async function readWindow(
   answer: SourceAnswer,
   options: PageOptions,
   sink: RecordSink,
+  found: FoundRecords,
 ): Promise<Readonly<Record<string, string>>> {
   const place = placeOf(answer.url)
   const type = (answer.headers['content-type'] ?? '').toLowerCase()
@@ -74,6 +80,7 @@ async function readWindow(
     values: options.values,
     maxRecordBytes,
     take: sink.take.bind(sink),
+    many: { found, take: sink.takeFound.bind(sink) },
     rest: sink.rest.bind(sink),
   }).catch((error: unknown) => {
     throw error instanceof JsonPageError ? explained(error, place, options) : error

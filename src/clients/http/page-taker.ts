@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto'
 import { AdflowError } from '../../core/errors.ts'
 import { csvFields } from '../../records/csv.ts'
+import type { FoundRecords } from '../../records/found-records.ts'
 import { jsonField } from '../../records/json-field.ts'
 import type { JsonPath } from '../../records/json-page.ts'
 import type { PieceBuffers } from '../../records/piece-buffers.ts'
@@ -18,10 +19,19 @@ export interface TakerOptions {
   readonly buffers: PieceBuffers
   /** The page must begin with these records, which were taken already. */
   readonly expected: { readonly records: number; readonly digest: string } | undefined
+  /** Lines that are longer are no records. */
+  readonly maxRecordBytes: number
   /** Pages are compared with what was read before. */
   readonly digests: boolean
   /** For work that the time-out of the request does not count. */
   pause<T>(work: () => Promise<T>): Promise<T>
+}
+
+/** A piece that is full. */
+interface Piece {
+  readonly bytes: Buffer
+  /** Records, each a line. undefined: whoever needs that must count. */
+  readonly records: number | undefined
 }
 
 const NOTHING = Buffer.alloc(0)
@@ -40,11 +50,14 @@ export class PageTaker implements RecordSink {
   readonly #options: TakerOptions
   readonly #digest = createHash('sha256')
   #format: SegmentFormat = { type: 'ndjson' }
-  #output: Buffer
+  #output: Buffer = NOTHING
   #length = 0
+  /** Records in the output, and bytes of the longest one that was put there. */
+  #held = 0
+  #longest = 0
   /** Bytes of the output that the digest has. */
   #digested = 0
-  #full: Buffer[] = []
+  #full: Piece[] = []
   /** What is written meanwhile: records are taken on. */
   #writing: Promise<void> = Promise.resolve()
   #mismatch = false
@@ -55,7 +68,6 @@ export class PageTaker implements RecordSink {
     this.#known = known
     this.high = high
     this.#options = options
-    this.#output = options.buffers.take()
   }
 
   async begin(format: SegmentFormat): Promise<void> {
@@ -74,6 +86,24 @@ export class PageTaker implements RecordSink {
       this.fresh += 1
       if (lines > 0) this.#onOneLine(start)
     } else this.#leaveOut(start)
+  }
+
+  takeFound(found: FoundRecords, bytes: Buffer): void {
+    const { key, field, expected, buffers } = this.#options
+    if (key.length > 0 || field !== undefined || expected !== undefined || found.lineEnds > 0) {
+      found.each(bytes, this.take.bind(this))
+      return
+    }
+    this.records += found.count
+    this.fresh += found.count
+    this.#longest = Math.max(this.#longest, found.longest)
+    for (let next = 0; next < found.count; ) {
+      const { records, end } = found.gather(next, bytes, this.#output, this.#length)
+      this.#length = end
+      this.#held += records
+      next += records
+      if (next < found.count) this.#turn(buffers.take())
+    }
   }
 
   /** One batch of pieces is on its way to the disk while the next is filled. */
@@ -114,10 +144,22 @@ export class PageTaker implements RecordSink {
     await this.#options.pause(() => this.#writing)
   }
 
-  async #write(pieces: readonly Buffer[]): Promise<void> {
-    for (const piece of pieces) {
-      await this.#sink.write(piece)
-      this.#options.buffers.give(piece)
+  /** What is left of a page that broke off. */
+  discard(): void {
+    for (const bytes of [this.#output, ...this.#full.map((piece) => piece.bytes)]) this.#options.buffers.give(bytes)
+    this.#output = NOTHING
+    this.#full = []
+  }
+
+  async #write(pieces: readonly Piece[]): Promise<void> {
+    const { buffers } = this.#options
+    const left = [...pieces]
+    try {
+      for (let piece = left.shift(); piece !== undefined; piece = left.shift()) {
+        await this.#sink.write(piece.bytes, piece.records).finally(() => buffers.give(piece.bytes))
+      }
+    } finally {
+      for (const { bytes } of left) buffers.give(bytes)
     }
   }
 
@@ -134,20 +176,29 @@ export class PageTaker implements RecordSink {
     bytes.copy(this.#output, start, from, to)
     this.#output[start + length] = NEWLINE
     this.#length = start + length + 1
+    this.#held += 1
+    this.#longest = Math.max(this.#longest, length)
     return start
   }
 
   #turn(next: Buffer): void {
+    const { buffers, maxRecordBytes } = this.#options
     this.#digestAll()
-    this.#full.push(this.#output.subarray(0, this.#length))
+    const isCounted = this.#format.type === 'ndjson' && this.#longest < maxRecordBytes
+    const piece = { bytes: this.#output.subarray(0, this.#length), records: isCounted ? this.#held : undefined }
+    if (this.#length > 0) this.#full.push(piece)
+    else buffers.give(this.#output)
     this.#output = next
     this.#length = 0
+    this.#held = 0
+    this.#longest = 0
     this.#digested = 0
   }
 
   #leaveOut(start: number): void {
     this.#digestAll()
     this.#length = start
+    this.#held -= 1
     this.#digested = start
   }
 

@@ -14,8 +14,9 @@ export interface FetchLane {
 
 /** Where fetched bytes go. Waits where the disk is full enough, or where the engine is behind. */
 export interface PageSink {
-  /** The next bytes of the page. They are on their way to the disk when it resolves; the buffer may be used again. */
-  write(bytes: Buffer): Promise<void>
+  /** The next bytes of the page. They are on their way to the disk when it resolves; the buffer may be used again. `records`: so many lines of NDJSON,
+   *  whole, none of them blank or longer than records may be. */
+  write(bytes: Buffer, records?: number): Promise<void>
   /** The page is whole, and its last record ends here (a line end is added where it lacks). `cursor`: from where the source gives what comes after
    *  it, and nothing of it; opaque, without credentials. A page may be empty. */
   page(cursor: string): Promise<void>

@@ -100,7 +100,7 @@ export class Intake implements PageSink {
     }
   }
 
-  async write(bytes: Buffer): Promise<void> {
+  async write(bytes: Buffer, records?: number): Promise<void> {
     const { room, watch, signal } = this.#options
     this.#refuseLate()
     watch?.moved(bytes.length)
@@ -110,7 +110,7 @@ export class Intake implements PageSink {
     await this.#pause(() => room.take(bytes.length, signal))
     this.#refuseLate()
     this.#writer ??= this.#lane.begin(this.#format, this.#options.maxRecordBytes)
-    await this.#writer.write(bytes)
+    await this.#writer.write(bytes, records)
     this.#count()
   }
 

@@ -32,9 +32,11 @@ export class RecordCounter {
     this.#maxRecordBytes = maxRecordBytes
   }
 
-  /** `bytes` follow what was counted before. */
-  add(before: Counted, bytes: Buffer): Counted {
+  /** `bytes` follow what was counted before. `known`: they are so many lines, each a record. */
+  add(before: Counted, bytes: Buffer, known?: number): Counted {
     const { records, rest } = before
+    if (known !== undefined && records !== undefined && rest.length === 0)
+      return { lineEnds: before.lineEnds + known, records: records + known, rest }
     if (records === undefined) return linesAlone(before, bytes)
     const first = rest.length === 0 ? NOTHING : this.#firstOf(rest, bytes)
     if (first === undefined) return this.#waits(before, bytes, Buffer.concat([rest, bytes]))

@@ -36,7 +36,8 @@ export class SegmentWriter {
     return this.#now.bytes
   }
 
-  async write(bytes: Buffer): Promise<void> {
+  /** `records`: see PageSink. */
+  async write(bytes: Buffer, records?: number): Promise<void> {
     if (bytes.length === 0) return
     try {
       this.#handle ??= await open(this.file, 'wx', 0o600)
@@ -49,7 +50,7 @@ export class SegmentWriter {
     this.#now = {
       bytes: this.#now.bytes + bytes.length,
       crc32: crc32(bytes, this.#now.crc32),
-      counted: this.#counter.add(this.#now.counted, bytes),
+      counted: this.#counter.add(this.#now.counted, bytes, records),
     }
     this.#lastByte = bytes.at(-1) ?? NEWLINE
   }
