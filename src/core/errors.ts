@@ -61,7 +61,7 @@ export const ERROR_CODES = {
   ),
   STATE_SHARDS: spec(
     EXIT.config,
-    'The job is run in shards, and this is not the state of one of them, or it cannot be divided anew now. Nothing was touched.',
+    'The job is run in shards, and this is not the state of one of them as they are now, or it cannot be divided anew. Nothing was touched.',
   ),
   STATE_NEWER: spec(EXIT.config, 'The state was written by a newer adflow. Upgrade; nothing was touched.'),
   LEDGER_DAMAGED: spec(

@@ -6,7 +6,8 @@ import type { Logger } from 'pino'
 import { AdflowError } from '../core/errors.ts'
 import { uuidv7 } from '../core/ids.ts'
 import type { Job } from '../core/job/job.ts'
-import { ShareBook, type SharesSeen, unitOf } from '../runtime/share-book.ts'
+import type { Shard } from '../core/shard.ts'
+import { ShareBook, type SharesSeen, unitName, unitOf } from '../runtime/share-book.ts'
 import type { LeasePlace } from './epoch.ts'
 import type { AcceptedJob } from './job-folder.ts'
 import type { Act, SlotBook } from './slot-book.ts'
@@ -68,7 +69,7 @@ export class SharedShares implements Shares {
     const seen = this.#places.get(shared.place.key)?.seen
     if (seen !== undefined) return new Set([...allOf(job)].filter((index) => seen.mine.has(unitOf(job, index))))
     // Not known yet: what goes on goes on.
-    return new Set([...this.#held(job)])
+    return new Set(this.#runs(job).flatMap(({ index, of }) => (of === job.stream.shards ? index : [])))
   }
 
   pausedOf({ job }: Pick<AcceptedJob, 'job'>): Act | null {
@@ -122,7 +123,7 @@ export class SharedShares implements Shares {
     const place = this.#places.get(key) ?? (first === undefined ? undefined : this.#open(first.at))
     if (place === undefined) return
     const before = textOf(place.seen)
-    const held = new Set(jobs.flatMap(({ job }) => [...this.#held(job)].map((index) => unitOf(job, index))))
+    const held = new Set(jobs.flatMap(({ job }) => this.#runs(job).map((shard) => unitName(job.name, shard))))
     const { log, changed } = this.#options
     const units = jobs.flatMap(({ job }) => [...allOf(job)].map((index) => unitOf(job, index)))
     try {
@@ -155,10 +156,10 @@ export class SharedShares implements Shares {
     })
   }
 
-  /** Shards of which a run goes on here, or is about to. */
-  #held({ name }: Pick<Job, 'name'>): Set<number> {
+  /** Shards of which a run goes on here, or is about to: perhaps of those that the job had before. */
+  #runs({ name }: Pick<Job, 'name'>): readonly Shard[] {
     const open = this.#options.book()?.job(name).open ?? []
-    return new Set(open.filter(({ kind }) => kind === 'stream').map((slot) => shardOf(slot).index))
+    return open.filter(({ kind }) => kind === 'stream').map(shardOf)
   }
 }
 

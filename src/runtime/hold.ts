@@ -6,7 +6,7 @@ import type { LeaseHolder } from '../clients/postgres/state/lease.ts'
 import { AdflowError } from '../core/errors.ts'
 import { uuidv7 } from '../core/ids.ts'
 import type { Job } from '../core/job/job.ts'
-import { shardText } from '../core/shard.ts'
+import { requireLayout, sharedName } from './layout.ts'
 import { type Holder, holderOf, lockJob } from './lock.ts'
 import { requireShard } from './shard-checks.ts'
 import { fetchFolder, folderHolder, takeFolder } from './shared-folder.ts'
@@ -16,6 +16,8 @@ export interface HoldRequest {
   readonly job: Pick<Job, 'name' | 'file' | 'state' | 'stream' | 'baseDir' | 'extract'>
   readonly stateDir: string
   readonly command: string
+  /** The parts are being divided anew, by who holds that. */
+  readonly dividing?: true
 }
 
 export interface HeldJob {
@@ -27,7 +29,19 @@ export interface HeldJob {
 }
 
 /** @throws AdflowError JOB_LOCKED, naming the holder; STATE_*, LOCAL_IO */
-export async function holdJob({ job, stateDir, command }: HoldRequest): Promise<HeldJob> {
+export async function holdJob(request: HoldRequest): Promise<HeldJob> {
+  const held = await holdPart(request)
+  try {
+    // Only now: whoever divides the job anew says so first, and takes all parts then.
+    if (request.dividing !== true) await requireLayout(request.job, request.stateDir)
+    return held
+  } catch (error) {
+    await held.close()
+    throw error
+  }
+}
+
+async function holdPart({ job, stateDir, command }: HoldRequest): Promise<HeldJob> {
   const { name: jobName, state: place, baseDir } = job
   if (place !== undefined) requireShareable(job)
   requireShard(stateDirOf(stateDir, jobName), job)
@@ -68,11 +82,6 @@ function partsIn(stateDir: string, name: string, shards: number): readonly State
   const own = stateDirOf(stateDir, name)
   if (own.shard !== undefined || shards === 1) return [own]
   return Array.from({ length: shards }, (_, index) => partStateOf(stateDir, name, { index, of: shards }))
-}
-
-/** What the job, or its part, is called in the server. No job can have the name of a part. */
-export function sharedName(job: string, { shard }: Pick<StateDir, 'shard'>): string {
-  return shard === undefined ? job : `${job}@${shardText(shard)}`
 }
 
 export interface RunHolder extends Holder {

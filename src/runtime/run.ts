@@ -15,6 +15,8 @@ import type { PlannedBatch } from './checkpoint-slot.ts'
 import { type Checkpoints, openCheckpoints } from './checkpoints.ts'
 import { conclude, failed } from './conclusion.ts'
 import { addConsumers, type Distribution } from './distribution.ts'
+import { divide } from './divide.ts'
+import { warnOfForgotten } from './forgotten-spools.ts'
 import { GroupSaver } from './group-saver.ts'
 import { type HeldJob, holdJob } from './hold.ts'
 import { pastSaver } from './memory-saver.ts'
@@ -28,7 +30,7 @@ import { SessionPool } from './session-pool.ts'
 import { folderHolder } from './shared-folder.ts'
 import { admitSlot, type SlotRun, type SlotTicket } from './slot.ts'
 import { Spool } from './spool.ts'
-import { emptyStateFolders, spoolsIn } from './state-dir.ts'
+import { emptyStateFolders } from './state-dir.ts'
 import { daemonLease } from './state-home.ts'
 import { Store } from './store.ts'
 import { addWarning, emptySummary, type RunSummary } from './summary.ts'
@@ -89,6 +91,7 @@ export interface RunObserver {
 /** Never rejects for what happens to data: the summary says it, with the exit code. Rejects with JOB_INVALID, JOB_LOCKED,
  *  STATE_* and other errors that come before the run has begun. */
 export async function runJob(options: RunOptions): Promise<RunSummary> {
+  if (options.past === undefined) await divide({ ...options, run: runUnderLock })
   const held = await holdJob(options)
   try {
     return await runUnderLock(options, held, held.run)
@@ -244,7 +247,7 @@ async function loadAndDistribute(options: RunOptions, parts: RunParts, outbox: O
   const forever = isForever(options)
   const phases = new Phases()
   const saver = past === undefined ? new GroupSaver(checkpoints) : pastSaver(checkpoints.current, past)
-  await warnOfForgotten(options, parts)
+  await warnOfForgotten(job, state, warn)
   const stores = await openStores(options, parts)
   // Told to stop before the stores have answered: nothing is read, so nothing needs to be known of them.
   if (past === undefined && options.drain?.aborted !== true)
@@ -351,20 +354,6 @@ async function startUpkeep(
     distribute: job.distribute.length > 0 && distribution !== undefined ? distribute : undefined,
     failed: (error) => batches.fail(error),
   })
-}
-
-/** What is owed to a loader that the job no longer has, or calls otherwise, would be forgotten in silence. */
-async function warnOfForgotten({ job }: RunOptions, { state, warn }: RunParts): Promise<void> {
-  for (const id of await spoolsIn(state)) {
-    if (job.load.some((loader) => loader.id === id)) continue
-    const spool = new Spool(state.spoolOf(id))
-    await spool.open()
-    const { rows } = spool
-    if (rows > 0)
-      warn(
-        `${rows} rows in ${spool.folder} are owed to ${id}, and the job has no such loader: give a loader that id again, or remove the folder`,
-      )
-  }
 }
 
 async function openStores(options: RunOptions, { state, ledger, workshop }: RunParts): Promise<Store[]> {

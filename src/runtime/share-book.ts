@@ -2,8 +2,9 @@
 import { Members, type PauseAct } from '../clients/postgres/state/members.ts'
 import { StateServer } from '../clients/postgres/state/server.ts'
 import type { Job } from '../core/job/job.ts'
+import type { Shard } from '../core/shard.ts'
 import type { StatePlace } from '../core/state-place.ts'
-import { sharedName } from './hold.ts'
+import { sharedName } from './layout.ts'
 import { shareOut } from './share-out.ts'
 
 /** By the server, a daemon that was not heard of for a lease is gone; so often it is heard of in that time. */
@@ -23,7 +24,11 @@ export interface SharesSeen {
 
 /** Of a job that is run whole, and of one in shards: what one daemon at a time runs. */
 export function unitOf({ name, stream: { shards } }: Pick<Job, 'name' | 'stream'>, index: number): string {
-  return sharedName(name, shards === 1 ? {} : { shard: { index, of: shards } })
+  return unitName(name, { index, of: shards })
+}
+
+export function unitName(job: string, shard: Shard): string {
+  return sharedName(job, shard.of === 1 ? {} : { shard })
 }
 
 export class ShareBook {

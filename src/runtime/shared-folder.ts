@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { copyIn, type SharedFiles } from '../clients/postgres/state/copy-in.ts'
 import { CopyOut } from '../clients/postgres/state/copy-out.ts'
-import { fileEnd } from '../clients/postgres/state/extents.ts'
+import { fileEnd, namesWith } from '../clients/postgres/state/extents.ts'
 import { Lease, type LeaseHolder, leaseHolder } from '../clients/postgres/state/lease.ts'
 import { StateServer } from '../clients/postgres/state/server.ts'
 import { alsoDurable } from '../core/durable-copy.ts'
@@ -102,6 +102,11 @@ export function sharedEnd(
   prefix: string,
 ): Promise<{ readonly path: string; readonly bytes: number } | undefined> {
   return asking(folder, (server) => fileEnd(server, folder.name, prefix))
+}
+
+/** Names that begin so, of which the server has a file whose path begins so. */
+export async function sharedNames(folder: Omit<SharedFolder, 'path'>, prefix: string): Promise<readonly string[]> {
+  return (await asking(folder, (server) => namesWith(server, folder.name, prefix))) ?? []
 }
 
 async function asking<T>(

@@ -1,4 +1,5 @@
 /** Where the state of a job lives on this machine. */
+import { existsSync } from 'node:fs'
 import { mkdir, readdir, rm, writeFile } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { sweepTemporaries, temporaryPath } from '../core/durable.ts'
@@ -76,6 +77,32 @@ export function shardDirectory(directory: string, job: string, { index, of }: Sh
 /** The state of the part of a job, or of the whole of it (undefined). */
 export function partStateOf(directory: string, job: string, shard: Shard | undefined): StateDir {
   return stateDirOf(shard === undefined ? directory : shardDirectory(directory, job, shard), job)
+}
+
+/** Where the job as a whole has its state, given the state directory of that or of a part. */
+export function wholeDirectory(directory: string): string {
+  return shardOfDirectory(directory) === undefined ? directory : dirname(dirname(dirname(directory)))
+}
+
+/** All parts of a job in so many shards; one that is run whole is one part (undefined). */
+export function shardsOf(count: number): readonly (Shard | undefined)[] {
+  return count === 1 ? [undefined] : Array.from({ length: count }, (_, index) => ({ index, of: count }))
+}
+
+/** Folder of what says how a job is divided now, beside its parts. */
+export function layoutFolder(directory: string, job: string): string {
+  return join(directory, job, SHARDS, 'layout')
+}
+
+/** How many shards there are in each of the layouts of which something is there, in files of this machine. */
+export async function layoutsIn(directory: string, job: string): Promise<readonly number[]> {
+  const folders = await foldersIn(join(directory, job, SHARDS))
+  const parts = [undefined, ...folders.flatMap((folder) => shardOfDirectory(folder) ?? [])]
+  const begun = parts.filter((shard) => {
+    const { path } = partStateOf(directory, job, shard)
+    return ['a', 'b'].some((slot) => existsSync(join(path, `checkpoint.${slot}`)))
+  })
+  return [...new Set(begun.map((shard) => shard?.of ?? 1))]
 }
 
 const SHARDS = 'shards'

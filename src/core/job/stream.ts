@@ -31,7 +31,7 @@ export const stream = z
       .max(MOST_SHARDS)
       .default(1)
       .describe(
-        'Parts in which a job without memory is run, each by a process of its own, also by several daemons: each has its share of the partitions.',
+        'Parts in which a job without memory is run, each by a process of its own, also by several daemons: each has its share of the partitions. Another number takes positions along.',
       ),
     report: duration.prefault('1m').describe('How often a line of the log says what has gone through.'),
   })

@@ -90,6 +90,17 @@ function grouped(extents: readonly Extent[]): Extent[][] {
   return groups
 }
 
+/** Under which names, beginning so, there is a file of which the path begins so. */
+export async function namesWith(server: StateServer, name: string, path: string): Promise<readonly string[]> {
+  const { rows } = await server.with(`ask what there is of ${name}`, (client) =>
+    client.query<{ name: string }>(
+      `SELECT DISTINCT name FROM ${server.table('extents')} WHERE starts_with(name, $1) AND starts_with(path, $2)`,
+      [name, path],
+    ),
+  )
+  return rows.map((row) => row.name)
+}
+
 /** The last of the files whose paths begin so, in the order of their names. */
 export async function fileEnd(
   server: StateServer,
