@@ -24,6 +24,7 @@ export class S3View implements StoreView {
   readonly #firstSeen = new Map<string, number>()
   readonly #rows = new Map<string, readonly string[]>()
   readonly #engine = DuckDBInstance.create()
+  #gets = 0
 
   /** `shiftMs`: how far behind the clock event time is. */
   constructor(
@@ -112,11 +113,13 @@ export class S3View implements StoreView {
   /** @returns files of their bytes */
   async #get(keys: readonly string[]): Promise<readonly string[]> {
     mkdirSync(this.#folder, { recursive: true })
+    this.#gets += 1
+    const nth = this.#gets
     const limit = pLimit(16)
     const files = keys.map((key, index) =>
       limit(async () => {
         const { Body } = await this.#client.send(new GetObjectCommand({ Bucket: this.#bucket, Key: key }))
-        const file = join(this.#folder, `${index}.parquet`)
+        const file = join(this.#folder, `${nth}-${index}.parquet`)
         await writeFile(file, (await Body?.transformToByteArray()) ?? new Uint8Array())
         return file
       }),

@@ -75,12 +75,12 @@ export async function admit(chunk: Chunk, table: string, context: AdmitContext):
   let source = await withoutDamaged(chunk, removed, context)
   const attempt = async (guard: boolean): Promise<number | undefined> => {
     try {
-      await session.run(`CREATE OR REPLACE TEMP TABLE ${ident(table)} AS ${tableSql(plan, source, guard)}`)
+      const made = `CREATE OR REPLACE TEMP TABLE ${ident(table)} AS ${tableSql(plan, source, guard)}`
+      return Number(await session.value(made))
     } catch (error) {
       if (error instanceof AdflowError && error.code !== 'ENGINE_FAILED') throw error
       return undefined
     }
-    return Number(await session.value(`SELECT count(*) FROM ${ident(table)}`))
   }
   const complete = (rows: number | undefined): rows is number => rows === chunk.records - removed.length
 

@@ -75,14 +75,15 @@ export async function runChain(options: ChainOptions): Promise<ChainResult> {
   return options.guarded ? new GuardedChain(options).run() : runStreamed(options)
 }
 
-async function runStreamed({ session, pipeline, number, lane, sweep, consumers }: ChainOptions): Promise<ChainResult> {
+async function runStreamed(options: ChainOptions): Promise<ChainResult> {
+  const { session, pipeline, number, lane, sweep, consumers } = options
   const at = numbered(number, lane)
   const drops: Drop[] = []
   /** What stands in a table by now is not evaluated again. */
   const known = new Map<string, string>()
   for (const stage of pipeline.stages) {
     if (stage.inputTable !== undefined) {
-      await table(session, stage.inputTable, at(stage.input.sql))
+      await inputOf(stage, options, at(stage.input.sql))
       known.set(stage.input.sql, `SELECT * FROM ${ident(stage.inputTable)}`)
     }
     await mark(session, stage, at, sweep)
@@ -131,7 +132,7 @@ class GuardedChain {
     for (const [index, stage] of pipeline.stages.entries()) {
       if (index > 0) await this.#input(index, at(current.sql))
       await this.#takeOutFailing(index, stage)
-      if (stage.inputTable !== undefined) await table(session, stage.inputTable, `SELECT * FROM guard_${index}`)
+      if (stage.inputTable !== undefined) await inputOf(stage, this.#options, `SELECT * FROM guard_${index}`)
       await mark(session, stage, at, sweep)
       const { guarded } = stage
       if (guarded.drops !== undefined) this.#drops.push(await dropOf(session, stage, at(guarded.drops.sql)))
@@ -229,6 +230,16 @@ async function materialise(
 ): Promise<{ readonly relation: string; readonly rows: number }> {
   const name = `output_${output.name}`
   return { rows: await table(session, name, select), relation: ident(name) }
+}
+
+/** What a step with state reads several times. The admitted rows stand in a table already. */
+async function inputOf(
+  { input, inputTable = '' }: Stage,
+  { session, pipeline }: ChainOptions,
+  select: string,
+): Promise<void> {
+  if (input.sql !== pipeline.base.sql) await table(session, inputTable, select)
+  else await session.run(`CREATE OR REPLACE TEMP VIEW ${ident(inputTable)} AS ${select}`)
 }
 
 function rowsOf(output: Output, { reorders }: Pipeline): string {
