@@ -28,25 +28,29 @@ export interface EngineOptions extends EngineAccess {
 
 /** Threads that run statements and are not the engine's own; they count as threads of it. */
 const SHARING = 'external_threads'
+const LIMIT = 'memory_limit'
 
 export class Engine {
   readonly #instance: DuckDBInstance
   readonly #threads: number
+  readonly #limit: string
 
-  private constructor(instance: DuckDBInstance, threads: number) {
+  private constructor(instance: DuckDBInstance, threads: number, limit: string) {
     this.#instance = instance
     this.#threads = threads
+    this.#limit = limit
   }
 
   static async open(options: EngineOptions): Promise<Engine> {
+    const limit = `${Math.max(64, Math.floor(options.memoryBytes / 1_000_000))}MB`
     const instance = await DuckDBInstance.create(':memory:', {
       threads: String(options.threads),
-      memory_limit: `${Math.max(64, Math.floor(options.memoryBytes / 1_000_000))}MB`,
+      [LIMIT]: limit,
       temp_directory: options.tempFolder,
       autoinstall_known_extensions: 'false',
       autoload_known_extensions: 'false',
     })
-    const engine = new Engine(instance, options.threads)
+    const engine = new Engine(instance, options.threads, limit)
     const session = await engine.connect()
     try {
       await session.run(`SET GLOBAL TimeZone = 'UTC'`)
@@ -70,9 +74,22 @@ export class Engine {
    * actively when others have taken the rest of it: beside the engine's own threads such threads take a fifth of the machine for nothing.
    */
   async shareAmong(batches: number): Promise<void> {
+    await this.#set(SHARING, String(Math.min(this.#threads, batches)))
+  }
+
+  /**
+   * What is free goes back to the machine, the engine's and that of everybody else in the process. The C library keeps it otherwise: what lies between
+   * blocks that are in use is never given back, and there is more of it from batch to batch. Told its limit anew, the engine has it let go.
+   * @throws AdflowError OUT_OF_MEMORY where more than the limit is in use at this moment.
+   */
+  async giveBack(): Promise<void> {
+    await this.#set(LIMIT, literal(this.#limit))
+  }
+
+  async #set(setting: string, value: string): Promise<void> {
     const session = await this.connect()
     try {
-      await session.run(`SET GLOBAL ${SHARING} = ${Math.min(this.#threads, batches)}`)
+      await session.run(`SET GLOBAL ${setting} = ${value}`)
     } finally {
       session.close()
     }
@@ -187,7 +204,7 @@ export class Session implements EngineConnection {
     await this.run(`SET allowed_directories = ${list([...(access.folders ?? []), access.tempFolder].map(asFolder))}`)
     await this.run(`SET allowed_paths = ${list(files)}`)
     await this.run('SET enable_external_access = false')
-    await this.run(`SET allowed_configs = ${list([SHARING])}`)
+    await this.run(`SET allowed_configs = ${list([SHARING, LIMIT])}`)
     await this.run('SET lock_configuration = true')
   }
 

@@ -3,6 +3,7 @@ import { runningRows } from './running-totals.ts'
 import { SEQUENCE } from './sequence.ts'
 import { self, span } from './watermark.ts'
 import {
+  everKnownRows,
   type FixedWindows,
   keysOf,
   knownRows,
@@ -12,6 +13,9 @@ import {
   tooLateSql,
   type WindowState,
 } from './windows.ts'
+
+const OWN_COLUMNS = ['nth', 'before', 'after', 'shows', 'shown']
+const OWN = OWN_COLUMNS.map((name) => `__own_${name}`).join(', ')
 
 /** SELECT of the rows of windows that the batch gives: groups, what is kept, `__w` and `__w_end`, `__correction`, `__provisional`. */
 export function givenRows(state: WindowState): string {
@@ -23,10 +27,14 @@ export function givenRows(state: WindowState): string {
 function fixedRows(state: WindowState, windows: FixedWindows): string {
   const { tables, aside, earlyMs } = state
   const { rows, seen } = tables
-  const [before, after] = [self(seen, '__before'), self(seen, '__after')]
-  const known = (where: string) => inWindows(windows, `SELECT * FROM (${knownRows(state)}) WHERE ${where}`)
+  const before = self(seen, '__before')
+  const known = (where: string) =>
+    inWindows(
+      windows,
+      `SELECT __k.*, __own.* FROM (${everKnownRows(state)}) __k, (${ownOf(seen)}) __own WHERE __k.__nth <= __own_nth AND ${where}`,
+    )
   const given = [
-    `SELECT *, ${kindOf()} FROM (${known(`__end > ${before} AND __at < ${after}`)}) WHERE __w_end > ${before} AND __w_end <= ${after}`,
+    `SELECT * EXCLUDE (${OWN}), ${kindOf()} FROM (${known(`__end > __own_before AND __at < __own_after`)}) WHERE __w_end > __own_before AND __w_end <= __own_after`,
   ]
   if (!aside) {
     const late = inWindows(windows, `SELECT * FROM ${rows} WHERE __seq = ${SEQUENCE} AND __at IS NOT NULL`)
@@ -34,15 +42,22 @@ function fixedRows(state: WindowState, windows: FixedWindows): string {
   }
   if (earlyMs !== undefined) {
     const keys = [...keysOf(state), '__w']
-    const news = known(`${self(seen, '__shows')} AND __nth > ${self(seen, '__shown')} AND __end > ${after}`)
-    const changed = `SELECT DISTINCT ${keys.join(', ')} FROM (${news}) WHERE __w_end > ${after}`
+    const news = known(`__own_shows AND __nth > __own_shown AND __end > __own_after`)
+    const changed = `SELECT DISTINCT ${keys.join(', ')} FROM (${news}) WHERE __w_end > __own_after`
     const same = keys.map((key) => `__t.${key} IS NOT DISTINCT FROM __c.${key}`).join(' AND ')
-    const open = known(`${self(seen, '__shows')} AND __end > ${after}`)
+    const open = known(`__own_shows AND __end > __own_after`)
     given.push(
-      `SELECT __t.*, ${kindOf({ provisional: true })} FROM (${open}) __t SEMI JOIN (${changed}) __c ON ${same}`,
+      `SELECT __t.* EXCLUDE (${OWN}), ${kindOf({ provisional: true })} FROM (${open}) __t SEMI JOIN (${changed}) __c ON ${same}`,
     )
   }
   return given.join(' UNION ALL BY NAME ')
+}
+
+/** What is written down of the batch: one row, joined once. As five scalar subqueries it makes the engine's estimate of the rows fall to
+ *  nothing, and all of them are put in memory as the smaller side of a join. */
+function ownOf(seen: string): string {
+  const own = OWN_COLUMNS.map((name) => `__${name} AS __own_${name}`).join(', ')
+  return `SELECT ${own} FROM ${seen} WHERE __seq = ${SEQUENCE}`
 }
 
 /** Sessions of the groups of which one may close now. */

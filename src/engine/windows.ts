@@ -141,8 +141,13 @@ export function windowDue({ tables: { rows, settled, seen }, folded, ...state }:
 }
 
 /** SELECT of all that is known up to this batch. */
-export function knownRows({ tables: { rows, settled, seen }, folded }: WindowState): string {
-  const recent = `SELECT * FROM ${rows} WHERE __nth <= ${self(seen, '__nth')}`
+export function knownRows(state: WindowState): string {
+  return `SELECT * FROM (${everKnownRows(state)}) WHERE __nth <= ${self(state.tables.seen, '__nth')}`
+}
+
+/** SELECT of all that is known, of later batches, too, by `__nth`: what was put together has 0. */
+export function everKnownRows({ tables: { rows, settled }, folded }: WindowState): string {
+  const recent = `SELECT * FROM ${rows}`
   return folded
     ? `${recent} UNION ALL BY NAME SELECT * EXCLUDE (__round), false AS __late, 0 AS __nth FROM ${settled}`
     : recent

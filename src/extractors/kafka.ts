@@ -115,7 +115,7 @@ const options = z
         'When records are gone before they were read. `fail`: the lane stands until its position is set by hand. `continue`: the lost range is booked as a gap, the run ends with 65, and the lane goes on behind it.',
       ),
     fetch_bytes: byteSize
-      .prefault('4MiB')
+      .prefault('1MiB')
       .describe(
         'Bytes that are asked for at once, of one partition; two such parts are in memory for each lane that is read.',
       ),

@@ -20,6 +20,7 @@ import type { PlannedBatch } from './checkpoint-slot.ts'
 import { deliver } from './deliver.ts'
 import { shelve } from './distribution.ts'
 import { Evolution } from './evolve.ts'
+import { FreeMemory, keepYoungHeap } from './free-memory.ts'
 import { forgetMarks, removeQuarantine } from './orphans.ts'
 import { writeQuarantine } from './quarantine.ts'
 import { Reading } from './reading.ts'
@@ -49,6 +50,7 @@ export class Batches {
   readonly #budgets: Budgets
   readonly #evolution: Evolution
   readonly #books: Books
+  readonly #free: FreeMemory
   #refined = 0
   /** Sources whose last chunk was damaged: the next one probably is. */
   readonly #damaged = new Set<string>()
@@ -71,6 +73,7 @@ export class Batches {
     this.#whole = new WholeChunks(options.job.resources.wholeFileBytes)
     this.#budgets = new Budgets(options.job, options.saver, options.warn)
     this.#evolution = new Evolution(options)
+    this.#free = new FreeMemory(options.workshop.engine)
     this.#books = new Books({
       ...options,
       trackers: this.#trackers,
@@ -98,6 +101,7 @@ export class Batches {
 
   /** Every source to its end, or until the run is told to stop. Rejects with the first failure, after what was under way. */
   async readAll(): Promise<void> {
+    keepYoungHeap()
     await this.#reading.all()
     await this.#forgetBrokenPlans()
     if (this.#failure !== undefined) throw this.#failure
@@ -177,6 +181,7 @@ export class Batches {
       batch.leave()
       await batch.chunk.release()
     }
+    await this.#free.look()
   }
 
   async #throughStages(batch: Batch): Promise<void> {

@@ -1,0 +1,43 @@
+/** When free memory is given back, so that what a process holds follows what it uses, and does not grow with the time that it runs. */
+import { setFlagsFromString } from 'node:v8'
+import { AdflowError } from '../core/errors.ts'
+import type { Engine } from '../engine/session.ts'
+
+/** Pages that are given back must be asked for again: not more often than that. */
+const EVERY_MS = 1000
+/** Less than that is what a batch takes and gives anyhow. */
+const GROWN_BYTES = 32 * 2 ** 20
+
+/**
+ * The part of the heap where objects begin stays as large as starting has made it. V8 doubles it, up to 128 MiB, whenever much of it is alive at
+ * one moment, and does not make it smaller in a process that is busy; of a batch hardly anything outlives it.
+ */
+export function keepYoungHeap(): void {
+  setFlagsFromString('--semi-space-growth-factor=1')
+}
+
+export class FreeMemory {
+  readonly #engine: Pick<Engine, 'giveBack'>
+  readonly #residentBytes: () => number
+  #floorBytes: number
+  #dueMs = 0
+
+  constructor(engine: Pick<Engine, 'giveBack'>, residentBytes = () => process.memoryUsage.rss()) {
+    this.#engine = engine
+    this.#residentBytes = residentBytes
+    this.#floorBytes = residentBytes()
+  }
+
+  /** To be asked after each batch. */
+  async look(nowMs = performance.now()): Promise<void> {
+    if (nowMs < this.#dueMs || this.#residentBytes() < this.#floorBytes + GROWN_BYTES) return
+    this.#dueMs = nowMs + EVERY_MS
+    try {
+      await this.#engine.giveBack()
+    } catch (error) {
+      // All of the limit is in use: there is nothing to give, and the next batch asks again.
+      if (!(error instanceof AdflowError) || error.code !== 'OUT_OF_MEMORY') throw error
+    }
+    this.#floorBytes = this.#residentBytes()
+  }
+}

@@ -1,0 +1,40 @@
+import { expect, it } from 'vitest'
+import { AdflowError } from '../../src/core/errors.ts'
+import { FreeMemory } from '../../src/runtime/free-memory.ts'
+
+const MIB = 2 ** 20
+
+it('gives free memory back where more is held than before, once a second at most, and counts from what is held then', async () => {
+  let resident = 100 * MIB
+  const given: number[] = []
+  const giveBack = async () => {
+    given.push(resident / MIB)
+    resident -= 20 * MIB
+  }
+  const free = new FreeMemory({ giveBack }, () => resident)
+  const at = async (ms: number, mib: number) => {
+    resident = mib * MIB
+    await free.look(ms)
+  }
+  await at(1000, 131)
+  expect(given).toEqual([])
+  await at(1001, 140)
+  await at(1999, 300)
+  expect(given).toEqual([140])
+  await at(2001, 150)
+  expect(given).toEqual([140])
+  await at(2002, 155)
+  expect(given).toEqual([140, 155])
+})
+
+it('goes on where all of the limit is in use, and tells of any other failure', async () => {
+  const full = new AdflowError('OUT_OF_MEMORY', 'the limit cannot be kept')
+  const failing = (error: Error) => new FreeMemory({ giveBack: () => Promise.reject(error) }, grown())
+  await failing(full).look(1)
+  await expect(failing(new Error('broken')).look(1)).rejects.toThrow('broken')
+})
+
+function grown(): () => number {
+  let resident = 0
+  return () => (resident += 64 * MIB)
+}
