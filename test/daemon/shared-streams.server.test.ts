@@ -2,6 +2,7 @@
  * Daemons on several machines, each with a folder of its own, share a stream by PostgreSQL: one job in shards, and one with windows that is
  * run whole. They come, are told to go, are killed, and stand still for longer than their leases.
  */
+import { randomInt } from 'node:crypto'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Client } from 'pg'
@@ -119,47 +120,58 @@ await serverSuite(
 
     // Of one machine, with the state in files: the easier half of the above.
     const onlyLong = LONG ? it : undefined
-    onlyLong?.('on one machine, through 20 kills of a part: each event once', async () => {
-      await using site = new DaemonSite()
-      await using database = await freshDatabase(postgres)
-      const topic = freshName('shards')
-      const writer = new KafkaWriter(kafka.brokers)
-      await writer.create(topic, { partitions: PARTITIONS })
-      site.put('jobs/flow.yaml', flowJob({ brokers: kafka.brokers, topic, postgres: database.url, shared: false }))
-      let sent = 0
-      const write = async (): Promise<number> => {
-        await writer.send(
-          topic,
-          Array.from({ length: BATCH }, (_, index) => eventOf(sent + index)),
-          { once: true },
-        )
-        sent += BATCH
-        return sent
-      }
-      const loaded = async (wanted: number) =>
-        until(`${wanted} are loaded`, async () => (await countOf(database.url)) >= wanted, WITHIN_MS)
+    onlyLong?.(
+      'on one machine, through 20 kills of a part, half of them while it is divided anew: each event once',
+      async () => {
+        await using site = new DaemonSite()
+        await using database = await freshDatabase(postgres)
+        const topic = freshName('shards')
+        const writer = new KafkaWriter(kafka.brokers)
+        await writer.create(topic, { partitions: PARTITIONS })
+        const about = { brokers: kafka.brokers, topic, postgres: database.url, shared: false }
+        site.put('jobs/flow.yaml', flowJob(about))
+        let sent = 0
+        const write = async (): Promise<number> => {
+          await writer.send(
+            topic,
+            Array.from({ length: BATCH }, (_, index) => eventOf(sent + index)),
+            { once: true },
+          )
+          sent += BATCH
+          return sent
+        }
+        const loaded = async (wanted: number) =>
+          until(`${wanted} are loaded`, async () => (await countOf(database.url)) >= wanted, WITHIN_MS)
 
-      const daemon = site.start()
-      await write()
-      await loaded(sent)
-      for (let kill = 0; kill < 20; kill += 1) {
-        const writing = write()
-        process.kill(site.pidOf('flow') ?? 0, 'SIGKILL')
-        await writing
+        const daemon = site.start()
+        await write()
         await loaded(sent)
-      }
-      expect(await rowsOf(database.url, 'SELECT count(*) AS n, count(DISTINCT id) AS ids FROM events')).toEqual([
-        { n: `${sent}`, ids: `${sent}` },
-      ])
-      await until('the parts say so', async () => {
-        const { shards, lag } = await daemon.get<JobLine>('/api/v1/jobs/flow')
-        return lag === 0 && shards.filter(({ live }) => live !== null).length === SHARDS
-      })
-      const { shards } = await daemon.get<JobLine>('/api/v1/jobs/flow')
-      expect(shards.map(({ shard }) => shard)).toEqual(['0/4', '1/4', '2/4', '3/4'])
-      daemon.kill('SIGTERM')
-      expect(await daemon.ended).toBe(0)
-    })
+        let last = SHARDS
+        for (let kill = 0; kill < 20; kill += 1) {
+          const writing = write()
+          if (kill % 2 === 1) {
+            last = [SHARDS, 1, 2, SHARDS + 1][((kill + 1) / 2) % 4] ?? SHARDS
+            site.put('jobs/flow.yaml', flowJob(about, last))
+            await delay(randomInt(1_000, 4_000))
+          }
+          const pid = site.pidOf('flow')
+          if (pid !== undefined) process.kill(pid, 'SIGKILL')
+          await writing
+          await loaded(sent)
+        }
+        expect(await rowsOf(database.url, 'SELECT count(*) AS n, count(DISTINCT id) AS ids FROM events')).toEqual([
+          { n: `${sent}`, ids: `${sent}` },
+        ])
+        await until('the parts say so', async () => {
+          const { shards, lag } = await daemon.get<JobLine>('/api/v1/jobs/flow')
+          return lag === 0 && shards.filter(({ live }) => live !== null).length === last
+        })
+        const { shards } = await daemon.get<JobLine>('/api/v1/jobs/flow')
+        expect(shards.map(({ shard }) => shard)).toEqual(Array.from({ length: last }, (_, index) => `${index}/${last}`))
+        daemon.kill('SIGTERM')
+        expect(await daemon.ended).toBe(0)
+      },
+    )
   },
 )
 
