@@ -16,7 +16,7 @@ const APART_MS = 1_000
 
 type IdlingOptions = Pick<
   ReadingOptions,
-  'saver' | 'state' | 'workshop' | 'forever' | 'past' | 'stop' | 'entered' | 'process' | 'fail'
+  'job' | 'saver' | 'state' | 'workshop' | 'forever' | 'past' | 'stop' | 'entered' | 'process' | 'fail'
 >
 
 export class Idling {
@@ -84,8 +84,9 @@ export class Idling {
 
   /** The time that has passed, where something waits for it. */
   async #passed(): Promise<Range | undefined> {
-    const { saver, workshop } = this.#options
-    const seen = workshop.extractors.map(({ config }) => this.#emptyMs.get(config.id) ?? 0)
+    const { saver, job } = this.#options
+    // Of one that this run does not read nobody knows.
+    const seen = job.extract.map(({ id }) => this.#emptyMs.get(id) ?? 0)
     const nowMs = Math.min(...seen)
     const from = saver.state.sources[IDLE_SOURCE]?.[IDLE_LANE]?.at ?? START
     if (nowMs < Number(from) + APART_MS || !this.#steps.some(({ afterMs }) => this.#silent(nowMs, afterMs)))
