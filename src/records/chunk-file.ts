@@ -12,6 +12,7 @@ export class ChunkFile {
   readonly #path: string | undefined
   #handle: FileHandle | undefined
   #crc = 0
+  #writing: Promise<void> = Promise.resolve()
 
   /** Without a path nothing is written: only size and digest are wanted. */
   constructor(path?: string) {
@@ -23,16 +24,19 @@ export class ChunkFile {
   }
 
   async append(bytes: Buffer, from: number, to: number): Promise<void> {
-    if (to <= from) return
-    const part = this.#sum(bytes, from, to)
-    if (this.#path === undefined) return
-    try {
-      this.#handle ??= await open(this.#path, 'wx')
-      for (let written = 0; written < part.length; )
-        written += (await this.#handle.write(part, written, part.length - written)).bytesWritten
-    } catch (error) {
-      throw localIoError(error, `write the chunk file ${this.#path}`)
+    if (await this.lend(bytes, from, to)) await this.#writing
+  }
+
+  /** As append(), but resolves while the bytes are being written: until the next call they must stay as they are. false: nobody reads them any more. */
+  async lend(bytes: Buffer, from: number, to: number): Promise<boolean> {
+    if (to <= from) return false
+    if (this.#path !== undefined) {
+      await this.#writing
+      this.#writing = this.#write(this.#path, bytes.subarray(from, to))
+      this.#writing.catch(() => undefined) // the next call is told, or finish()
     }
+    this.#sum(bytes, from, to)
+    return this.#path !== undefined
   }
 
   /** Counted and summed, and not written: lines that are refused, whose change must be noticed as that of any other. */
@@ -43,6 +47,7 @@ export class ChunkFile {
   /** Not synced: a chunk of a replayable source can be cut again. */
   async finish(): Promise<void> {
     if (this.#path === undefined) return
+    await this.#writing
     try {
       this.#handle ??= await open(this.#path, 'wx') // a chunk of refused records alone is an empty file
       await this.#handle.close()
@@ -52,15 +57,25 @@ export class ChunkFile {
   }
 
   async discard(): Promise<void> {
+    await this.#writing.catch(() => undefined) // what it wrote goes away
     if (this.#handle === undefined || this.#path === undefined) return
     await this.#handle.close()
     await rm(this.#path, { force: true })
   }
 
-  #sum(bytes: Buffer, from: number, to: number): Buffer {
+  async #write(path: string, part: Buffer): Promise<void> {
+    try {
+      this.#handle ??= await open(path, 'wx')
+      for (let written = 0; written < part.length; )
+        written += (await this.#handle.write(part, written, part.length - written)).bytesWritten
+    } catch (error) {
+      throw localIoError(error, `write the chunk file ${path}`)
+    }
+  }
+
+  #sum(bytes: Buffer, from: number, to: number): void {
     const part = bytes.subarray(from, to)
     this.#crc = crc32(part, this.#crc)
     this.bytes += part.length
-    return part
   }
 }

@@ -109,7 +109,7 @@ class DelimitedCut {
     const from = window.start
     const to = Math.min(window.end, from + Math.max(0, this.#request.target - window.position))
     const stop = this.#splitter.scan(window.bytes, from, to, this.#request.maxRecordBytes, this.#tally)
-    await this.#file.append(window.bytes, from, this.#withoutReturns(this.#tally.end))
+    await this.#put(this.#withoutReturns(this.#tally.end))
     window.consume(this.#tally.end - from)
     if (stop === 'more') return false
     if (stop === 'blank') this.#exclude(newlineIn(window.bytes, window.start, to) + 1 - window.start)
@@ -165,9 +165,16 @@ class DelimitedCut {
     if (blank && this.#splitter.dropsBlank) return this.#exclude(end - start)
     this.#tally.lines += countLines(bytes, start, end)
     if (this.#splitter.dropsReturns && stop < end && bytes[stop] === RETURN) this.#tally.returns.push(stop)
-    await this.#file.append(bytes, start, this.#withoutReturns(end))
+    await this.#put(this.#withoutReturns(end))
     if (!blank) this.#tally.records += 1
     window.consume(end - start)
+  }
+
+  /** What stands from the window's start up to `end` is written while the window is filled on; a small one waits for that rather than be two. */
+  async #put(end: number): Promise<void> {
+    const { bytes, start } = this.#window
+    if (bytes.length < PIECE_BYTES) await this.#file.append(bytes, start, end)
+    else if (await this.#file.lend(bytes, start, end)) this.#window.lend()
   }
 
   /** Closes the gaps that the scan's carriage returns leave before `end`, all of which is consumed next; the new end. */

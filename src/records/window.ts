@@ -23,6 +23,9 @@ export class Window {
   failure: unknown
   readonly #source: ByteSource
   readonly #signal: AbortSignal | undefined
+  #lent = false
+  /** Takes turns with `bytes` where these are lent. */
+  #spare: Buffer | undefined
 
   /** `bytes`: to be filled, nobody else's; a larger one takes its place where a record needs it. */
   constructor(
@@ -68,6 +71,11 @@ export class Window {
     this.position += count
   }
 
+  /** Somebody reads what was consumed: the next piece is read into another buffer, and the one after it into this one again. */
+  lend(): void {
+    this.#lent = true
+  }
+
   /** Gives up what was consumed since `position`; the window holds nothing then, and its source is used up. */
   rewindTo(position: number): void {
     this.start = this.end
@@ -82,7 +90,13 @@ export class Window {
   #makeRoom(): void {
     const { length } = this
     if (this.start > 0) {
-      this.bytes.copyWithin(0, this.start, this.end)
+      const { bytes } = this
+      if (this.#lent) {
+        this.bytes = this.#spare?.length === bytes.length ? this.#spare : Buffer.allocUnsafeSlow(bytes.length)
+        this.#spare = bytes
+        this.#lent = false
+      }
+      bytes.copy(this.bytes, 0, this.start, this.end)
       this.start = 0
       this.end = length
     }

@@ -77,6 +77,7 @@ async function stored(source: string, lane = 'events'): Promise<string[]> {
     signal: new AbortController().signal,
     sink: {
       pageBytes: 0,
+      isFullBy: () => false,
       write: async (bytes) => void lines.push(...bytes.toString().split('\n').slice(0, -1)),
       page: async () => undefined,
       drop: async () => undefined,

@@ -109,6 +109,8 @@ class Pass {
   #validators: PassState['validators']
   #last: PassState['last']
   #lastDigest: string | undefined
+  /** The page before is written and ended while the next is asked for. */
+  #ending: Promise<void> = Promise.resolve()
 
   constructor(task: FetchTask, client: SourceClient, options: HttpFetcherOptions, found: FoundRecords) {
     this.#found = found
@@ -123,6 +125,14 @@ class Pass {
   }
 
   async run(): Promise<void> {
+    try {
+      await this.#pages()
+    } finally {
+      await this.#ending // also where the next page cannot be had
+    }
+  }
+
+  async #pages(): Promise<void> {
     const { paging, single, numbered, maxPages } = this.#options
     const { sink, origin } = this.#task
     for (;;) {
@@ -132,6 +142,7 @@ class Pass {
       if (seen.status === 304) return
       const { records, fresh, digest } = taker
       if (single && this.#before.answer === digest && this.#options.incremental === undefined) {
+        await this.#ending
         await sink.drop()
         return await sink.page(this.#ended(digest))
       }
@@ -150,10 +161,22 @@ class Pass {
       }
       this.#recent = [taker.keys, ...this.#recent].slice(0, PAGES_KNOWN)
       this.#known.prune(new Set(this.#recent.flatMap((keys) => [...keys])), (value) => this.#isLate(value))
-      if (next === undefined) return await sink.page(this.#ended(digest))
+      if (next === undefined) return await this.#end(this.#ended(digest))
       this.#pass = { ...this.#pass, at: this.#withoutSecrets(next) }
-      await sink.page(this.#goingOn())
+      const ending = this.#end(this.#goingOn())
+      // It may take as long as whoever reads is behind: no answer should wait for that.
+      if (sink.isFullBy(taker.bytes)) await ending
     }
+  }
+
+  #end(cursor: string): Promise<void> {
+    return this.#meanwhile(this.#ending.then(() => this.#task.sink.page(cursor)))
+  }
+
+  #meanwhile(ending: Promise<void>): Promise<void> {
+    ending.catch(() => undefined) // awaited before the next page is taken, and at the end
+    this.#ending = ending
+    return ending
   }
 
   /** A list to whose end records are added: the next pass begins in its last page, which must be known again. */
@@ -192,6 +215,7 @@ class Pass {
       { ...request, headers: { ...request.headers, ...conditions } },
       signal,
       async (answer) => {
+        await answer.pause(() => this.#ending)
         await sink.drop()
         return this.#taken(answer)
       },
@@ -226,10 +250,12 @@ class Pass {
     try {
       const values = await readPage(answer, { ...page, values: paging.values, maxRecordBytes }, taker, this.#found)
       await taker.end()
+      this.#meanwhile(taker.settled())
       return { status, headers, url, values, taker }
-    } finally {
-      await taker.settled() // whoever drops the page, or begins the next, must not meet a write of this one
+    } catch (error) {
+      await taker.settled().catch(() => undefined) // whoever drops the page must not meet a write of it
       taker.discard()
+      throw error
     }
   }
 

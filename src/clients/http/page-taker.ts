@@ -41,6 +41,8 @@ const SPACE = 32
 export class PageTaker implements RecordSink {
   records = 0
   fresh = 0
+  /** Of the page as it is staged, up to end(). */
+  bytes = 0
   high: string | undefined
   /** Keys of the page. */
   readonly keys = new Set<string>()
@@ -123,7 +125,7 @@ export class PageTaker implements RecordSink {
     return this.#digest.copy().digest('base64url').slice(0, 22)
   }
 
-  /** @throws AdflowError SOURCE_CHANGED where the page does not begin as it did */
+  /** All of the page is on its way, see settled(). @throws AdflowError SOURCE_CHANGED where the page does not begin as it did */
   async end(): Promise<void> {
     const { expected, origin } = this.#options
     if (expected !== undefined && (this.#mismatch || this.records < expected.records))
@@ -136,12 +138,11 @@ export class PageTaker implements RecordSink {
       )
     this.#turn(NOTHING)
     await this.rest()
-    await this.settled()
   }
 
   /** Nothing is being written any more. @throws what came of it */
   async settled(): Promise<void> {
-    await this.#options.pause(() => this.#writing)
+    await this.#writing
   }
 
   /** What is left of a page that broke off. */
@@ -186,6 +187,7 @@ export class PageTaker implements RecordSink {
     this.#digestAll()
     const isCounted = this.#format.type === 'ndjson' && this.#longest < maxRecordBytes
     const piece = { bytes: this.#output.subarray(0, this.#length), records: isCounted ? this.#held : undefined }
+    this.bytes += this.#length
     if (this.#length > 0) this.#full.push(piece)
     else buffers.give(this.#output)
     this.#output = next

@@ -26,6 +26,8 @@ export interface PageSink {
   format(format: SegmentFormat): Promise<void>
   /** Bytes of the page that have been written. */
   readonly pageBytes: number
+  /** A page of so many bytes, the next one to be ended, will end a segment too: that may wait until segments before it were read. */
+  isFullBy(pageBytes: number): boolean
 }
 
 export interface FetchTask extends FetchLane {

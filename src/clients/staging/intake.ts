@@ -55,6 +55,10 @@ export class Intake implements PageSink {
     return this.#writer === undefined ? 0 : this.#writer.bytes - this.#writer.pages.bytes
   }
 
+  isFullBy(pageBytes: number): boolean {
+    return (this.#writer?.pages.bytes ?? 0) + pageBytes >= this.#options.segmentBytes
+  }
+
   /** Resolves at the end of the source. Whole pages are durable then, also where it rejects, but for a stop of the run. */
   async run(fetcher: Fetcher, { lane, origin }: FetchLane): Promise<void> {
     const { segmentBytes, maxRecordBytes, timeoutMs, watch, signal } = this.#options

@@ -47,6 +47,7 @@ async function read(cursor?: string, source = 's') {
   let last = cursor
   const sink = {
     pageBytes: 0,
+    isFullBy: () => false,
     write: async (bytes: Buffer) => void lines.push(...bytes.toString().split('\n').slice(0, -1)),
     page: async (at: string) => {
       last = at

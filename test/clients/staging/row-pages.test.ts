@@ -8,6 +8,10 @@ class Written implements PageSink {
   readonly pages: string[] = []
   #page = ''
 
+  isFullBy(): boolean {
+    return false
+  }
+
   get pageBytes(): number {
     return this.#page.length
   }
