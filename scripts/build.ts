@@ -16,6 +16,7 @@ const FOUND_BY_NAME = ['commands', 'extractors', 'transforms', 'loaders', 'consu
 const BUNDLED =
   /^(?:@duckdb\/node-api|zod|yaml|cockatiel|p-limit|yocto-queue|p-retry|is-network-error|tinyglobby|fdir|picomatch)(?:\/|$)/
 const LICENSES = 'third-party-licenses.txt'
+const WEB_ASSEMBLY = 'records.wasm'
 
 const entries = FOUND_BY_NAME.flatMap((folder) => list(join(root, 'src', folder)).map((file) => `${folder}/${file}`))
 const bundle = await rolldown({
@@ -40,8 +41,8 @@ for (const file of output)
       if (folder !== undefined) packages.add(folder)
     }
 writeFileSync(join(dist, LICENSES), [...packages].sort().map(licenseOf).join('\n'))
-await compile('json-spans')
-const made = new Set(['json-spans.wasm', ...output.map(({ fileName }) => fileName), LICENSES])
+await compile()
+const made = new Set([WEB_ASSEMBLY, ...output.map(({ fileName }) => fileName), LICENSES])
 // After the new files are there: a program that runs from dist/ at this moment may still import the old ones.
 for (const file of list(dist)) if (!made.has(file)) rmSync(join(dist, file))
 
@@ -52,17 +53,20 @@ if (plugin === undefined || !('manifest' in plugin)) throw new Error('the CLI do
 writeFileSync(join(root, 'oclif.manifest.json'), `${JSON.stringify(plugin.manifest)}\n`)
 chmodSync(join(root, 'bin', 'run.js'), 0o755)
 
-/** WebAssembly of what stands in wasm/: its memory comes from whoever loads it, and it keeps nothing there by itself. */
-async function compile(name: string): Promise<void> {
+/** What stands in wasm/: its memory comes from whoever loads it, and it keeps nothing there by itself. */
+async function compile(): Promise<void> {
   const { error, stderr } = await asc.main(
     [
-      ...[`wasm/${name}.ts`, '--baseDir', root, '--outFile', join(dist, `${name}.wasm`)],
+      ...list(join(root, 'wasm'))
+        .filter((file) => file.endsWith('.ts'))
+        .map((file) => `wasm/${file}`),
+      ...['--baseDir', root, '--outFile', join(dist, WEB_ASSEMBLY)],
       ...['--optimizeLevel', '3', '--runtime', 'stub', '--importMemory', '--noAssert'],
       ...['--enable', 'simd', '--enable', 'bulk-memory'],
     ],
     {},
   )
-  if (error !== null) throw new Error(`wasm/${name}.ts: ${stderr.toString()}`, { cause: error })
+  if (error !== null) throw new Error(`wasm/: ${stderr.toString()}`, { cause: error })
 }
 
 /** Copies are handed on under the condition that their licences come along. */

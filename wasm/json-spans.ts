@@ -1,6 +1,6 @@
 /**
- * Finds where records of a JSON array stand, 64 bytes at a time. AssemblyScript: `npm run build` makes dist/json-spans.wasm of it, and
- * src/records/found-records.ts calls it. What is unusual here is not an error: src/records/json-scanner.ts has the last word on it.
+ * Finds where records of a JSON array stand, 64 bytes at a time. AssemblyScript: `npm run build` makes a part of dist/records.wasm of it,
+ * and src/records/found-records.ts calls it. What is unusual here is not an error: src/records/json-scanner.ts has the last word on it.
  */
 
 const NEWLINE: u8 = 10

@@ -2,43 +2,18 @@
  * Finds the records of a JSON array many at once, by WebAssembly (wasm/json-spans.ts), in buffers that lie in its memory: a tenth of the time that
  * it takes JavaScript to look at each byte. Whatever is unusual it leaves to the scanner.
  */
-import { readFileSync } from 'node:fs'
+import { type Compiled, compiledMemory } from './compiled.ts'
 import { PieceBuffers } from './piece-buffers.ts'
 import { NEWLINE } from './splitter.ts'
 import { PIECE_BYTES } from './window.ts'
 
-/** What of it is used here: the types of Node.js leave it to those of browsers. */
-declare const WebAssembly: {
-  readonly Module: new (code: Uint8Array) => object
-  readonly Memory: new (pages: {
-    readonly initial: number
-    readonly maximum: number
-  }) => { readonly buffer: ArrayBuffer }
-  readonly Instance: new (module: object, imports: object) => { readonly exports: unknown }
-}
-
-interface Compiled {
-  find(from: number, to: number, table: number, most: number, limit: number): number
-  gather(table: number, first: number, count: number, to: number, end: number): number
-  readonly longest: { readonly value: number }
-  readonly lineEnds: { readonly value: number }
-  readonly filled: { readonly value: number }
-}
-
 /** A window, what is written, what is filled meanwhile, and what was just filled. */
 const BUFFERS = 4
-/** The compiled code reads so far beyond the bytes that it is asked about. */
-const BEYOND_BYTES = 64
 const MOST_FOUND = 8192
 /** Begin, end and line ends of a record. */
 const ENTRY = 3
 /** A buffer has room for it and its line end. */
 const LONGEST_BYTES = PIECE_BYTES - 1
-const PAGE_BYTES = 64 << 10
-
-/** `dist/json-spans.wasm`, seen from src/records and from dist/chunks. */
-const CODE = new URL('../../dist/json-spans.wasm', import.meta.url)
-let code: object | undefined
 
 export class FoundRecords {
   /** What is to be searched, and what records are gathered in, comes from here. */
@@ -50,17 +25,12 @@ export class FoundRecords {
   readonly #table: Int32Array
 
   constructor() {
-    code ??= new WebAssembly.Module(readFileSync(CODE))
-    const tableBytes = MOST_FOUND * ENTRY * Int32Array.BYTES_PER_ELEMENT
-    const strideBytes = PIECE_BYTES + BEYOND_BYTES
-    const initial = Math.ceil((tableBytes + BUFFERS * strideBytes) / PAGE_BYTES)
-    // It never grows: its buffers would be gone.
-    const memory = new WebAssembly.Memory({ initial, maximum: initial })
-    this.#compiled = new WebAssembly.Instance(code, { env: { memory } }).exports as Compiled
-    this.#memory = memory.buffer
-    this.#table = new Int32Array(this.#memory, 0, MOST_FOUND * ENTRY)
-    const places = Array.from({ length: BUFFERS }, (_, index) => tableBytes + index * strideBytes)
-    this.buffers = new PieceBuffers(places.map((at) => Buffer.from(this.#memory, at, PIECE_BYTES)))
+    const tableLength = MOST_FOUND * ENTRY
+    const { compiled, memory, buffers } = compiledMemory(tableLength * Int32Array.BYTES_PER_ELEMENT, BUFFERS)
+    this.#compiled = compiled
+    this.#memory = memory
+    this.#table = new Int32Array(memory, 0, tableLength)
+    this.buffers = new PieceBuffers(buffers)
   }
 
   /** Bytes of the longest one, and line ends between tokens of all of them. */

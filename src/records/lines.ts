@@ -1,4 +1,5 @@
 /** NDJSON: a record is a line that is not blank. */
+import { compiledOf } from './compiled.ts'
 import { RAW_BYTES } from './raw-head.ts'
 import { NEWLINE, newlineIn, RETURN, type ScanStop, type Splitter, type Tally, trimLineEnd } from './splitter.ts'
 
@@ -57,9 +58,12 @@ function scan(
 ): ScanStop {
   // A view that ends at `to`: the search must not run on into what an earlier piece left behind.
   const view = bytes.subarray(0, to)
-  let start = from
+  const { byteOffset: base } = bytes
+  // Nearly all lines are objects: where it can, compiled code passes over these.
+  const compiled = compiledOf(bytes.buffer)
+  let count = compiled?.objectLines(base + from, base + to, maxRecordBytes) ?? 0
+  let start = compiled === undefined ? from : compiled.stopped.value - base
   let blanks = 0
-  let count = 0
   let stop: ScanStop = 'more'
   for (let at = view.indexOf(NEWLINE, start); at !== -1; at = view.indexOf(NEWLINE, start)) {
     if (at - start >= maxRecordBytes) {

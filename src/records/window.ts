@@ -27,13 +27,15 @@ export class Window {
   /** Takes turns with `bytes` where these are lent. */
   #spare: Buffer | undefined
 
-  /** `bytes`: to be filled, nobody else's; a larger one takes its place where a record needs it. */
+  /** `bytes`: to be filled, nobody else's; a larger one takes its place where a record needs it. `spare`: as large, for lend(). */
   constructor(
     source: ByteSource,
     position: number,
     signal?: AbortSignal,
     bytes: Buffer = Buffer.allocUnsafeSlow(PIECE_BYTES),
+    spare?: Buffer,
   ) {
+    this.#spare = spare
     this.#source = source
     this.#signal = signal
     this.position = position

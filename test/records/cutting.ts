@@ -44,13 +44,29 @@ function bytesSource(bytes: Buffer, from = 0, pieceBytes = Number.POSITIVE_INFIN
 class MemoryChunkFile extends ChunkFile {
   readonly #parts: Buffer[] = []
 
+  #lent: Buffer | undefined
+
   override async append(bytes: Buffer, from: number, to: number): Promise<void> {
     await super.append(bytes, from, to)
-    this.#parts.push(Buffer.from(bytes.subarray(from, Math.max(from, to))))
+    this.#read()
+  }
+
+  /** Reads what it was lent as late as it may. */
+  override async lend(bytes: Buffer, from: number, to: number): Promise<boolean> {
+    this.#read()
+    await super.lend(bytes, from, to)
+    this.#lent = bytes.subarray(from, Math.max(from, to))
+    return to > from
   }
 
   get content(): Buffer {
+    this.#read()
     return Buffer.concat(this.#parts)
+  }
+
+  #read(): void {
+    if (this.#lent !== undefined) this.#parts.push(Buffer.from(this.#lent))
+    this.#lent = undefined
   }
 }
 

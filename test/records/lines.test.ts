@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { compiledMemory } from '../../src/records/compiled.ts'
 import { lines, objectLines } from '../../src/records/lines.ts'
 import { cutAll, reassembled } from './cutting.ts'
 
@@ -160,6 +161,40 @@ describe('NDJSON records of which lines that cannot be objects are refused', () 
         },
       ),
       { numRuns: 100 },
+    )
+  })
+
+  it('finds the same in memory of the compiled code as elsewhere, whatever the lines are', () => {
+    const [window = Buffer.alloc(0)] = compiledMemory(0, 1).buffers
+    const line = fc.oneof(
+      {
+        weight: 8,
+        arbitrary: fc.dictionary(fc.string(), fc.jsonValue(), { maxKeys: 3 }).map((it) => JSON.stringify(it)),
+      },
+      fc.constantFrom('', ' ', '\t\r', '{"', '{}', '{', '}', '"}', ' {"a":1}', '{"a":1} ', '{"a":1}\r', '[1]', '{"a'),
+    )
+    fc.assert(
+      fc.property(
+        fc.array(line, { maxLength: 40 }),
+        fc.constantFrom('', '\n', '{"a":'),
+        fc.nat(100),
+        fc.constantFrom(8, 30, 1 << 20),
+        fc.constantFrom(
+          lines,
+          objectLines(() => 'no object'),
+        ),
+        (texts, end, from, limit, splitter) => {
+          const bytes = Buffer.from(`${'x'.repeat(from)}${texts.join('\n')}${end}`)
+          window.fill('}\n{"', 0, bytes.length + 100)
+          bytes.copy(window)
+          const [here, there] = [bytes, window].map((place) => {
+            const tally = { end: 0, records: 1, lines: 2, returns: [] }
+            return { stop: splitter.scan(place, from, bytes.length, limit, tally), tally }
+          })
+          expect(there).toEqual(here)
+        },
+      ),
+      { numRuns: 2000 },
     )
   })
 })

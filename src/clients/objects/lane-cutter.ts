@@ -1,4 +1,5 @@
 /** What the formats that are read as a stream of bytes have in common. */
+import { type CompiledMemory, compiledMemory } from '../../records/compiled.ts'
 import { Inflater } from '../../records/compression.ts'
 import { PIECE_BYTES, Window } from '../../records/window.ts'
 import type { SourceFile } from './discover.ts'
@@ -6,6 +7,10 @@ import type { OpenFile } from './place.ts'
 import type { CutChunk, FileFormat, ReadingOptions } from './reading.ts'
 
 const LEAST_WINDOW = 4096
+
+/** Memory of lanes that were closed: some, since no more than a few are read at the same time. */
+const idle: CompiledMemory[] = []
+const MOST_IDLE = 8
 
 export interface LaneStart {
   readonly at: number
@@ -53,6 +58,7 @@ export class OpenLane {
   readonly #source: SourceFile
   readonly #kind: 'none' | 'gzip' | 'zstd'
   readonly #windows = new Map<Window, Inflater | undefined>()
+  readonly #memories: CompiledMemory[] = []
 
   constructor(
     file: OpenFile,
@@ -73,7 +79,7 @@ export class OpenLane {
   /** A window at an offset of the decompressed bytes. Compressed files are decompressed from their start for it. */
   window(at: number): Window {
     const inflater = this.#inflater(at)
-    const window = new Window(inflater ?? this.file.forward(at), at, this.options.signal, this.#memory(at))
+    const window = new Window(inflater ?? this.file.forward(at), at, this.options.signal, ...this.#memory(at))
     this.#windows.set(window, inflater)
     return window
   }
@@ -94,13 +100,18 @@ export class OpenLane {
 
   async close(): Promise<void> {
     for (const window of this.#windows.keys()) await window.close()
+    idle.push(...this.#memories.splice(0).slice(0, MOST_IDLE - idle.length))
     await this.file.close()
   }
 
-  /** Of a small file no more than it fills: thousands of them may follow each other. */
-  #memory(at: number): Buffer {
+  /** One buffer, or two that take turns. Of a small file no more than it fills: thousands of them may follow each other. */
+  #memory(at: number): readonly [Buffer, Buffer?] {
     const left = this.compressed ? PIECE_BYTES : this.file.facts.size - at
-    return Buffer.allocUnsafeSlow(Math.min(PIECE_BYTES, Math.max(LEAST_WINDOW, left)))
+    if (left < PIECE_BYTES || this.format !== 'ndjson')
+      return [Buffer.allocUnsafeSlow(Math.min(PIECE_BYTES, Math.max(LEAST_WINDOW, left)))]
+    const memory = idle.pop() ?? compiledMemory(0, 2)
+    this.#memories.push(memory)
+    return [...memory.buffers] as [Buffer, Buffer]
   }
 
   #inflater(skip: number, file = this.file): Inflater | undefined {

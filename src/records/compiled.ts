@@ -1,0 +1,62 @@
+/** What wasm/ was made into, each with a memory of its own: it works on the bytes that lie there. */
+import { readFileSync } from 'node:fs'
+import { PIECE_BYTES } from './window.ts'
+
+/** What of it is used here: the types of Node.js leave it to those of browsers. */
+declare const WebAssembly: {
+  readonly Module: new (code: Uint8Array) => object
+  readonly Memory: new (pages: {
+    readonly initial: number
+    readonly maximum: number
+  }) => { readonly buffer: ArrayBuffer }
+  readonly Instance: new (module: object, imports: object) => { readonly exports: unknown }
+}
+
+interface Value {
+  readonly value: number
+}
+
+/** wasm/json-spans.ts and wasm/lines.ts say what it does. */
+export interface Compiled {
+  find(from: number, to: number, table: number, most: number, limit: number): number
+  gather(table: number, first: number, count: number, to: number, end: number): number
+  readonly longest: Value
+  readonly lineEnds: Value
+  readonly filled: Value
+  objectLines(from: number, to: number, limit: number): number
+  readonly stopped: Value
+}
+
+/** The compiled code reads so far beyond the bytes that it is asked about. */
+const BEYOND_BYTES = 64
+const PAGE_BYTES = 64 << 10
+/** Seen from src/records and from dist/chunks. */
+const CODE = new URL('../../dist/records.wasm', import.meta.url)
+
+let code: object | undefined
+const known = new WeakMap<object, Compiled>()
+
+export interface CompiledMemory {
+  readonly compiled: Compiled
+  readonly memory: ArrayBuffer
+  /** Of PIECE_BYTES each. */
+  readonly buffers: readonly Buffer[]
+}
+
+/** Memory with so many bytes at its beginning and so many buffers after them. It never grows: they would be gone. */
+export function compiledMemory(bytes: number, buffers: number): CompiledMemory {
+  code ??= new WebAssembly.Module(readFileSync(CODE))
+  const strideBytes = PIECE_BYTES + BEYOND_BYTES
+  const initial = Math.ceil((bytes + buffers * strideBytes) / PAGE_BYTES)
+  const memory = new WebAssembly.Memory({ initial, maximum: initial })
+  const compiled = new WebAssembly.Instance(code, { env: { memory } }).exports as Compiled
+  const { buffer } = memory
+  known.set(buffer, compiled)
+  const places = Array.from({ length: buffers }, (_, index) => bytes + index * strideBytes)
+  return { compiled, memory: buffer, buffers: places.map((at) => Buffer.from(buffer, at, PIECE_BYTES)) }
+}
+
+/** What works on bytes of this memory; undefined where it is an ordinary one. */
+export function compiledOf(memory: ArrayBufferLike): Compiled | undefined {
+  return known.get(memory)
+}
