@@ -1,7 +1,8 @@
 /** Says of a record that the reader refused what is wrong with it, for the people who must mend it. */
 import { isUtf8 } from 'node:buffer'
 import type { Chunk, ChunkFormat } from '../core/contracts.ts'
-import { type ContractColumn, pathOf } from './read-plan.ts'
+import { pathOf } from './field-path.ts'
+import type { ContractColumn } from './read-plan.ts'
 import type { TypeTree } from './types.ts'
 
 export interface Malformation {

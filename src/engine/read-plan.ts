@@ -4,6 +4,7 @@
  * rows (forensic SQL): asking it of every row costs a third of the throughput.
  */
 import type { ChunkFormat } from '../core/contracts.ts'
+import { pathOf } from './field-path.ts'
 import { ident, literal } from './sql-text.ts'
 import { isNested, rawType, strictSql, type TypeTree, typedSql, unfitSql, wholeSql } from './types.ts'
 
@@ -215,11 +216,6 @@ function fieldTree(columns: readonly ContractColumn[]): Map<string, Field> {
 function fieldType(field: Field): string {
   if (field.children.size === 0) return field.leaf ?? 'VARCHAR'
   return `STRUCT(${[...field.children].map(([name, child]) => `${ident(name)} ${fieldType(child)}`).join(', ')})`
-}
-
-/** A dot in `from` is a step into an object; a column without `from` is read by its name as it stands. */
-export function pathOf(column: ContractColumn): string[] {
-  return column.from === column.name ? [column.name] : column.from.split('.')
 }
 
 /** Top-level keys that the contract reads. */

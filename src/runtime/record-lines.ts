@@ -4,14 +4,8 @@
  */
 import type { Chunk, ChunkFormat } from '../core/contracts.ts'
 import { exactJson } from '../engine/exact-json.ts'
-import {
-  type ContractColumn,
-  csvSource,
-  parquetSource,
-  pathOf,
-  type RawSource,
-  type ReadPlan,
-} from '../engine/read-plan.ts'
+import { pathOf } from '../engine/field-path.ts'
+import { type ContractColumn, csvSource, parquetSource, type RawSource, type ReadPlan } from '../engine/read-plan.ts'
 import type { Session } from '../engine/session.ts'
 import { ident, literal } from '../engine/sql-text.ts'
 import { resolveType, type TypeTree, typedSql } from '../engine/types.ts'
