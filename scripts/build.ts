@@ -12,9 +12,9 @@ import { rolldown } from 'rolldown'
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const dist = join(root, 'dist')
 const FOUND_BY_NAME = ['commands', 'extractors', 'transforms', 'loaders', 'consumers', 'transports']
-/** Packages of many modules that nearly every command needs: Node takes longer to find them one by one than to run them. */
+/** Packages of many modules that nearly every command needs, or whatever speaks HTTP: Node takes longer to find them one by one than to run them. */
 const BUNDLED =
-  /^(?:@duckdb\/node-api|zod|yaml|cockatiel|p-limit|yocto-queue|p-retry|is-network-error|tinyglobby|fdir|picomatch)(?:\/|$)/
+  /^(?:@duckdb\/node-api|undici|zod|yaml|cockatiel|p-limit|yocto-queue|p-retry|is-network-error|tinyglobby|fdir|picomatch)(?:\/|$)/
 const LICENSES = 'third-party-licenses.txt'
 const WEB_ASSEMBLY = 'records.wasm'
 

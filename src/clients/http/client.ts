@@ -43,7 +43,9 @@ export interface HttpRequest {
 
 export class HttpClient {
   readonly #limits: HttpLimits
-  #agent: Promise<Agent> | undefined
+  #agent: Agent | undefined
+  /** Asked for once: it is looked up anew each time, else. */
+  #undici: Promise<typeof import('undici')> | undefined
 
   constructor(limits: HttpLimits) {
     this.#limits = limits
@@ -61,14 +63,15 @@ export class HttpClient {
     const { hostname, protocol } = new URL(url)
     if (protocol !== 'https:' && protocol !== 'http:') throw new Error(`cannot speak ${protocol} to ${hostname}`)
     if (!allowPrivate) refusePrivateHost(hostname)
-    const { request } = await import('undici')
-    this.#agent ??= this.#connect()
+    this.#undici ??= import('undici')
+    const { Agent, request } = await this.#undici
+    this.#agent ??= this.#connect(Agent)
     const time = AbortSignal.timeout(totalMs)
     const response = await request(url, {
       method,
       headers: { ...headers },
       ...(body === undefined ? {} : { body }),
-      dispatcher: await this.#agent,
+      dispatcher: this.#agent,
       headersTimeout: headersMs,
       bodyTimeout: bodyMs,
       signal: signal === undefined ? time : AbortSignal.any([signal, time]),
@@ -86,13 +89,12 @@ export class HttpClient {
 
   /** Ends its connections. */
   async close(): Promise<void> {
-    await (await this.#agent)?.destroy()
+    await this.#agent?.destroy()
   }
 
-  async #connect(): Promise<Agent> {
-    const { Agent } = await import('undici')
+  #connect(agent: typeof Agent): Agent {
     const { allowPrivate, connectMs, tls } = this.#limits
-    return new Agent({ connect: { ...tls, timeout: connectMs, ...(allowPrivate ? {} : { lookup: guardedLookup }) } })
+    return new agent({ connect: { ...tls, timeout: connectMs, ...(allowPrivate ? {} : { lookup: guardedLookup }) } })
   }
 
   /** The status has been said by now: a body that breaks off takes nothing back. */
