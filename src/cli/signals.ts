@@ -1,5 +1,6 @@
 /** First signal: drain. Second: out, now. The state is consistent at every instant, so "now" loses nothing. */
 import { AdflowError, EXIT } from '../core/errors.ts'
+import { endAtOnce } from './at-once.ts'
 
 export interface Signals {
   readonly drain: AbortSignal
@@ -19,7 +20,7 @@ export function catchSignals(atOnce?: (error: AdflowError) => void): Signals {
           hint: 'run again: nothing is lost, and nothing will be loaded twice',
         }),
       )
-      process.exit(EXIT.tryAgain)
+      endAtOnce(EXIT.tryAgain)
     }
     exit = signal === 'SIGINT' ? EXIT.interrupted : EXIT.terminated
     process.stderr.write(`${signal}: finishing what is under way; once more to stop at once\n`)

@@ -121,6 +121,11 @@ export const ERROR_CODES = {
     'A source of a job that runs for ever has records to be read, and gave none for `stream.stalled_after`, nor once more after its connections were made anew. Start the job again; `adflow daemon` does.',
     true,
   ),
+  ENGINE_STALLED: spec(
+    EXIT.tryAgain,
+    'In a job that runs for ever a statement of the embedded engine did not return for ten times `stream.stalled_after`. The process ends as by a kill: nothing is lost, and nothing will be loaded twice. Start the job again; `adflow daemon` does.',
+    true,
+  ),
   SOURCE_DENIED: spec(
     EXIT.denied,
     'A source refuses the credentials of the job or a privilege, or shows a certificate that is not trusted.',

@@ -14,6 +14,7 @@ import pLimit from 'p-limit'
 import type { EngineAccess, EngineConnection } from '../core/contracts.ts'
 import { AdflowError, localIoError } from '../core/errors.ts'
 import { ident, list, literal } from './sql-text.ts'
+import { underWay } from './statements.ts'
 
 export interface EngineOptions extends EngineAccess {
   readonly memoryBytes: number
@@ -223,7 +224,7 @@ export class Session implements EngineConnection {
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
     return this.#turns(() => {
       if (this.#closed) throw new Error('the connection to the engine is closed')
-      return work()
+      return underWay(work)
     })
   }
 }

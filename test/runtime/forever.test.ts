@@ -56,3 +56,32 @@ load:
   expect(summary).toMatchObject({ read: 1001, passed: 1001, unaccounted: 0, gaps: [{ source: 'input' }] })
   folder.remove()
 })
+
+it('ends with 75 when a statement of the engine never returns, and the next run loses and doubles nothing', async () => {
+  const folder = temporaryFolder('hung')
+  const job = new SmallJob(
+    folder.path,
+    `version: 1
+name: rows
+until: forever
+stream: { stalled_after: 100ms }
+extract:
+  input: { type: files, path: "data/*", settle: 0s, poll: 50ms }
+contract:
+  columns: { id: bigint }
+load:
+  archive: { type: files, format: ndjson, path: archive }
+`,
+  )
+  job.put('data/a.ndjson', '{"id":1}\n{"id":2}\n')
+  const preload = new URL('../harness/hang-engine.ts', import.meta.url).href
+  const NODE_OPTIONS = `${process.env['NODE_OPTIONS'] ?? ''} --import=${preload}`
+  const hung = await job.run([], { env: { NODE_OPTIONS } })
+  expect(hung.code, hung.stderr).toBe(75)
+  expect(hung.stdout + hung.stderr).toContain('ENGINE_STALLED')
+  const next = await job.run(['--until', 'now'])
+  expect(next.code, next.stdout).toBe(0)
+  const sql = `SELECT id FROM read_json('${folder.path}/archive/**/*.ndjson') ORDER BY id`
+  expect(await duckdbRows(sql)).toMatchObject([{ id: '1' }, { id: '2' }])
+  folder.remove()
+})
