@@ -1,5 +1,6 @@
 /** Where several machines share the state of jobs: a schema of a PostgreSQL server, as a URL names it. */
 import { hash } from 'node:crypto'
+import { resolve } from 'node:path'
 import { AdflowError } from './errors.ts'
 import { registerSecret } from './job/secrets.ts'
 import { parseDuration } from './job/units.ts'
@@ -12,7 +13,7 @@ export interface StatePlace {
   readonly schema: string
   /** How long a process that is not heard of keeps what it has taken, in milliseconds. */
   readonly leaseMs: number
-  /** Files are relative to the job file. */
+  /** Paths of files are absolute. */
   readonly tls: {
     readonly mode?: 'verify' | 'off'
     readonly ca?: string
@@ -34,8 +35,8 @@ export function isStateUrl(text: string): boolean {
 }
 
 /** `postgres://user@host:5432/database?schema=adflow&lease=15s&tls=verify&ca=…`. Its password is kept out of every text from
- *  here on. @throws AdflowError USAGE, saying what is wrong */
-export function parseStatePlace(text: string): StatePlace {
+ *  here on. `baseDir`: what its files are relative to, the folder of the job file that it stands in. @throws AdflowError USAGE, saying what is wrong */
+export function parseStatePlace(text: string, baseDir = process.cwd()): StatePlace {
   const url = URL.parse(text)
   if (url === null || !isStateUrl(text) || url.hostname === '')
     throw wrong(
@@ -65,9 +66,9 @@ export function parseStatePlace(text: string): StatePlace {
     leaseMs,
     tls: {
       ...(tls === undefined ? {} : { mode: tls }),
-      ...(ca === undefined ? {} : { ca }),
-      ...(certificate === undefined ? {} : { certificate }),
-      ...(key === undefined ? {} : { key }),
+      ...(ca === undefined ? {} : { ca: resolve(baseDir, ca) }),
+      ...(certificate === undefined ? {} : { certificate: resolve(baseDir, certificate) }),
+      ...(key === undefined ? {} : { key: resolve(baseDir, key) }),
     },
     label,
     key: hash('sha256', label).slice(0, 12),

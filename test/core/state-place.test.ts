@@ -1,3 +1,4 @@
+import { resolve } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { redact } from '../../src/core/job/secrets.ts'
 import { isStateUrl, parseStatePlace } from '../../src/core/state-place.ts'
@@ -7,14 +8,15 @@ const URL_TEXT = 'postgres://ops:verysecret@db.internal:5433/ops'
 
 describe('the URL of a shared state', () => {
   test('names server, schema, lease and TLS; its password is printed nowhere', () => {
-    const place = parseStatePlace(`${URL_TEXT}?schema=adflow_eu&lease=30s&tls=verify&ca=ca.pem`)
+    const place = parseStatePlace(`${URL_TEXT}?schema=adflow_eu&lease=30s&tls=verify&ca=ca.pem`, '/etc/jobs')
     expect(place).toMatchObject({
       url: URL_TEXT,
       schema: 'adflow_eu',
       leaseMs: 30_000,
-      tls: { mode: 'verify', ca: 'ca.pem' },
+      tls: { mode: 'verify', ca: '/etc/jobs/ca.pem' },
       label: 'postgres://db.internal:5433/ops (schema adflow_eu)',
     })
+    expect(parseStatePlace(`${URL_TEXT}?key=../key.pem`).tls.key).toBe(resolve('../key.pem'))
     expect(redact(`cannot open ${URL_TEXT}`)).not.toContain('verysecret')
     expect(parseStatePlace(URL_TEXT)).toMatchObject({ schema: 'adflow', leaseMs: 15_000, tls: {} })
   })

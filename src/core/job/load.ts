@@ -91,7 +91,7 @@ async function readDocument(
   const ends = [...Object.keys(checker.rawMap(['load'])), ...Object.keys(checker.rawMap(['distribute']))]
   const outputs = [MAIN, ...ends, ...steps.flatMap(({ id, branches }) => [id, ...branches])]
   const tests = readTests(checker, whole?.tests ?? section(checker, z.array(test), 'tests') ?? [], { sources, outputs })
-  const state = whole?.state === undefined ? undefined : readState(checker, whole.state, extract)
+  const state = whole?.state === undefined ? undefined : readState(checker, { text: whole.state, baseDir }, extract)
   problems.throwIfAny()
   if (whole === undefined) throw new AdflowError('UNEXPECTED', `${file} gave neither a job nor a mistake`)
   return {
@@ -125,7 +125,11 @@ async function readDocument(
   }
 }
 
-function readState(checker: Checker, text: string, extract: readonly JobExtractor[]): StatePlace | undefined {
+function readState(
+  checker: Checker,
+  { text, baseDir }: { readonly text: string; readonly baseDir: string },
+  extract: readonly JobExtractor[],
+): StatePlace | undefined {
   for (const { id, type, path } of extract)
     if (type === 'push')
       checker.add(
@@ -135,7 +139,7 @@ function readState(checker: Checker, text: string, extract: readonly JobExtracto
         'key',
       )
   try {
-    return parseStatePlace(text)
+    return parseStatePlace(text, baseDir)
   } catch (error) {
     if (!(error instanceof AdflowError)) throw error
     checker.add(['state'], error.message, error.hint ?? '', 'value')
