@@ -11,12 +11,21 @@ export interface DaemonReport {
 
 /** `now`: milliseconds since the epoch, by which "in 5 min" is told. */
 export function daemonText({ status, jobs, runs }: DaemonReport, now: number): string {
-  return [headText(status), jobsText(jobs, now), runsText(runs), invalidText(status)].filter(Boolean).join('\n\n')
+  return [headText(status), silentText(status), jobsText(jobs, now), runsText(runs), invalidText(status)]
+    .filter(Boolean)
+    .join('\n\n')
 }
 
 function headText({ role, version, pid, leader, running, parallel, waiting, folder }: DaemonStatus): string {
   const leads = leader === null ? 'nobody leads' : `epoch ${leader.epoch}, process ${leader.pid} on ${leader.host}`
   return `adflow ${version} · ${role} (process ${pid}; ${leads}) · ${running} of ${parallel} runs, ${waiting} wait · ${folder}`
+}
+
+function silentText({ shared }: DaemonStatus): string {
+  const silent = shared.filter(({ answers }) => !answers)
+  return silent
+    .map(({ place }) => `${place} does not answer: what is shared there is shown as it was known last`)
+    .join('\n')
 }
 
 function jobsText(jobs: readonly JobLine[], now: number): string {

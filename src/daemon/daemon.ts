@@ -18,10 +18,10 @@ import type { DaemonFace } from './face.ts'
 import { JobFolder } from './job-folder.ts'
 import { Leading, type LeadingSteps } from './leading.ts'
 import type { Notifier } from './notify.ts'
-import { sleep } from './pause.ts'
+import { sleep, within } from './pause.ts'
 import { Receiver } from './receiver.ts'
 import { startServer } from './server.ts'
-import { SharedTimes } from './shared-times.ts'
+import { ANSWER_MS, SharedTimes } from './shared-times.ts'
 import { SharedShares } from './shares.ts'
 
 const LOOK_MS = 1_000
@@ -253,18 +253,15 @@ class Daemon {
       parallel,
       idleSeconds: () => this.#idleMs / 1000,
       lease: (job) =>
-        job === undefined
-          ? currentLease(join(daemonFolder(this.#options.stateDir, place), 'epochs'), own)
-          : books.leadingOf(job).lease(),
-      shared: () =>
-        this.#times.all.map(
-          ({
-            at: {
-              place: { label },
-            },
-            leading,
-          }) => ({ place: label, role: leading.role }),
+        within(
+          ANSWER_MS,
+          job === undefined
+            ? currentLease(join(daemonFolder(this.#options.stateDir, place), 'epochs'), own)
+            : books.leadingOf(job).lease(),
+          () => undefined,
         ),
+      shared: () =>
+        this.#times.all.map(({ at, leading, answers }) => ({ place: at.place.label, role: leading.role, answers })),
       leads: (job) =>
         this.#folder.jobs.has(job) ? books.leadingOf(job).scheduler !== undefined : this.#role === 'leading',
       book: () => books.book(),

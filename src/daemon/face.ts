@@ -29,7 +29,7 @@ export interface DaemonFace {
   /** Of who decides about the job; undefined: of the place in which the daemon was started. */
   readonly lease: (job?: string) => Promise<(Lease & { readonly released: boolean }) | undefined>
   /** Places in which daemons share the times of jobs. */
-  readonly shared: () => readonly { readonly place: string; readonly role: string }[]
+  readonly shared: () => readonly SharedPlace[]
   /** It is this daemon that decides about the job. */
   readonly leads: (job: string) => boolean
   readonly book: () => Promise<SlotBook>
@@ -43,6 +43,14 @@ export interface DaemonFace {
   readonly nowMs: () => number
   readonly trigger: (job: string, act: Act) => Promise<string>
   readonly setPaused: (job: string, act: Act, paused: boolean) => Promise<void>
+}
+
+/** Where daemons share the times of jobs. */
+export interface SharedPlace {
+  readonly place: string
+  readonly role: string
+  /** false: its server did not answer in time, and what is shown is what was known before. */
+  readonly answers: boolean
 }
 
 export interface DaemonStatus {
@@ -61,7 +69,7 @@ export interface DaemonStatus {
     readonly url: string | null
   } | null
   /** What this daemon does where others share the times of its jobs. */
-  readonly shared: readonly { readonly place: string; readonly role: string }[]
+  readonly shared: readonly SharedPlace[]
   readonly parallel: number
   readonly running: number
   readonly waiting: number
@@ -122,7 +130,7 @@ export interface OpenLine {
 }
 
 export async function statusOf(face: DaemonFace): Promise<DaemonStatus> {
-  const [book, lease] = [await face.book(), await face.lease()]
+  const [book, lease] = await Promise.all([face.book(), face.lease()])
   const open = [...book.jobs.values()].reduce((total, each) => total + each.open.length, 0)
   const running = face.active().length
   return {

@@ -11,3 +11,11 @@ export function sleep(ms: number, signal: AbortSignal): Promise<void> {
     signal.addEventListener('abort', done)
   })
 }
+
+/** What `asked` gives, where it does so within `ms`; else what `otherwise` says. It goes on, and what becomes of it is nobody's business then. */
+export async function within<T>(ms: number, asked: Promise<T>, otherwise: () => T): Promise<T> {
+  const { promise, resolve } = Promise.withResolvers<T>()
+  const timer = setTimeout(() => resolve(otherwise()), ms)
+  asked.catch(() => undefined)
+  return Promise.race([asked, promise]).finally(() => clearTimeout(timer))
+}

@@ -4,6 +4,7 @@
  */
 import type { Logger } from 'pino'
 import { AdflowError } from '../core/errors.ts'
+import type { StatePlace } from '../core/state-place.ts'
 import { fetchFolder } from '../runtime/shared-folder.ts'
 import { daemonLease } from '../runtime/state-home.ts'
 import type { Domains } from './domains.ts'
@@ -11,11 +12,15 @@ import type { LeasePlace } from './epoch.ts'
 import type { AcceptedJob } from './job-folder.ts'
 import { readBook } from './journal.ts'
 import { Leading, type LeadingOptions, type LeadingSteps } from './leading.ts'
-import { sleep } from './pause.ts'
+import { sleep, within } from './pause.ts'
 import { ALL_SHARES } from './shares.ts'
 import { SlotBook } from './slot-book.ts'
 
 const AGAIN_MS = 1_000
+/** Who asks what is known waits no longer for a server. */
+export const ANSWER_MS = 1_500
+/** Of the place that the daemon is started in: so many leases a server may stay away before the daemon gives up. */
+const START_LEASES = 4
 const NO_JOBS: ReadonlyMap<string, AcceptedJob> = new Map()
 
 export interface SharedTimesOptions
@@ -33,10 +38,15 @@ export interface SharedTimesOptions
 export interface SharedLeading {
   readonly at: LeasePlace
   readonly leading: Leading
+  /** false: when it was asked last, the server gave no answer, or none in time. */
+  readonly answers: boolean
 }
 
 interface Place extends SharedLeading {
   readonly root: string
+  answers: boolean
+  /** The question that is under way. */
+  asked: Promise<void> | undefined
   /** What was known when the server was asked last. */
   known: SlotBook
   done: Promise<void>
@@ -75,16 +85,28 @@ export class SharedTimes {
   }
 
   async #bookOf(place: Place): Promise<SlotBook> {
+    const { book } = place.leading
+    if (book !== undefined) return book
+    place.asked ??= this.#ask(place).finally(() => {
+      place.asked = undefined
+    })
+    await within(ANSWER_MS, place.asked, () => {
+      place.answers = false
+    })
+    return place.known
+  }
+
+  async #ask(place: Place): Promise<void> {
     const { at, leading, root } = place
-    if (leading.book !== undefined) return leading.book
     try {
       await fetchFolder({ ...daemonLease(at.place, at.baseDir), path: root })
       place.known = await readBook(leading.epochs)
+      place.answers = true
     } catch (error) {
       if (!(error instanceof AdflowError)) throw error
+      place.answers = false
       this.#options.log.debug({ err: error }, `the times in ${at.place.label} cannot be looked at`)
     }
-    return place.known
   }
 
   #stand(key: string, at: LeasePlace, steps: LeadingSteps): Place {
@@ -96,7 +118,8 @@ export class SharedTimes {
       jobs: () => domains().shared.get(key)?.jobs ?? NO_JOBS,
       shares: ALL_SHARES,
     })
-    return { at, leading, root, known: new SlotBook(), done: this.#goOn(key, leading, steps) }
+    const done = this.#goOn(key, at.place, leading, steps)
+    return { at, leading, root, answers: true, asked: undefined, known: new SlotBook(), done }
   }
 
   #countedBut(key: string): number {
@@ -106,22 +129,31 @@ export class SharedTimes {
     )
   }
 
-  async #goOn(key: string, leading: Leading, steps: LeadingSteps): Promise<void> {
+  async #goOn(key: string, { leaseMs }: StatePlace, leading: Leading, steps: LeadingSteps): Promise<void> {
     const { log, own, failed } = this.#options
     let told = ''
+    const patientMs = leaseMs * START_LEASES
+    const begunMs = performance.now()
     const over = AbortSignal.any([steps.drain, steps.gone])
     while (!over.aborted) {
       try {
         await leading.run({ ...steps, step: () => (told = '') })
       } catch (error) {
-        if (!mayPass(error) || (key === own && leading.role === 'starting')) return failed(error)
-        if (error.message !== told) log.error({ err: error }, `${error.message}; this daemon stands by`)
+        const starts = key === own && leading.role === 'starting'
+        const patient = isAway(error) && performance.now() - begunMs < patientMs
+        if (!mayPass(error) || (starts && !patient)) return failed(error)
+        const next = starts ? `it is asked again for ${patientMs / 1000} s` : 'this daemon stands by'
+        if (error.message !== told) log.error({ err: error }, `${error.message}; ${next}`)
         told = error.message
-        leading.role = 'standby'
+        if (!starts) leading.role = 'standby'
         await sleep(AGAIN_MS, over)
       }
     }
   }
+}
+
+function isAway(error: unknown): boolean {
+  return error instanceof AdflowError && error.code === 'STATE_UNREACHABLE'
 }
 
 function mayPass(error: unknown): error is AdflowError {

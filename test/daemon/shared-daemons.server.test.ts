@@ -8,6 +8,7 @@ import { makeFolder } from '../harness/servers/core/folder.ts'
 import { freshDatabase } from '../harness/servers/fresh.ts'
 import { startPrivate } from '../harness/servers/private.ts'
 import { serverSuite } from '../harness/servers/suite.ts'
+import { proxyFor } from '../harness/servers/toxics.ts'
 
 const LONG = process.env['ADFLOW_TEST_LONG'] === '1'
 const ROTATIONS = LONG ? 20 : 2
@@ -16,7 +17,7 @@ const KILLS = 3
 const SCHEDULE = `{ cron: "*/${EVERY_MS / 1000} * * * * *", overlap: queue_one, missed: all, retries: { initial: 1s } }`
 const TAKEOVER_MS = 60_000
 
-await serverSuite('daemons that share a state in PostgreSQL', ['postgres'], ({ postgres }) => {
+await serverSuite('daemons that share a state in PostgreSQL', ['postgres', 'toxiproxy'], ({ postgres, toxiproxy }) => {
   it(
     `run each time once, on folders of their own, while they are killed or stopped in turn, ${ROTATIONS} times`,
     async () => {
@@ -53,6 +54,22 @@ await serverSuite('daemons that share a state in PostgreSQL', ['postgres'], ({ p
     },
     LONG ? 1_800_000 : 240_000,
   )
+
+  it('wait for a server that comes up after them, and not for ever', async () => {
+    await using database = await freshDatabase(postgres)
+    await using proxy = await proxyFor(toxiproxy, database.url)
+    await using site = new DaemonSite()
+    await proxy.down()
+    const start = (lease: string, number: number) => startMachine(site, `${proxy.url}?lease=${lease}`, 2 * number + 1)
+    const [patient, short] = [start('30s', 1), start('1s', 2)]
+    expect(await short.ended, short.stderr).toBe(75)
+    expect(short.says(/; it is asked again for 4 s$/)).toBeDefined()
+    expect(patient.says(/; it is asked again for 120 s$/)).toBeDefined()
+    await proxy.up()
+    await until('it leads', () => leads(patient), TAKEOVER_MS)
+    patient.kill('SIGTERM')
+    expect(await patient.ended, patient.stderr).toBe(0)
+  }, 120_000)
 
   const onlyLong = LONG ? it : undefined
   onlyLong?.(
