@@ -5,8 +5,9 @@ const ENDLESS = 'SELECT count(*) FROM range(1000000000) a, range(1000000) b WHER
 
 // What is above the addon is a part of the program, and the addon itself cannot be changed: another object stands in for it.
 const require = createRequire(createRequire(import.meta.url).resolve('@duckdb/node-api'))
-const addon: { query(connection: unknown, sql: string): Promise<unknown> } = require('@duckdb/node-bindings')
-const loaded = require.cache[require.resolve('@duckdb/node-bindings')]
+const ADDON = '@duckdb/node-bindings'
+const addon: { query(connection: unknown, sql: string): Promise<unknown> } = require(ADDON)
+const loaded = require.cache[require.resolve(ADDON)]
 let hung = false
 
 const query = (connection: unknown, sql: string) => {
