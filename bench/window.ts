@@ -139,7 +139,7 @@ transform:
       select: { events: count(*), users: count(distinct user_id), spend: sum(cost) }
 load:
   windows: { type: kafka, input: minutes, brokers: "${brokers}", topic: ${topic}, partitions: ${PARTITIONS} }
-resources: { memory_limit: 256MB, threads: ${cpus().length}, parallel: ${PARTITIONS} }
+resources: { memory_limit: 128MB, chunk: 16MB, threads: ${cpus().length}, parallel: ${PARTITIONS} }
 `,
   )
   return [process.execPath, join(root, 'bin', 'run.js'), 'run', file, '--state-dir', join(folder, topic), '--quiet']
