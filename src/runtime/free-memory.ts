@@ -30,7 +30,10 @@ export class FreeMemory {
 
   /** To be asked after each batch. */
   async look(nowMs = performance.now()): Promise<void> {
-    if (nowMs < this.#dueMs || this.#residentBytes() < this.#floorBytes + GROWN_BYTES) return
+    const residentBytes = this.#residentBytes()
+    // Others give memory back, too: what they have given counts as free when it is taken again.
+    this.#floorBytes = Math.min(this.#floorBytes, residentBytes)
+    if (nowMs < this.#dueMs || residentBytes < this.#floorBytes + GROWN_BYTES) return
     this.#dueMs = nowMs + EVERY_MS
     try {
       await this.#engine.giveBack()

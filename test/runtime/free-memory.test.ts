@@ -25,6 +25,9 @@ it('gives free memory back where more is held than before, once a second at most
   expect(given).toEqual([140])
   await at(2002, 155)
   expect(given).toEqual([140, 155])
+  await at(4000, 90)
+  await at(4001, 125)
+  expect(given).toEqual([140, 155, 125])
 })
 
 it('goes on where all of the limit is in use, and tells of any other failure', async () => {
