@@ -34,7 +34,7 @@ const options = z
       ),
     range: byteSize
       .refine((bytes) => bytes >= SMALLEST_RANGE_BYTES && bytes <= LARGEST_RANGE_BYTES, 'expected 64KiB to 256MiB')
-      .prefault('4MiB')
+      .prefault('8MiB')
       .describe('Bytes of one request. Four of them are held in memory for each of `resources.parallel` objects.'),
     ...remoteShape,
     ...choiceShape,
