@@ -13,5 +13,5 @@ process.stdout.on('error', (error) => {
 })
 const { keepCompiled } = await import('./compile-cache.js')
 keepCompiled()
-const { execute } = await import('@oclif/core')
-await execute({ dir: import.meta.url })
+const { start } = await import('../dist/cli/start.js')
+await start(import.meta.url)

@@ -13,12 +13,22 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const dist = join(root, 'dist')
 const FOUND_BY_NAME = ['commands', 'extractors', 'transforms', 'loaders', 'consumers', 'transports']
 /** Packages of many modules that nearly every command needs, or whatever speaks HTTP: Node takes longer to find them one by one than to run them. */
-const BUNDLED =
-  /^(?:@duckdb\/node-api|undici|zod|yaml|cockatiel|p-limit|yocto-queue|p-retry|is-network-error|tinyglobby|fdir|picomatch)(?:\/|$)/
+const BUNDLED = anyOf(
+  '@duckdb/node-api zod yaml cockatiel p-limit yocto-queue p-retry is-network-error tinyglobby fdir picomatch fastest-levenshtein croner',
+  // oclif, and what it loads whatever the command is.
+  '@oclif/core ansi-escapes ansi-regex ansi-styles ansis balanced-match brace-expansion clean-stack color-convert color-name cli-spinners debug ejs emoji-regex',
+  'environment escape-string-regexp get-package-type has-flag indent-string is-fullwidth-code-point lilconfig minimatch ms semver string-width',
+  'strip-ansi supports-color widest-line wordwrap wrap-ansi get-east-asian-width wsl-utils is-wsl is-docker is-inside-container powershell-utils',
+  'pino pino-std-serializers quick-format-unescaped sonic-boom thread-stream safe-stable-stringify on-exit-leak-free process-warning real-require',
+  'atomic-sleep @pinojs/redact',
+)
 const LICENSES = 'third-party-licenses.txt'
 const WEB_ASSEMBLY = 'records.wasm'
 
-const entries = FOUND_BY_NAME.flatMap((folder) => list(join(root, 'src', folder)).map((file) => `${folder}/${file}`))
+const entries = [
+  'cli/start.ts',
+  ...FOUND_BY_NAME.flatMap((folder) => list(join(root, 'src', folder)).map((file) => `${folder}/${file}`)),
+]
 const bundle = await rolldown({
   input: Object.fromEntries(entries.map((file) => [file.replace(/\.ts$/, ''), join(root, 'src', file)])),
   platform: 'node',
@@ -67,6 +77,11 @@ async function compile(): Promise<void> {
     {},
   )
   if (error !== null) throw new Error(`wasm/: ${stderr.toString()}`, { cause: error })
+}
+
+/** Matches what is imported from one of these packages. */
+function anyOf(...names: readonly string[]): RegExp {
+  return new RegExp(`^(?:${names.join(' ').replaceAll(' ', '|')})(?:/|$)`)
 }
 
 /** Copies are handed on under the condition that their licences come along. */
