@@ -1,14 +1,17 @@
 /**
- * Writes what follows from the sources: schema/job.schema.json, docs/components/ and docs/errors.md.
+ * Writes what follows from the sources: schema/job.schema.json, docs/components/ and docs/errors.md; and from the engine: its functions.
  * With --check nothing is written; stale files are named and the exit code is 1.
  */
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { componentIndex, componentPage } from '../src/core/component-page.ts'
 import { errorPage } from '../src/core/error-page.ts'
 import { jobJsonSchema } from '../src/core/job/json-schema.ts'
 import { COMPONENT_KINDS, loadRegistry } from '../src/core/registry.ts'
+import { functionsModule, readFunctions } from '../src/engine/functions.ts'
+import { Engine } from '../src/engine/session.ts'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const check = process.argv.includes('--check')
@@ -16,6 +19,7 @@ const registry = await loadRegistry()
 const files = new Map<string, string>([
   ['schema/job.schema.json', `${JSON.stringify(await jobJsonSchema(registry), null, 2)}\n`],
   ['docs/errors.md', errorPage()],
+  ['src/engine/known-functions.ts', await knownFunctions()],
   ['docs/components/README.md', await componentIndex(registry)],
 ])
 for (const kind of COMPONENT_KINDS)
@@ -34,6 +38,17 @@ if (check) {
     mkdirSync(dirname(join(root, file)), { recursive: true })
     writeFileSync(join(root, file), files.get(file) ?? '')
     console.log(`wrote ${file}`)
+  }
+}
+
+async function knownFunctions(): Promise<string> {
+  const engine = await Engine.open({ memoryBytes: 100_000_000, threads: 1, tempFolder: tmpdir() })
+  const session = await engine.connect()
+  try {
+    return functionsModule(engine.version, await readFunctions(session))
+  } finally {
+    session.close()
+    engine.close()
   }
 }
 

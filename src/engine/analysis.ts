@@ -9,14 +9,13 @@ import { didYouMean } from '../core/job/suggest.ts'
 import type { Analysis, Expression, Fold, Typed } from '../core/step-contract.ts'
 import type { ColumnOrigin } from '../core/step-lineage.ts'
 import { foldOf } from './folds.ts'
+import { CLOCK, functionsOf } from './functions.ts'
 import { columnNamed, emptyRelation, ROW } from './relation.ts'
 import { type Followed, selectLineage } from './select-lineage.ts'
 import type { Session } from './session.ts'
 import { ident, literal } from './sql-text.ts'
 import { collect, type Mentions, type Node, visit } from './syntax-tree.ts'
 
-/** `now()` is the batch's clock (see BatchInfo.clock): the only function of its kind that repeats. */
-const CLOCK = 'now'
 /** Keywords that the parser gives as columns, and age() of one argument. */
 const CLOCK_KEYWORDS = new Set(['current_timestamp', 'current_date', 'current_time', 'localtime', 'localtimestamp'])
 /** Functions that read what a job file must not: variables hold secrets, settings name paths. */
@@ -27,38 +26,6 @@ const MULTIPLYING = new Set(['unnest', 'unlist', 'generate_subscripts'])
 export async function createAnalysis(session: Session): Promise<Analysis> {
   await session.run(`CREATE OR REPLACE TEMP MACRO ${CLOCK}() AS TIMESTAMPTZ '2000-01-01 00:00:00+00'`)
   return new EngineAnalysis(session)
-}
-
-interface Functions {
-  readonly aggregates: ReadonlySet<string>
-  readonly unrepeatable: ReadonlySet<string>
-}
-
-/** The same in every session: extensions are not loaded, and a job makes no functions. */
-let functions: Functions | undefined
-
-/** Asked for with the first expression: a job without any need not wait for the list. */
-async function functionsOf(session: Session): Promise<Functions> {
-  functions ??= await readFunctions(session)
-  return functions
-}
-
-async function readFunctions(session: Session): Promise<Functions> {
-  const rows = await session.rows(
-    `SELECT DISTINCT lower(function_name) AS name, function_type AS kind, coalesce(stability, '') AS stability
-     FROM duckdb_functions() WHERE function_type = 'aggregate'
-       OR (function_type IN ('scalar', 'macro') AND stability IN ('VOLATILE', 'CONSISTENT_WITHIN_QUERY'))`,
-  )
-  const aggregates = new Set<string>()
-  const unrepeatable = new Set<string>()
-  for (const row of rows) {
-    const name = String(row['name'])
-    if (row['kind'] === 'aggregate') aggregates.add(name)
-    if (row['stability'] === 'VOLATILE' || row['stability'] === 'CONSISTENT_WITHIN_QUERY') unrepeatable.add(name)
-  }
-  unrepeatable.delete(CLOCK)
-  unrepeatable.add('age/1')
-  return { aggregates, unrepeatable }
 }
 
 class EngineAnalysis implements Analysis {

@@ -70,7 +70,8 @@ export class Checker {
   /** The parsed value, or undefined where mistakes were booked. `value` is what stands at the path, unless given. */
   check<Schema extends z.ZodType>(schema: Schema, path: Path, value = this.raw(path)): z.output<Schema> | undefined {
     for (let current = value; ; ) {
-      const result = schema.safeParse(current, { error: () => PLAIN })
+      // A parser that is compiled pays with many values; here there is one of each kind.
+      const result = schema.safeParse(current, { error: () => PLAIN, jitless: true })
       if (result.success) return result.data
       const retyped = this.#retype(current, path, result.error.issues)
       if (retyped === undefined) {
