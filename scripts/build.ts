@@ -14,7 +14,7 @@ const dist = join(root, 'dist')
 const FOUND_BY_NAME = ['commands', 'extractors', 'transforms', 'loaders', 'consumers', 'transports']
 /** Packages of many modules that nearly every command needs, or whatever speaks HTTP: Node takes longer to find them one by one than to run them. */
 const BUNDLED = anyOf(
-  '@duckdb/node-api zod yaml cockatiel p-limit yocto-queue p-retry is-network-error tinyglobby fdir picomatch fastest-levenshtein croner',
+  '@duckdb/node-api undici zod yaml cockatiel p-limit yocto-queue p-retry is-network-error tinyglobby fdir picomatch fastest-levenshtein croner',
   // oclif, and what it loads whatever the command is.
   '@oclif/core ansi-escapes ansi-regex ansi-styles ansis balanced-match brace-expansion clean-stack color-convert color-name cli-spinners debug ejs emoji-regex',
   'environment escape-string-regexp get-package-type has-flag indent-string is-fullwidth-code-point lilconfig minimatch ms semver string-width',
