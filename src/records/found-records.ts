@@ -7,8 +7,8 @@ import { PieceBuffers } from './piece-buffers.ts'
 import { NEWLINE } from './splitter.ts'
 import { PIECE_BYTES } from './window.ts'
 
-/** A window, what is written, what is filled meanwhile, and what was just filled. */
-const BUFFERS = 4
+/** A window, what is filled, and twice as many that are full or written: of this page and of the one before. */
+const BUFFERS = 6
 const MOST_FOUND = 8192
 /** Begin, end and line ends of a record. */
 const ENTRY = 3

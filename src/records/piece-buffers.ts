@@ -23,6 +23,8 @@ export class PieceBuffers {
   give({ buffer, byteOffset }: Buffer): void {
     const own = this.#own.find((one) => one.buffer === buffer && one.byteOffset === byteOffset)
     if (own !== undefined) this.#free.push(own)
-    else if (buffer.byteLength === PIECE_BYTES && this.#free.length < MOST_KEPT) this.#free.push(Buffer.from(buffer))
+    // Where there are own ones, others must not take their place.
+    else if (this.#own.length === 0 && buffer.byteLength === PIECE_BYTES && this.#free.length < MOST_KEPT)
+      this.#free.push(Buffer.from(buffer))
   }
 }
