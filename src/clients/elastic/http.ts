@@ -117,7 +117,7 @@ export class Elastic {
     const encoding = [response.headers['content-encoding'] ?? ''].flat().join(', ')
     return {
       status: response.statusCode,
-      body: await plainBody(response.body, encoding, `${this.#base.href}${path.join('/')}`, limits),
+      body: await plainBody(response, encoding, `${this.#base.href}${path.join('/')}`, limits),
     }
   }
 

@@ -3,8 +3,9 @@
  * unless the job allows it. undici is imported on the first request.
  */
 import type { Readable } from 'node:stream'
-import type { Agent, Dispatcher } from 'undici'
+import type { Agent, buildConnector, Dispatcher } from 'undici'
 import { guardedLookup, refusePrivateHost } from './address-guard.ts'
+import { ReadBuffers } from './kept-reads.ts'
 import type { TlsMaterial } from './tls.ts'
 
 export interface HttpLimits {
@@ -31,6 +32,8 @@ export interface HttpResponse {
 
 export interface OpenResponse extends Omit<HttpResponse, 'body'> {
   readonly body: Readable
+  /** Whoever has copied a piece of the body, and is done with it, may say so: it is read into again. */
+  taken(piece: Buffer): void
 }
 
 export interface HttpRequest {
@@ -43,6 +46,7 @@ export interface HttpRequest {
 
 export class HttpClient {
   readonly #limits: HttpLimits
+  readonly #buffers = new ReadBuffers()
   #agent: Agent | undefined
   /** Asked for once: it is looked up anew each time, else. */
   #undici: Promise<typeof import('undici')> | undefined
@@ -64,8 +68,8 @@ export class HttpClient {
     if (protocol !== 'https:' && protocol !== 'http:') throw new Error(`cannot speak ${protocol} to ${hostname}`)
     if (!allowPrivate) refusePrivateHost(hostname)
     this.#undici ??= import('undici')
-    const { Agent, request } = await this.#undici
-    this.#agent ??= this.#connect(Agent)
+    const { Agent, buildConnector, request } = await this.#undici
+    this.#agent ??= new Agent({ connect: this.#connector(buildConnector) })
     const time = AbortSignal.timeout(totalMs)
     const response = await request(url, {
       method,
@@ -84,6 +88,7 @@ export class HttpClient {
         Object.entries(response.headers).map(([name, value]) => [name, [value ?? ''].flat().join(', ')]),
       ),
       body: response.body,
+      taken: (piece) => this.#buffers.give(piece),
     }
   }
 
@@ -92,9 +97,15 @@ export class HttpClient {
     await this.#agent?.destroy()
   }
 
-  #connect(agent: typeof Agent): Agent {
+  /** What TLS decrypts does not come by `onread`. */
+  #connector(build: typeof buildConnector): buildConnector.connector {
     const { allowPrivate, connectMs, tls } = this.#limits
-    return new agent({ connect: { ...tls, timeout: connectMs, ...(allowPrivate ? {} : { lookup: guardedLookup }) } })
+    const options = { ...tls, timeout: connectMs, ...(allowPrivate ? {} : { lookup: guardedLookup }) }
+    const secured = build(options)
+    return (place, done) =>
+      place.protocol === 'https:'
+        ? secured(place, done)
+        : build({ ...options, onread: this.#buffers.onread() } as buildConnector.BuildOptions)(place, done)
   }
 
   /** The status has been said by now: a body that breaks off takes nothing back. */

@@ -1,9 +1,10 @@
 /** The body of a response as plain bytes: decompressed, as often as it was compressed, within limits. */
-import { pipeline, type Readable, Transform } from 'node:stream'
+import { finished, pipeline, type Readable, Transform } from 'node:stream'
 import { createBrotliDecompress, createGunzip, createInflate, createZstdDecompress } from 'node:zlib'
 import { AdflowError } from '../../core/errors.ts'
 import { compressionOf } from '../../records/compression.ts'
 import type { ByteSource } from '../../records/window.ts'
+import type { OpenResponse } from './client.ts'
 
 export interface BodyLimits {
   /** Decompressed over compressed size, looked at once `BOMB_FLOOR_BYTES` have come out. */
@@ -26,9 +27,10 @@ const DECODERS: Readonly<Record<string, () => Transform>> = {
 /** What a request may say that it takes. */
 export const ACCEPT_ENCODING = 'gzip, zstd, br'
 
-/** @throws AdflowError SOURCE_UNSUPPORTED where the encoding is not known. Reading throws SOURCE_BOMB, or why the body broke off. */
+/** `taken` is told of each piece of `body` that was copied. @throws AdflowError SOURCE_UNSUPPORTED where the encoding is not known. Reading throws
+ *  SOURCE_BOMB, or why the body broke off. */
 export async function plainBody(
-  body: Readable,
+  { body, taken }: Pick<OpenResponse, 'body'> & Partial<Pick<OpenResponse, 'taken'>>,
   encoding: string | undefined,
   origin: string,
   limits: BodyLimits,
@@ -57,7 +59,7 @@ export async function plainBody(
     stream = through(stream, kind === 'gzip' ? createGunzip() : createZstdDecompress())
   }
   // As they are sent, bytes are taken without a stream between.
-  return bounded(stream, origin, limits, stream === body ? undefined : raw)
+  return stream === body ? bounded(stream, origin, limits, { taken }) : bounded(stream, origin, limits, { raw })
 }
 
 function counted(from: Readable, raw: { bytes: number }): Transform {
@@ -89,15 +91,56 @@ async function head(stream: Readable): Promise<Buffer> {
   return (piece ?? Buffer.alloc(0)).subarray(0, 4)
 }
 
-/** `raw`: before they were decompressed, where they were. */
+/** Pieces as they come, one at a time. By its iterator several would be put together, in new memory. */
+class Pieces {
+  readonly #stream: Readable
+  #piece: Buffer | undefined
+  #over: { readonly error: unknown } | undefined
+  #wake = (): void => undefined
+
+  constructor(stream: Readable) {
+    this.#stream = stream.pause()
+    stream.on('data', (piece: Buffer) => {
+      stream.pause()
+      this.#piece = piece
+      this.#wake()
+    })
+    finished(stream, { writable: false }, (error) => {
+      this.#over = { error }
+      this.#wake()
+    })
+  }
+
+  /** undefined at the end. @throws what the stream failed with */
+  async next(): Promise<Buffer | undefined> {
+    if (this.#piece === undefined && this.#over === undefined) {
+      const { promise, resolve } = Promise.withResolvers<void>()
+      this.#wake = resolve
+      this.#stream.resume()
+      await promise
+    }
+    const piece = this.#piece
+    this.#piece = undefined
+    if (piece === undefined && this.#over?.error) throw this.#over.error
+    return piece
+  }
+}
+
+interface Source {
+  /** Before they were decompressed, where they were. */
+  readonly raw?: { readonly bytes: number }
+  readonly taken?: ((piece: Buffer) => void) | undefined
+}
+
 function bounded(
   stream: Readable,
   origin: string,
   { maxRatio, maxBytes }: BodyLimits,
-  raw: { readonly bytes: number } | undefined,
+  { raw, taken }: Source,
 ): ByteSource {
-  const iterator = stream[Symbol.asyncIterator]() as AsyncIterator<Buffer>
-  let ready: Buffer = Buffer.alloc(0)
+  const pieces = new Pieces(stream)
+  let piece: Buffer = Buffer.alloc(0)
+  let copied = 0
   let produced = 0
   const refuse = (): void => {
     if (raw !== undefined && produced > BOMB_FLOOR_BYTES && produced > maxRatio * raw.bytes)
@@ -113,15 +156,16 @@ function bounded(
   }
   return {
     read: async (target, offset, length) => {
-      while (ready.length === 0) {
-        const next = await iterator.next()
-        if (next.done === true) return 0
-        ready = next.value
-        produced += ready.length
+      while (copied === piece.length) {
+        const next = await pieces.next()
+        if (next === undefined) return 0
+        ;[piece, copied] = [next, 0]
+        produced += piece.length
         refuse()
       }
-      const count = ready.copy(target, offset, 0, length)
-      ready = ready.subarray(count)
+      const count = piece.copy(target, offset, copied, copied + length)
+      copied += count
+      if (copied === piece.length) taken?.(piece)
       return count
     },
     close: async () => {

@@ -160,7 +160,7 @@ export class SourceClient {
       discard(response.body)
       throw explained ?? refusal(place, response, this.#options.patienceMs)
     }
-    const body = await plainBody(response.body, response.headers['content-encoding'], place, this.#options.body)
+    const body = await plainBody(response, response.headers['content-encoding'], place, this.#options.body)
     try {
       return await take({ ...response, url, body, pause: (work) => watch.pause(work) })
     } finally {
@@ -170,11 +170,11 @@ export class SourceClient {
   }
 
   /** The beginning of a body, as text; empty where it breaks off. */
-  async #said({ body, headers }: OpenResponse, place: string): Promise<string> {
+  async #said(response: OpenResponse, place: string): Promise<string> {
     const said = Buffer.alloc(SAID_BYTES)
     let length = 0
     try {
-      const plain = await plainBody(body, headers['content-encoding'], place, this.#options.body)
+      const plain = await plainBody(response, response.headers['content-encoding'], place, this.#options.body)
       for (let read = -1; read !== 0 && length < said.length; length += read)
         read = await plain.read(said, length, said.length - length)
     } catch {
