@@ -10,6 +10,7 @@ import type { JobPart } from '../runtime/state-home.ts'
 import { ActiveRuns } from './active-runs.ts'
 import { Alarm } from './alarm.ts'
 import type { RunEnd, Runner } from './child-run.ts'
+import { Claims } from './claims.ts'
 import type { Clock } from './clock.ts'
 import { type Decision, dueAfter, dueByCron, quietUntil } from './due.ts'
 import { jobChanges } from './job-changes.ts'
@@ -17,13 +18,14 @@ import type { AcceptedJob } from './job-folder.ts'
 import type { Journal } from './journal.ts'
 import { Requests } from './requests.ts'
 import type { Shares } from './shares.ts'
-import { type Act, type JobBook, type OpenSlot, type SlotEnd, slotId } from './slot-book.ts'
+import type { Act, JobBook, OpenSlot, SlotEnd } from './slot-book.ts'
 import { slotEnd } from './slot-end.ts'
 import { decideStream } from './streams.ts'
 import { verdictOn } from './verdict.ts'
 
 /** Beyond what any change of summer time or any correction would do: the clock was wrong. */
 const WRONG_CLOCK_MS = 25 * 3_600_000
+
 export interface SchedulerOptions {
   readonly journal: Journal
   readonly runner: Runner
@@ -43,6 +45,7 @@ export interface SchedulerOptions {
 export class Scheduler {
   readonly #options: SchedulerOptions
   readonly #active: ActiveRuns
+  readonly #claims: Claims
   /** Slot → steady time before which it is not started again. */
   readonly #notBefore = new Map<string, number>()
   readonly #quiet = new Map<string, { readonly key: string; readonly until: number }>()
@@ -55,6 +58,7 @@ export class Scheduler {
   constructor(options: SchedulerOptions) {
     this.#options = options
     this.#active = new ActiveRuns(options.clock, this.wake)
+    this.#claims = new Claims(options, this.#active)
   }
 
   get active(): readonly { readonly slot: OpenSlot; readonly seconds: number }[] {
@@ -148,14 +152,7 @@ export class Scheduler {
     const waiting = book.open.filter(({ kind }) => kind === 'manual').length
     if (waiting > 1) throw refused(`two runs of ${name} that were asked for wait already`)
     if (this.#options.jobs().get(name)?.job.stream.forever === true) throw refused(`${name} goes on by itself`)
-    return this.#claim(name, this.#freeTime(book), 'manual', { act })
-  }
-
-  /** Now, or as soon after it as no slot of the job has the time. */
-  #freeTime(book: JobBook): number {
-    let at = this.#options.clock.wall()
-    while (book.taken.includes(at)) at += 1
-    return at
+    return this.#claims.claim(name, this.#claims.freeTime(book), 'manual', { act })
   }
 
   async #setPaused(name: string, act: Act, paused: boolean): Promise<void> {
@@ -218,10 +215,10 @@ export class Scheduler {
       const mine = accepted === undefined ? new Set<number>() : shares.of(accepted)
       const paused = job.paused ?? (accepted === undefined ? null : shares.pausedOf(accepted))
       const { cancel, claim } = decideStream({ ...job, paused }, accepted, mine)
-      for (const { slot, why } of cancel) await this.#cancel(slot, why)
+      for (const { slot, why } of cancel) await this.#claims.cancel(slot, why)
       for (const shard of claim) {
         const about = { digest: accepted?.digest ?? '', ...(shard === undefined ? {} : { shard }) }
-        await this.#claim(name, this.#freeTime(job), 'stream', about)
+        await this.#claims.claim(name, this.#claims.freeTime(job), 'stream', about)
       }
     }
   }
@@ -239,11 +236,11 @@ export class Scheduler {
   async #act(name: string, book: JobBook, decision: Decision): Promise<void> {
     const { journal, log } = this.#options
     if (decision.type === 'claim') {
-      await this.#claim(name, decision.at, decision.kind, {})
+      await this.#claims.claim(name, decision.at, decision.kind, {})
       return
     }
     if (decision.type === 'cancel') {
-      for (const slot of [...book.open]) await this.#cancel(slot, 'a later time has come')
+      for (const slot of [...book.open]) await this.#claims.cancel(slot, 'a later time has come')
       return
     }
     const { from, to, reason, count } = decision
@@ -265,43 +262,7 @@ export class Scheduler {
       return
     }
     // One run answers all that has happened meanwhile: it waits for the one that goes on.
-    if (book.open.length === 0) await this.#claim(name, at, 'after', { consumed })
-  }
-
-  async #claim(
-    job: string,
-    at: number,
-    kind: OpenSlot['kind'],
-    more: Pick<OpenSlot, 'act' | 'digest' | 'shard'> & { readonly consumed?: Readonly<Record<string, number>> },
-  ): Promise<string> {
-    const { journal, log } = this.#options
-    const id = slotId(job, at)
-    const { consumed, ...about } = more
-    const since = await this.#options.ledgerEnd({ job, ...about })
-    await journal.append([
-      {
-        type: 'claimed',
-        slot: { id, job, at, kind, since, ...about },
-        ...(consumed === undefined ? {} : { consumed }),
-      },
-    ])
-    log.info({ job, slot: id, kind }, `claimed ${id}`)
-    return id
-  }
-
-  async #cancel(slot: OpenSlot, why: string): Promise<void> {
-    const { journal } = this.#options
-    if (slot.cancelled !== undefined) return
-    await journal.append([{ type: 'cancelled', slot: slot.id, job: slot.job, why }])
-    const active = this.#active.get(slot.id)
-    if (active !== undefined) active.run.stop()
-    else
-      await journal.append([
-        {
-          type: 'ended',
-          end: this.#endOf(slot, 'cancelled', { exit: null, seconds: 0, status: 'cancelled', message: why }),
-        },
-      ])
+    if (book.open.length === 0) await this.#claims.claim(name, at, 'after', { consumed })
   }
 
   async #startWaiting(): Promise<void> {
