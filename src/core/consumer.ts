@@ -2,7 +2,8 @@
  * The contract between the dispatcher and consumers: what an output is distributed to. Types only. A consumer hands one
  * thing over at a time and says what came of it; order, pauses, deadlines and dead letters are the dispatcher's.
  */
-import type { BatchInfo, Column, ComponentEnv, Definition, EngineAccess, LoadBatch } from './contracts.ts'
+import type { BatchInfo, Column, ComponentEnv, EngineAccess, LoadBatch } from './contracts.ts'
+import type { Definition } from './definitions.ts'
 import type { Diagnosable } from './diagnosis.ts'
 import type { LoaderRemark } from './loader-check.ts'
 import type { Analysis } from './step-contract.ts'

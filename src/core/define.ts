@@ -1,7 +1,7 @@
 /** Constructors of component definitions. They only give the options their inferred type; discovery is by file name. */
 import type { z } from 'zod'
 import type { ConsumerDefinition } from './consumer.ts'
-import type { ExtractorDefinition, LoaderDefinition, StepDefinition } from './contracts.ts'
+import type { ExtractorDefinition, LoaderDefinition, StepDefinition } from './definitions.ts'
 import type { TransportDefinition } from './transport.ts'
 
 type Spec<D, Schema extends z.ZodType> = Omit<D, 'kind' | 'options'> & { readonly options: Schema }

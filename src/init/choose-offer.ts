@@ -1,5 +1,6 @@
 /** Fills in what an address leaves open by what its system offers. */
-import type { ComponentEnv, ExtractorDefinition } from '../core/contracts.ts'
+import type { ComponentEnv } from '../core/contracts.ts'
+import type { ExtractorDefinition } from '../core/definitions.ts'
 import { collectOffers, type Offer } from '../core/discovery.ts'
 import { AdflowError } from '../core/errors.ts'
 import type { SourceAddress } from './source-address.ts'

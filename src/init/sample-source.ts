@@ -2,7 +2,8 @@
 import { appendFile, copyFile, mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
-import type { Chunk, ExtractorDefinition, Gap } from '../core/contracts.ts'
+import type { Chunk, Gap } from '../core/contracts.ts'
+import type { ExtractorDefinition } from '../core/definitions.ts'
 import { AdflowError, ERROR_CODES, type ErrorCode } from '../core/errors.ts'
 
 /** About as much of a source is looked at. */

@@ -2,15 +2,8 @@
 import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import pino from 'pino'
-import type {
-  Chunk,
-  ExtractorDefinition,
-  Gap,
-  LanePosition,
-  PlannedRange,
-  Positions,
-  ReadContext,
-} from '../../src/core/contracts.ts'
+import type { Chunk, Gap, LanePosition, PlannedRange, Positions, ReadContext } from '../../src/core/contracts.ts'
+import type { ExtractorDefinition } from '../../src/core/definitions.ts'
 
 export interface FileRun {
   /** lane → what was read of it. */

@@ -1,5 +1,5 @@
 /** Writes batches one after another until it is killed; prints each when it is durable. */
-import type { LoaderDefinition } from '../../src/core/contracts.ts'
+import type { LoaderDefinition } from '../../src/core/definitions.ts'
 import { LoaderBench } from './loader.ts'
 
 export interface ChildOrder {

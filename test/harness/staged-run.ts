@@ -1,7 +1,8 @@
 /** One run of a staged source without the runtime: what it gives, and where it stands afterwards. */
 import { readFile } from 'node:fs/promises'
 import pino from 'pino'
-import type { ExtractorDefinition, Gap, LanePosition, Positions } from '../../src/core/contracts.ts'
+import type { Gap, LanePosition, Positions } from '../../src/core/contracts.ts'
+import type { ExtractorDefinition } from '../../src/core/definitions.ts'
 
 export interface StagedRun {
   readonly records: string[]

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { aliasOf, warehouseFile } from '../../src/clients/duckdb/attach.ts'
-import type { LoaderDefinition } from '../../src/core/contracts.ts'
+import type { LoaderDefinition } from '../../src/core/definitions.ts'
 import { tokenNumber } from '../../src/core/token.ts'
 import duckdb from '../../src/loaders/duckdb.ts'
 import { DyingProcess } from '../harness/dying-process.ts'

@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
-import type { LoaderDefinition } from '../../src/core/contracts.ts'
+import type { LoaderDefinition } from '../../src/core/definitions.ts'
 import kafka from '../../src/loaders/kafka.ts'
 import { DyingProcess } from '../harness/dying-process.ts'
 import { readTopic } from '../harness/kafka-reader.ts'

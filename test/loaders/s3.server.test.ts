@@ -17,7 +17,7 @@ import {
   UploadPartCommand,
 } from '@aws-sdk/client-s3'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
-import type { LoaderDefinition } from '../../src/core/contracts.ts'
+import type { LoaderDefinition } from '../../src/core/definitions.ts'
 import s3 from '../../src/loaders/s3.ts'
 import { download } from '../harness/downloaded.ts'
 import { relayTo } from '../harness/http-relay.ts'

@@ -1,7 +1,8 @@
 /** What every loader with a `comparison` must do, on a store that it has filled itself. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { ComparedSide, CompareScope, Comparison, OpenComparison } from '../../../src/core/comparison.ts'
-import type { Loader, LoaderDefinition } from '../../../src/core/contracts.ts'
+import type { Loader } from '../../../src/core/contracts.ts'
+import type { LoaderDefinition } from '../../../src/core/definitions.ts'
 import { tokenNumber, tokenOf } from '../../../src/core/token.ts'
 import { embeddedSide } from '../../../src/engine/compare-sql.ts'
 import { DyingProcess } from '../../harness/dying-process.ts'

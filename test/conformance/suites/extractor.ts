@@ -12,13 +12,13 @@ import { z } from 'zod'
 import type {
   Chunk,
   Extractor,
-  ExtractorDefinition,
   Gap,
   LanePosition,
   PlannedRange,
   Positions,
   ReadContext,
 } from '../../../src/core/contracts.ts'
+import type { ExtractorDefinition } from '../../../src/core/definitions.ts'
 import { ERROR_CODES } from '../../../src/core/errors.ts'
 import type { SourceWatch } from '../../../src/core/source-watch.ts'
 import { DyingProcess } from '../../harness/dying-process.ts'

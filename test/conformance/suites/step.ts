@@ -2,7 +2,7 @@
 import { randomInt } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { z } from 'zod'
-import type { StepDefinition } from '../../../src/core/contracts.ts'
+import type { StepDefinition } from '../../../src/core/definitions.ts'
 import { AdflowError } from '../../../src/core/errors.ts'
 import type { CompiledStep } from '../../../src/core/step-contract.ts'
 import { ROW } from '../../../src/engine/relation.ts'
