@@ -213,7 +213,11 @@ await serverSuite('the loader of SFTP', ['sftp', 'toxiproxy'], ({ sftp: endpoint
       writeFileSync(knownHosts, readFileSync(endpoint.knownHosts, 'utf8').replace(/:\d+/, `:${proxy.port}`))
       const loader = await opened({ ...loginOf(endpoint, `127.0.0.1:${proxy.port}`), known_hosts: knownHosts })
       const answers: string[] = []
-      for (let bytes = 100; bytes < 2500; bytes += 100) {
+      // In large steps up to the first answer that comes whole, and in small ones before it, where the batch is there already.
+      const coarse = Array.from({ length: 14 }, (_, index) => 200 * (index + 1))
+      const ways = coarse.map((bytes) => ({ bytes, step: 200 }))
+      for (const { bytes, step } of ways) {
+        if (step === 200 && answers.includes('whole')) continue
         const spec = { at: bytes, rows: ROWS, lane: 'cut' }
         const remove = await proxy.add({ type: 'limit_data', bytes }, 'downstream')
         const first = await failing(bench.write(loader, spec))
@@ -222,6 +226,8 @@ await serverSuite('the loader of SFTP', ['sftp', 'toxiproxy'], ({ sftp: endpoint
         await proxy.up()
         const again = await bench.write(loader, spec)
         if (first !== undefined) expect(first).toMatchObject({ code: 'STORE_UNAVAILABLE', retryable: true })
+        if (first === undefined && step === 200)
+          for (let less = 20; less < 200; less += 20) ways.push({ bytes: bytes - less, step: 20 })
         answers.push(first === undefined ? 'whole' : again.repeated ? 'landed' : 'lost')
         expect(again.rows).toBe(4)
       }

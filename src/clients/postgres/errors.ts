@@ -7,6 +7,9 @@ interface Meaning {
   readonly hint: string
 }
 
+/** Each has a digit, and so is none of Node's codes (EPIPE). */
+const SQLSTATE = /^(?=.*\d)[0-9A-Z]{5}$/
+
 /** By SQLSTATE, or by the code of Node where the server was not reached. The first that fits counts. */
 const MEANINGS: readonly Meaning[] = [
   { pattern: /^28/, code: 'STORE_DENIED', hint: 'check user and password of the job, and pg_hba.conf of the server' },
@@ -26,7 +29,7 @@ const MEANINGS: readonly Meaning[] = [
     code: 'STORE_MISMATCH',
     hint: 'PostgreSQL holds no NUL characters: add a rule or a step that takes them out',
   },
-  { pattern: /^[0-9A-Z]{5}$/, code: 'STORE_MISMATCH', hint: 'nothing of the batch was written' },
+  { pattern: SQLSTATE, code: 'STORE_MISMATCH', hint: 'nothing of the batch was written' },
   {
     pattern: /CERT|TLS|SELF_SIGNED|LEAF_SIGNATURE|ISSUER/,
     code: 'STORE_DENIED',
@@ -69,7 +72,7 @@ const SOURCE_MEANINGS: readonly Meaning[] = [
     code: 'SOURCE_MISSING',
     hint: 'check the names of columns in the job; `columns` leaves out what is not there any more',
   },
-  { pattern: /^[0-9A-Z]{5}$/, code: 'SOURCE_UNSUPPORTED', hint: 'see the message of the server' },
+  { pattern: SQLSTATE, code: 'SOURCE_UNSUPPORTED', hint: 'see the message of the server' },
   {
     pattern: /CERT|TLS|SELF_SIGNED|LEAF_SIGNATURE|ISSUER/,
     code: 'SOURCE_DENIED',

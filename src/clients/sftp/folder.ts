@@ -128,6 +128,7 @@ export class SftpFolder implements RemotePlace {
       await this.#folder(posix.dirname(key))
       for (let round = 0; round < ROUNDS; round += 1) {
         const temporary = await this.#send(object, { fresh: fresh && round === 0, signal })
+        if (temporary === undefined) continue
         try {
           await this.#files.replace(path, temporary)
           return
@@ -150,8 +151,11 @@ export class SftpFolder implements RemotePlace {
     return this.#session.close()
   }
 
-  /** Returns the temporary name under which all bytes are. */
-  async #send(object: LocalObject, { fresh, signal }: Pick<PutContext, 'fresh' | 'signal'>): Promise<string> {
+  /** Returns the temporary name under which all bytes are; undefined: another attempt has taken them over. */
+  async #send(
+    object: LocalObject,
+    { fresh, signal }: Pick<PutContext, 'fresh' | 'signal'>,
+  ): Promise<string | undefined> {
     const { bytes, file, sha256 } = object
     const mark = sha256.slice(0, 32)
     const temporary = await this.#temporary(mark)
@@ -163,9 +167,13 @@ export class SftpFolder implements RemotePlace {
       sending.delete(posix.basename(temporary))
     }
     const size = await this.#files.sizeOf(temporary)
-    const whole =
-      size === bytes && (this.#options.verify === 'size' || (await this.#files.digestOf(temporary))?.sha256 === sha256)
-    if (whole) return temporary
+    if (size === undefined) return undefined
+    if (size === bytes && this.#options.verify === 'size') return temporary
+    if (size === bytes) {
+      const there = await this.#files.digestOf(temporary)
+      if (there === undefined) return undefined
+      if (there.sha256 === sha256) return temporary
+    }
     await this.#files.remove(temporary)
     throw new AdflowError('STORE_UNAVAILABLE', `${size} of ${bytes} bytes have arrived, or others than were sent`, {
       hint: 'nothing of the batch was published',
