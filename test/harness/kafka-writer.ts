@@ -2,10 +2,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import kafkajs, { type Admin, type Kafka, type Message } from 'kafkajs'
 import { kafkaClient } from './kafka-reader.ts'
+import { createTopic, ledTopic } from './kafka-topic.ts'
 
 export const { CompressionTypes } = kafkajs
-
-const pause = () => sleep(20)
 
 export class KafkaWriter {
   readonly #kafka: Kafka
@@ -16,9 +15,7 @@ export class KafkaWriter {
 
   async create(topic: string, { partitions = 1, config = {} as Readonly<Record<string, string>> } = {}): Promise<void> {
     const configEntries = Object.entries(config).map(([name, value]) => ({ name, value }))
-    await this.admin((own) =>
-      own.createTopics({ topics: [{ topic, numPartitions: partitions, configEntries }], waitForLeaders: true }),
-    )
+    await this.admin((own) => createTopic(own, { topic, numPartitions: partitions, configEntries }))
   }
 
   /** The first records go, as by retention: what is before these offsets. */
@@ -39,10 +36,9 @@ export class KafkaWriter {
     await this.admin(async (own) => {
       await own.deleteTopics({ topics: [topic] })
       // The brokers forget the one and learn of the other in their own time.
-      // Who waits for leaders here fails where they are late, though the topic is there; and then it is never made again.
       const anew = { topics: [{ topic, numPartitions: 1 }], waitForLeaders: false }
-      while (!(await own.createTopics(anew).catch(() => false))) await pause()
-      while (!(await own.fetchTopicMetadata({ topics: [topic] }).catch(() => undefined))) await pause()
+      while (!(await own.createTopics(anew).catch(() => false))) await sleep(20)
+      await ledTopic(own, topic)
     })
   }
 

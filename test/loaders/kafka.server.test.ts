@@ -8,6 +8,7 @@ import type { LoadBatch, Loader, Receipt } from '../../src/core/contracts.ts'
 import type { LoaderDefinition } from '../../src/core/definitions.ts'
 import kafka from '../../src/loaders/kafka.ts'
 import { kafkaClient, readTopic } from '../harness/kafka-reader.ts'
+import { createTopic } from '../harness/kafka-topic.ts'
 import { LoaderBench, newFolder, removeFolder } from '../harness/loader.ts'
 import { makeCertificate } from '../harness/servers/core/certificates.ts'
 import { makeFolder } from '../harness/servers/core/folder.ts'
@@ -72,10 +73,7 @@ await serverSuite('the loader of Kafka', ['kafka', 'toxiproxy'], ({ kafka: { bro
   }
   const create = (name: string, settings: Readonly<Record<string, string>> = {}, at = brokers) => {
     const configEntries = Object.entries(settings).map(([key, value]) => ({ name: key, value }))
-    return admin(
-      (own) => own.createTopics({ topics: [{ topic: name, numPartitions: 1, configEntries }], waitForLeaders: true }),
-      at,
-    )
+    return admin((own) => createTopic(own, { topic: name, numPartitions: 1, configEntries }), at)
   }
   const setting = (name: string, key: string) =>
     admin(async (own) => {

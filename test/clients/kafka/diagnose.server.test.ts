@@ -4,6 +4,7 @@ import source from '../../../src/extractors/kafka.ts'
 import kafka from '../../../src/loaders/kafka.ts'
 import { diagnosed, statuses } from '../../harness/diagnosis.ts'
 import { kafkaClient } from '../../harness/kafka-reader.ts'
+import { createTopic } from '../../harness/kafka-topic.ts'
 import { makeCertificate } from '../../harness/servers/core/certificates.ts'
 import { makeFolder } from '../../harness/servers/core/folder.ts'
 import { freshName } from '../../harness/servers/fresh.ts'
@@ -27,10 +28,7 @@ await serverSuite('the diagnosis of Kafka', ['kafka'], ({ kafka: { brokers } }) 
     }
   }
   const create = (topic: string, policy: string, at = brokers) =>
-    admin(
-      (own) => own.createTopics({ topics: [{ topic, configEntries: [{ name: 'cleanup.policy', value: policy }] }] }),
-      at,
-    )
+    admin((own) => createTopic(own, { topic, configEntries: [{ name: 'cleanup.policy', value: policy }] }), at)
 
   it('finds a healthy cluster well, says what would be made, and makes nothing', async () => {
     const topic = freshName('events')

@@ -5,6 +5,7 @@
  */
 import { randomBytes } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
+import { createTopic } from '../kafka-topic.ts'
 import type { ClickHouseEndpoint } from './clickhouse.ts'
 import type { S3Endpoint } from './core/s3.ts'
 import type { KafkaEndpoint } from './kafka.ts'
@@ -104,9 +105,7 @@ export async function freshFolder(endpoint: SftpEndpoint): Promise<FreshFolder> 
 /** A topic, with a leader for each partition. */
 export async function freshTopic({ brokers }: KafkaEndpoint, { partitions = 1 } = {}): Promise<Fresh> {
   const name = freshName()
-  await onKafka(brokers, (admin) =>
-    admin.createTopics({ topics: [{ topic: name, numPartitions: partitions }], waitForLeaders: true }),
-  )
+  await onKafka(brokers, (admin) => createTopic(admin, { topic: name, numPartitions: partitions }))
   return fresh(name, () => onKafka(brokers, (admin) => admin.deleteTopics({ topics: [name] })))
 }
 
