@@ -10,6 +10,7 @@ import { SourceClient, type SourceClientOptions } from '../clients/http/source-c
 import { stagingOptions } from '../clients/staging/options.ts'
 import { SINCE_KINDS } from '../clients/staging/since.ts'
 import { stagedExtractor } from '../clients/staging/staged-extractor.ts'
+import { csvHeader, csvShape } from '../core/csv-options.ts'
 import { defineExtractor } from '../core/define.ts'
 import { discovery } from '../core/discovery.ts'
 import { byteSize, duration } from '../core/job/units.ts'
@@ -18,22 +19,9 @@ const address = z
   .string()
   .regex(/^https?:\/\/[^\s/?#]+/, 'expected a URL that begins with https:// or http://')
   .refine((url) => URL.canParse(url.replace(/\{\w+\}/g, '0')), 'expected a URL')
-const oneByte = z.string().regex(/^[^\r\n\0\u0080-\uffff]$/, 'expected one ASCII character, no line end')
 
 const csv = z
-  .strictObject({
-    delimiter: oneByte.default(',').describe('Character between fields.'),
-    quote: z
-      .union([oneByte, z.literal('')])
-      .default('"')
-      .describe('Character around fields that hold delimiters or line ends; doubled inside. Empty: no quoting.'),
-    header: z
-      .union([z.boolean(), z.array(z.string().min(1)).min(1)])
-      .default(true)
-      .describe(
-        'true: the first record of each page names the columns. false: they are `column0`, `column1` … A list: these names.',
-      ),
-  })
+  .strictObject({ ...csvShape, header: csvHeader('the first record of each page') })
   .describe('How CSV is written.')
 
 const incremental = z

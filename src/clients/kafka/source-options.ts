@@ -1,5 +1,6 @@
 /** What a job says of topics that are read. */
 import { z } from 'zod'
+import { columnNames, csvShape } from '../../core/csv-options.ts'
 import { byteSize, duration } from '../../core/job/units.ts'
 import { avroOptions } from '../avro/options.ts'
 import { connectionShape } from './options.ts'
@@ -7,7 +8,6 @@ import { fieldsOption } from './record-fields.ts'
 import type { Edge, TopicChoice } from './source-topics.ts'
 
 const topic = z.string().regex(/^(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}$/, 'letters, digits, `.`, `_` and `-`')
-const oneByte = z.string().regex(/^[^\r\n\0\u0080-\uffff]$/, 'expected one ASCII character, no line end')
 const time = z
   .string()
   .regex(
@@ -22,16 +22,8 @@ const offsets = z.record(
 
 const csv = z
   .strictObject({
-    delimiter: oneByte.default(',').describe('Character between fields.'),
-    quote: z
-      .union([oneByte, z.literal('')])
-      .default('"')
-      .describe('Character around fields that hold delimiters or line ends; doubled inside. Empty: no quoting.'),
-    header: z
-      .array(z.string().min(1))
-      .min(1)
-      .default(['column0'])
-      .describe('Names of the columns: no record is a header.'),
+    ...csvShape,
+    header: columnNames.default(['column0']).describe('Names of the columns: no record is a header.'),
   })
   .describe('How CSV is written.')
 

@@ -1,23 +1,15 @@
 /** Options of every source that is made of files. */
 import { z } from 'zod'
+import { csvHeader, csvShape } from '../../core/csv-options.ts'
 import { duration } from '../../core/job/units.ts'
 
 export const texts = z.union([z.string().min(1), z.array(z.string().min(1)).min(1)])
-const oneByte = z.string().refine(isOneByte, 'expected one ASCII character, no line end')
 
 const csv = z
   .strictObject({
-    delimiter: oneByte.default(',').describe('Character between fields. TSV files always use the tab.'),
-    quote: z
-      .union([oneByte, z.literal('')])
-      .default('"')
-      .describe('Character around fields that hold delimiters or line ends; doubled inside. Empty: no quoting.'),
-    header: z
-      .union([z.boolean(), z.array(z.string().min(1)).min(1)])
-      .default(true)
-      .describe(
-        'true: the first record names the columns. false: they are `column0`, `column1` … A list: these names.',
-      ),
+    ...csvShape,
+    delimiter: csvShape.delimiter.describe('Character between fields. TSV files always use the tab.'),
+    header: csvHeader('the first record'),
   })
   .describe('How CSV and TSV files are written.')
 
@@ -92,10 +84,4 @@ export type FileSetOptions = z.infer<typeof fileSetOptions>
 
 export function list(one: string | readonly string[] | undefined): readonly string[] {
   return one === undefined ? [] : typeof one === 'string' ? [one] : one
-}
-
-/** The scanners look for single bytes. */
-function isOneByte(text: string): boolean {
-  const code = text.charCodeAt(0)
-  return text.length === 1 && code > 0 && code < 128 && text !== '\n' && text !== '\r'
 }
