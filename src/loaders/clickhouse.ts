@@ -16,7 +16,7 @@ import { type FitPlan, fitTable, makeDatabase } from '../clients/clickhouse/tabl
 import { type Engine, engineFits, tableOptions } from '../clients/clickhouse/table-options.ts'
 import { type ClickHouseColumn, clickHouseColumns, NARROW, type Years } from '../clients/clickhouse/types.ts'
 import { ensureWindows, fedTables } from '../clients/clickhouse/views.ts'
-import type { Column, LoadBatch, Loader, LoaderEnv, Receipt, StoreRecord } from '../core/contracts.ts'
+import type { Column, HistoryContext, LoadBatch, Loader, LoaderEnv, Receipt, StoreRecord } from '../core/contracts.ts'
 import { defineLoader } from '../core/define.ts'
 import { AdflowError } from '../core/errors.ts'
 import { keyGoesWithMerge, NEXT_TABLE, tableShape } from '../core/table-loader.ts'
@@ -146,8 +146,8 @@ class ClickHouseLoader implements Loader {
     return written === undefined ? undefined : this.#receipt(written.rows, true)
   }
 
-  history(job: string): Promise<readonly StoreRecord[]> {
-    return this.#ledger.history(job)
+  history(job: string, { since }: HistoryContext): Promise<readonly StoreRecord[]> {
+    return this.#ledger.history(job, since)
   }
 
   close(): Promise<void> {

@@ -29,7 +29,15 @@ import {
   unfinishedReplace,
 } from '../clients/duckdb/table.ts'
 import { transaction, turnsOf } from '../clients/duckdb/transaction.ts'
-import type { ComponentEnv, EngineConnection, LoadBatch, Loader, Receipt, StoreRecord } from '../core/contracts.ts'
+import type {
+  ComponentEnv,
+  EngineConnection,
+  HistoryContext,
+  LoadBatch,
+  Loader,
+  Receipt,
+  StoreRecord,
+} from '../core/contracts.ts'
 import { defineLoader } from '../core/define.ts'
 import { AdflowError } from '../core/errors.ts'
 import { didYouMean } from '../core/job/suggest.ts'
@@ -138,8 +146,8 @@ class DuckdbLoader implements Loader {
     return held === undefined ? undefined : this.#receipt(held, true)
   }
 
-  history(job: string, { engine }: { engine: EngineConnection }): Promise<readonly StoreRecord[]> {
-    return batchesOf(engine, this.#place, job)
+  history(job: string, { engine, since }: HistoryContext): Promise<readonly StoreRecord[]> {
+    return batchesOf(engine, this.#place, { job, since })
   }
 
   async holdings(

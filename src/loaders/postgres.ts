@@ -6,6 +6,7 @@ import {
   createLedger,
   findBatch,
   type HeldBatch,
+  indexLedger,
   type LedgerPlace,
 } from '../clients/postgres/batch-ledger.ts'
 import { Postgres, placeOf } from '../clients/postgres/connect.ts'
@@ -19,7 +20,7 @@ import { remarksOf } from '../clients/postgres/remarks.ts'
 import { swapTables } from '../clients/postgres/swap.ts'
 import { fitTable, type TableName, tableColumns, tableSql, unfinishedReplace } from '../clients/postgres/table.ts'
 import { type PostgresColumn, postgresColumns } from '../clients/postgres/types.ts'
-import type { Column, LoadBatch, Loader, LoaderEnv, Receipt, StoreRecord } from '../core/contracts.ts'
+import type { Column, HistoryContext, LoadBatch, Loader, LoaderEnv, Receipt, StoreRecord } from '../core/contracts.ts'
 import { defineLoader } from '../core/define.ts'
 import { AdflowError } from '../core/errors.ts'
 import { keyGoesWithMerge, NEXT_TABLE, tableShape } from '../core/table-loader.ts'
@@ -74,6 +75,8 @@ class PostgresLoader implements Loader {
 
   async open({ columns }: { readonly columns: readonly Column[] }): Promise<void> {
     const wanted = this.#columns(columns)
+    const { schema } = this.#target
+    await this.#postgres.transaction(`open ${this.#label}`, (client) => indexLedger(client, schema))
     await this.#postgres.transaction(`open ${this.#label}`, async (client) => {
       await this.#alone(client)
       if (this.#options.create === 'missing' && !(await this.#hasSchema(client)))
@@ -132,8 +135,10 @@ class PostgresLoader implements Loader {
     return held === undefined ? undefined : this.#receipt(held.rows, true)
   }
 
-  history(job: string): Promise<readonly StoreRecord[]> {
-    return this.#postgres.with(`read the batches of ${this.#label}`, (client) => batchesOf(client, this.#place, job))
+  history(job: string, { since }: HistoryContext): Promise<readonly StoreRecord[]> {
+    return this.#postgres.with(`read the batches of ${this.#label}`, (client) =>
+      batchesOf(client, this.#place, { job, since }),
+    )
   }
 
   close(): Promise<void> {
@@ -242,7 +247,7 @@ refused by lint. Text with NUL characters, and NaN inside a nested value, are re
 value of the column go to the partition \`<table>_rest\`.
 
 **Least privilege.** With \`create: never\` the user needs USAGE on the schema, INSERT (for \`merge\` SELECT and UPDATE too) on the table, SELECT and INSERT on
-\`_adflow_batches\`, and TEMPORARY on the database for \`merge\`.`,
+\`_adflow_batches\` (its owner makes an index on it, by which the start of a run finds what it asks for), and TEMPORARY on the database for \`merge\`.`,
   options,
   example: {
     url: 'postgres://adflow@127.0.0.1:5432/ads',

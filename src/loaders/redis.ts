@@ -20,7 +20,7 @@ import { connectionShape, masterGoesWithSentinel } from '../clients/redis/option
 import { cutBatch, dropParts } from '../clients/redis/parts.ts'
 import { remarksOf } from '../clients/redis/remarks.ts'
 import { sendParts } from '../clients/redis/send.ts'
-import type { LoadBatch, Loader, LoaderEnv, Receipt, StoreRecord } from '../core/contracts.ts'
+import type { HistoryContext, LoadBatch, Loader, LoaderEnv, Receipt, StoreRecord } from '../core/contracts.ts'
 import { defineLoader } from '../core/define.ts'
 import { AdflowError } from '../core/errors.ts'
 
@@ -106,8 +106,10 @@ class RedisLoader implements Loader {
     return held === undefined ? undefined : this.#receipt(held.rows, true)
   }
 
-  history(job: string): Promise<readonly StoreRecord[]> {
-    return this.#server.with(`read the batches of ${this.#label}`, ({ client }) => batchesOf(client, this.#place, job))
+  history(job: string, { since }: HistoryContext): Promise<readonly StoreRecord[]> {
+    return this.#server.with(`read the batches of ${this.#label}`, ({ client }) =>
+      batchesOf(client, this.#place, { job, since }),
+    )
   }
 
   close(): Promise<void> {
@@ -148,7 +150,7 @@ export default defineLoader({
   description: `A batch is sent in parts, each at most 1,000 entries or 512 KiB in one slot, and each part is one script. The script first asks
 what may fail (privileges, types of keys, ends of counters), then marks the part as begun, writes, and marks it as done, in a small hash
 (the fence, \`<prefix>_adflow:<target>:{…}\`) that lies in the slot of its data. So data and mark are written, replicated and lost together. When
-all parts are done the batch is entered into \`<prefix>_adflow:{<target>}:batches\`, which remembers all batches, about 300 bytes each. A batch that
+all parts are done the batch is entered into \`<prefix>_adflow:{<target>}:batches\`, which remembers all batches, about 300 bytes each; where the last one of each lane begins stands beside it (\`:tops\`). A batch that
 comes again, wherever it was cut off, leaves the parts that are done as they are and adds those that are missing: no counter is raised twice.
 A reader may see a part of a batch before the rest. Nothing is ever sent again by the client itself; a redirection (MOVED, ASK, TRYAGAIN)
 repeats the one script that it answers. \`<target>\` names what is written (\`as\`, \`prefix\`, \`key\`, the fields and expressions): loaders that write

@@ -3,7 +3,7 @@
  * an older generation, or comes from a backup) must get exactly the same ranges again, for the other stores' sake; it refuses
  * them itself. What batches have left behind whose plan is lost and that no store has is forgotten.
  */
-import type { Position, Range, StoreRecord } from '../core/contracts.ts'
+import type { Position, Range, Standings, StoreRecord } from '../core/contracts.ts'
 import { AdflowError } from '../core/errors.ts'
 import { IDLE_SOURCE, idleClock } from '../core/idle.ts'
 import type { Job } from '../core/job/job.ts'
@@ -37,7 +37,9 @@ export async function resume(parts: ResumeParts): Promise<void> {
     saver.state.extra?.[ASK_STORES] === true ||
     (checkpoints.fresh && workshop.pipeline.stateful && (await markedNumbers(workshop.session)).size > 0)
   if (doubtful) requireAnswers(stores)
-  const histories = await historiesOf(parts)
+  // What begins before the position of its lane changes nothing of what follows, except where plans may be lost.
+  const whole = doubtful || checkpoints.fresh
+  const histories = await historiesOf(parts, whole ? undefined : saver.state.sources)
   const remembered = new Set(histories.flatMap(({ records }) => records.map(({ token }) => token))).size
   if (checkpoints.fresh && remembered > 0)
     throw new AdflowError(
@@ -129,12 +131,16 @@ interface History {
 }
 
 /** What stores have, and what they and the consumers will get of batches of the past. */
-async function historiesOf({ state, stores, outbox, workshop }: ResumeParts): Promise<History[]> {
+async function historiesOf(
+  { state, stores, outbox, workshop }: ResumeParts,
+  since: Standings | undefined,
+): Promise<History[]> {
   const { job } = workshop.pipeline
+  const context = { engine: workshop.session, ...(since === undefined ? {} : { since }) }
   const histories: History[] = []
   for (const { down, loader, input, spool } of stores) {
     if (down === undefined && loader.history !== undefined)
-      histories.push({ input, records: await loader.history(job.name, { engine: workshop.session }) })
+      histories.push({ input, records: await loader.history(job.name, context) })
     histories.push({ input, records: spool.owed })
   }
   for (const file of outbox?.files ?? []) histories.push({ input: file.output, records: [file] })

@@ -20,6 +20,7 @@ function table(url: string, options: Options, fixture: Partial<LoaderFixture<unk
   return {
     definition: clickhouse as LoaderFixture<unknown>['definition'],
     type: 'clickhouse',
+    bounded: 'batches',
     options: { url, table: 'events', ...options },
     other: { url, table: 'other', ...options },
     stepsOf: requestsAsSteps,

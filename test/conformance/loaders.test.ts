@@ -16,6 +16,7 @@ function warehouse(options: Options): LoaderFixture<unknown> {
   return {
     definition: duckdb as LoaderFixture<unknown>['definition'],
     type: 'duckdb',
+    bounded: 'batches',
     options: { path: 'warehouse.duckdb', table: 'events', ...options },
     other: { path: 'warehouse.duckdb', table: 'other', ...options },
     rows: ({ path, table }, folder, columns) =>

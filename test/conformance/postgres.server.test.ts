@@ -20,6 +20,7 @@ function table(url: string, options: Options): LoaderFixture<unknown> {
   return {
     definition: postgres as LoaderFixture<unknown>['definition'],
     type: 'postgres',
+    bounded: 'batches',
     options: { url, table: 'events', ...options },
     other: { url, table: 'other', ...options },
     stepsOf: queriesAsSteps,

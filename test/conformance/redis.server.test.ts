@@ -20,6 +20,7 @@ function hashes(url: string | readonly string[], options: Options, tag = "''"): 
   return {
     definition: redis as LoaderFixture<unknown>['definition'],
     type: 'redis',
+    bounded: 'nothing',
     options: all,
     other: { ...all, key: `'b:' || ${tag} || id` },
     stepsOf: commandsAsSteps,

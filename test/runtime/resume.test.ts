@@ -1,3 +1,4 @@
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { StoreRecord } from '../../src/core/contracts.ts'
 import { epochOf, tokenOf } from '../../src/core/token.ts'
@@ -62,6 +63,26 @@ describe('batches that stores have past the checkpoint', () => {
   ])('%s', (_, found, expected) => {
     expect(found).toEqual(expected)
   })
+})
+
+it('are the same where stores tell only of what is not before the position of its lane', () => {
+  const place = fc.integer({ min: 0, max: 12 })
+  const range = fc
+    .tuple(place, fc.integer({ min: 1, max: 4 }))
+    .map(([from, more]): [string, string] => [`${from}`, `${from + more}`])
+  fc.assert(
+    fc.property(
+      fc.option(place, { nil: undefined }),
+      fc.array(range),
+      fc.array(fc.array(range)),
+      (at, planned, stores) => {
+        const position = at === undefined ? undefined : `${at}`
+        const all = stores.map((ranges) => ranges.map(([from, to]) => record(from, to)))
+        const some = all.map((own) => own.filter((one) => Number(one.range.from) >= (at ?? 0)))
+        expect(ahead(position, planned, ...some)).toEqual(ahead(position, planned, ...all))
+      },
+    ),
+  )
 })
 
 it('what a backfill has loaded of a lane without a position makes no hole of what lies before, unless plans may be lost', () => {

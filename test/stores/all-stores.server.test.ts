@@ -1,4 +1,5 @@
 /** One job into every store at once: each holds every record once, and to run it again changes nothing. */
+import { cpSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
 import type { RunSummary } from '../../src/runtime/summary.ts'
@@ -34,7 +35,7 @@ await serverSuite(
   'a job into every store',
   ['postgres', 'clickhouse', 'redis', 's3', 'sftp', 'kafka', 'opensearch'],
   ({ postgres, clickhouse, redis, s3, sftp, kafka, opensearch }) => {
-    it(`${ROWS} records: counts, sums and digests agree everywhere, and the same command again changes nothing`, async () => {
+    it(`${ROWS} records: counts, sums and digests agree everywhere, also behind a state that was put back, and the same command again changes nothing`, async () => {
       const folder = temporaryFolder('all-stores')
       await using database = await freshDatabase(postgres)
       await using tables = await freshClickHouseDatabase(clickhouse)
@@ -74,7 +75,14 @@ await serverSuite(
           elasticsearch: { type: 'elasticsearch', url: opensearch.url, index: index.name },
         }),
       )
-      for (let file = 0; file < FILES; file += 1) job.put(`data/${file}.ndjson`, linesOf(file))
+      const copy = join(folder.path, 'copy')
+      job.put('data/0.ndjson', linesOf(0))
+      expect((await job.run()).code).toBe(0)
+      cpSync(job.state, copy, { recursive: true })
+      // The end of the last file comes later.
+      const [last, end] = [FILES - 1, linesOf(FILES - 1).length / 2]
+      for (let file = 1; file < last; file += 1) job.put(`data/${file}.ndjson`, linesOf(file))
+      job.put(`data/${last}.ndjson`, linesOf(last).slice(0, linesOf(last).indexOf('\n', end) + 1))
 
       const held = async (): Promise<Readonly<Record<string, unknown>>> => {
         const to = temporaryFolder('held')
@@ -97,7 +105,19 @@ await serverSuite(
       }
 
       const first = (await job.run()).json<RunSummary>()
-      expect(first, JSON.stringify(first)).toMatchObject({ exit: 0, read: ROWS, unaccounted: 0 })
+      expect(first, JSON.stringify(first)).toMatchObject({ exit: 0, unaccounted: 0 })
+      // The state of before is put back, and the file has grown meanwhile: it would be cut otherwise, if the stores were not asked.
+      rmSync(job.state, { recursive: true })
+      cpSync(copy, job.state, { recursive: true })
+      job.put(`data/${last}.ndjson`, linesOf(last))
+      const behind = (await job.run()).json<RunSummary>()
+      expect(behind, JSON.stringify(behind)).toMatchObject({ exit: 0, read: ROWS - ROWS / FILES, unaccounted: 0 })
+      expect(behind.warnings.join()).toContain('batches ahead of the checkpoint')
+      const rest = behind.read - first.read
+      expect(rest).toBeGreaterThan(0)
+      expect(Object.values(behind.stores).map(({ loaded }) => loaded)).toEqual(
+        Object.keys(first.stores).map(() => rest),
+      )
       const [expected] = await digest(
         `SELECT (i + ${FIRST_ID})::BIGINT AS id, (i * 1000003 + ${FIRST_ID})::BIGINT AS micros FROM range(${ROWS}) t(i)`,
         folder.path,

@@ -3,7 +3,8 @@
  * has two entries: `begun` before its rows are sent, `written` when they are in the table and in every table behind its views.
  * Between the two nobody knows, and the next write finds out.
  */
-import type { BatchInfo, StoreRecord } from '../../core/contracts.ts'
+import type { BatchInfo, Standings, StoreRecord } from '../../core/contracts.ts'
+import { type LanePlace, lanesToTell } from '../../core/standings.ts'
 import { findTable } from './catalog.ts'
 import type { ClickHouse } from './connect.ts'
 import { DURABLE, onCluster, type TableName, tableSql } from './ddl.ts'
@@ -148,11 +149,14 @@ export class BatchLedger {
   }
 
   /** By loader too: the positions of one loader say nothing about those of another on the same table. */
-  async history(job: string): Promise<readonly StoreRecord[]> {
+  async history(job: string, since: Standings | undefined): Promise<readonly StoreRecord[]> {
     const { loader, target } = this.#place
+    const lanes = since && lanesToTell(await this.#tops(job), since)
+    if (lanes?.length === 0) return []
+    const wanted = lanes === undefined ? '' : ` AND (${lanes.map(behindSql).join(' OR ')})`
     const rows = await this.#clickhouse.rows(
       `read the batches of ${target}`,
-      `SELECT token, source, lane, from_position, to_position, digest, rows, clock, loader, job FROM (SELECT * FROM ${this.#table} WHERE target = {target:String} AND state = 'written' ORDER BY at LIMIT 1 BY token) WHERE job = {job:String} AND loader = {loader:String} ORDER BY at, token`,
+      `SELECT token, source, lane, from_position, to_position, digest, rows, clock, loader, job FROM (SELECT * FROM ${this.#table} WHERE target = {target:String} AND state = 'written'${wanted} ORDER BY at LIMIT 1 BY token) WHERE job = {job:String} AND loader = {loader:String} ORDER BY at, token`,
       { target, job, loader },
     )
     return rows.map((row) => ({
@@ -164,6 +168,21 @@ export class BatchLedger {
       clock: String(row['clock']),
     }))
   }
+
+  /** Where the last batch of each lane begins. All entries are looked at, by the server, and few of their columns. */
+  async #tops(job: string): Promise<LanePlace[]> {
+    const { loader, target } = this.#place
+    const rows = await this.#clickhouse.rows(
+      `look at the batches of ${target}`,
+      `SELECT source, lane, argMax(from_position, (length(from_position), from_position)) AS top FROM ${this.#table} WHERE target = {target:String} AND state = 'written' AND job = {job:String} AND loader = {loader:String} GROUP BY source, lane`,
+      { target, job, loader },
+    )
+    return rows.map(({ source, lane, top }) => ({ source: String(source), lane: String(lane), at: String(top) }))
+  }
+}
+
+function behindSql({ source, lane, at }: LanePlace): string {
+  return `(source = ${literal(source)} AND lane = ${literal(lane)} AND (length(from_position), from_position) >= (${at.length}, ${literal(at)}))`
 }
 
 function entryOf(row: Readonly<Record<string, unknown>>): Entry {

@@ -1,6 +1,7 @@
 /** The batches that an attached DuckDB file holds: a table of the file itself, written in the batch's own transaction. */
-import type { BatchInfo, EngineConnection, StoreRecord } from '../../core/contracts.ts'
+import type { BatchInfo, EngineConnection, Standings, StoreRecord } from '../../core/contracts.ts'
 import { AdflowError } from '../../core/errors.ts'
+import { type LanePlace, lanesToTell } from '../../core/standings.ts'
 import type { ContentDigest } from '../../core/store-contract.ts'
 import { ident, list, literal } from '../../engine/sql-text.ts'
 import { tableColumns } from './table.ts'
@@ -90,10 +91,14 @@ export function otherBytes(label: string, { token, range, source }: BatchInfo, d
 export async function batchesOf(
   engine: EngineConnection,
   { database, target, loader }: LedgerPlace,
-  job: string,
+  { job, since }: { readonly job: string; readonly since: Standings | undefined },
 ): Promise<readonly StoreRecord[]> {
+  const own = `FROM ${ledgerSql(database)} WHERE job = ${literal(job)} AND loader = ${literal(loader)} AND target = ${literal(target)}`
+  const lanes = since && lanesToTell(await topsOf(engine, own), since)
+  if (lanes?.length === 0) return []
+  const wanted = lanes === undefined ? '' : ` AND (${lanes.map(behindSql).join(' OR ')})`
   const rows = await engine.rows(
-    `SELECT token, source, lane, from_position, to_position, digest, "rows", epoch_ms(clock) AS clock_ms FROM ${ledgerSql(database)} WHERE job = ${literal(job)} AND loader = ${literal(loader)} AND target = ${literal(target)} ORDER BY loaded_at, token`,
+    `SELECT token, source, lane, from_position, to_position, digest, "rows", epoch_ms(clock) AS clock_ms ${own}${wanted} ORDER BY loaded_at, token`,
   )
   return rows.map((row) => ({
     token: String(row['token']),
@@ -103,6 +108,18 @@ export async function batchesOf(
     rows: Number(row['rows']),
     ...(row['clock_ms'] === null ? {} : { clock: new Date(Number(row['clock_ms'])).toISOString() }),
   }))
+}
+
+/** Where the last batch of each lane begins. */
+async function topsOf(engine: EngineConnection, own: string): Promise<LanePlace[]> {
+  const rows = await engine.rows(
+    `SELECT source, lane, arg_max(from_position, struct_pack(digits := length(from_position), at := from_position)) AS top ${own} GROUP BY source, lane`,
+  )
+  return rows.map(({ source, lane, top }) => ({ source: String(source), lane: String(lane), at: String(top) }))
+}
+
+function behindSql({ source, lane, at }: LanePlace): string {
+  return `(source = ${literal(source)} AND lane = ${literal(lane)} AND (length(from_position), from_position) >= (${at.length}, ${literal(at)}))`
 }
 
 /** Which of these tokens the file has for the target; none where it has no ledger yet. */

@@ -1,9 +1,11 @@
 /** The batches that a database holds: a table beside the loaded ones, written in the batch's own transaction. */
 import type { PoolClient } from 'pg'
-import type { BatchInfo, StoreRecord } from '../../core/contracts.ts'
+import type { BatchInfo, Standings, StoreRecord } from '../../core/contracts.ts'
+import { type LanePlace, lanesToTell } from '../../core/standings.ts'
 import { ident } from '../../engine/sql-text.ts'
 
 export const LEDGER_TABLE = '_adflow_batches'
+const LANE_INDEX = '_adflow_batches_lanes'
 
 export interface LedgerPlace {
   readonly schema: string
@@ -31,6 +33,66 @@ export async function createLedger(client: PoolClient, schema: string): Promise<
   await client.query(
     `CREATE TABLE IF NOT EXISTS ${ledgerSql(schema)} (token text, target text, loader text NOT NULL, job text NOT NULL, source text NOT NULL, lane text NOT NULL, from_position text NOT NULL, to_position text NOT NULL, digest text NOT NULL, rows bigint NOT NULL, clock timestamptz NOT NULL, loaded_at timestamptz NOT NULL DEFAULT clock_timestamp(), PRIMARY KEY (token, target))`,
   )
+  await client.query(createIndexSql(schema))
+}
+
+/** An index takes no text of any length: of a longer lane, its beginning and 128 bits of hash. */
+function laneKey(lane: string): string {
+  const hashes = [0, 1].map((seed) => `hashtextextended(${lane}, ${seed})::text`).join(` || ' ' || `)
+  return `(CASE WHEN length(${lane}) <= 200 THEN ${lane} ELSE left(${lane}, 200) || ' ' || ${hashes} END) COLLATE "C"`
+}
+
+/** By which the last batches of each lane are found without a look at the others. Texts by their bytes, whatever the database compares by. */
+const OWNER = ['target COLLATE "C"', 'job COLLATE "C"', 'loader COLLATE "C"']
+const LANE = ['source COLLATE "C"', laneKey('lane')]
+const PLACE = ['length(from_position)', 'from_position COLLATE "C"']
+
+function indexSql(schema: string): string {
+  return `${ident(schema)}.${ident(LANE_INDEX)}`
+}
+
+/** How long others wait for a batch of theirs, while the index waits for its turn. */
+const TURN_MS = 2000
+
+/** Of a table that an earlier version has made. Where nobody may make it, or others do not let it, the table is read instead. In a transaction of its own. */
+export async function indexLedger(client: PoolClient, schema: string): Promise<void> {
+  const { rows } = await client.query<{ wanted: boolean }>(
+    `SELECT to_regclass($2) IS NULL AND pg_has_role(c.relowner, 'USAGE') AND has_schema_privilege(c.relnamespace, 'CREATE') AS wanted FROM pg_class c WHERE c.oid = to_regclass($1)`,
+    [ledgerSql(schema), indexSql(schema)],
+  )
+  if (rows[0]?.wanted !== true) return
+  await client.query(`SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = ${TURN_MS}; SAVEPOINT before`)
+  try {
+    await client.query(createIndexSql(schema))
+  } catch (error) {
+    if ((error as { code?: string }).code !== LOCK_TIMED_OUT) throw error
+    await client.query('ROLLBACK TO before')
+  }
+}
+
+const LOCK_TIMED_OUT = '55P03'
+
+function createIndexSql(schema: string): string {
+  const keys = [...OWNER, ...LANE, ...PLACE].map((key) => key.replace(/^length.*$/, '($&)'))
+  return `CREATE INDEX IF NOT EXISTS ${ident(LANE_INDEX)} ON ${ledgerSql(schema)} (${keys.join(', ')})`
+}
+
+/** Where the last batch of each lane begins. */
+async function topsOf(client: PoolClient, { schema, target, loader }: LedgerPlace, job: string): Promise<LanePlace[]> {
+  const table = ledgerSql(schema)
+  const own = 'job COLLATE "C" = $1 AND loader COLLATE "C" = $2 AND target COLLATE "C" = $3'
+  const order = `ORDER BY ${[...LANE, ...PLACE].map((key) => `${key} DESC`).join(', ')}`
+  const lane = LANE.join(', ')
+  const { rows: found } = await client.query<{ there: boolean }>('SELECT to_regclass($1) IS NOT NULL AS there', [
+    indexSql(schema),
+  ])
+  // From lane to lane by the index, a look for each.
+  const sql =
+    found[0]?.there === true
+      ? `WITH RECURSIVE tops AS ((SELECT source, lane, from_position FROM ${table} WHERE ${own} ${order} LIMIT 1) UNION ALL SELECT b.* FROM tops t CROSS JOIN LATERAL (SELECT source, lane, from_position FROM ${table} WHERE ${own} AND (${lane}) < (t.source COLLATE "C", ${laneKey('t.lane')}) ${order} LIMIT 1) b) SELECT source, lane, from_position AS at FROM tops`
+      : `SELECT DISTINCT ON (${lane}) source, lane, from_position AS at FROM ${table} WHERE ${own} ${order}`
+  const { rows } = await client.query<LanePlace>(sql, [job, loader, target])
+  return rows
 }
 
 export async function findBatch(
@@ -63,11 +125,21 @@ export async function claimBatch(
 export async function batchesOf(
   client: PoolClient,
   { schema, target, loader }: LedgerPlace,
-  job: string,
+  { job, since }: { readonly job: string; readonly since: Standings | undefined },
 ): Promise<readonly StoreRecord[]> {
+  const own = 'b.job COLLATE "C" = $1 AND b.loader COLLATE "C" = $2 AND b.target COLLATE "C" = $3'
+  const values: unknown[] = [job, loader, target]
+  const lanes = since && lanesToTell(await topsOf(client, { schema, target, loader }, job), since)
+  if (lanes?.length === 0) return []
+  if (lanes !== undefined)
+    values.push(...(['source', 'lane', 'at'] as const).map((name) => lanes.map((one) => one[name])))
+  const from =
+    lanes === undefined
+      ? `${ledgerSql(schema)} b WHERE ${own}`
+      : `unnest($4::text[], $5::text[], $6::text[]) AS w(source, lane, at) CROSS JOIN LATERAL (SELECT * FROM ${ledgerSql(schema)} b WHERE ${own} AND b.source COLLATE "C" = w.source AND ${laneKey('b.lane')} = ${laneKey('w.lane')} AND b.lane = w.lane AND (length(b.from_position), b.from_position COLLATE "C") >= (length(w.at), w.at COLLATE "C")) b`
   const { rows } = await client.query<Record<string, string>>(
-    `SELECT token, source, lane, from_position, to_position, digest, rows, to_char(clock AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS clock FROM ${ledgerSql(schema)} WHERE job = $1 AND loader = $2 AND target = $3 ORDER BY loaded_at, token`,
-    [job, loader, target],
+    `SELECT b.token, b.source, b.lane, b.from_position, b.to_position, b.digest, b.rows, to_char(b.clock AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS clock FROM ${from} ORDER BY b.loaded_at, b.token`,
+    values,
   )
   return rows.map((row) => ({
     token: String(row['token']),

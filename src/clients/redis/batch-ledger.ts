@@ -3,8 +3,10 @@
  * ticket: parts that turn up after it was cleared from the fences are known by it.
  */
 import { hash } from 'node:crypto'
-import type { BatchInfo, StoreRecord } from '../../core/contracts.ts'
+import type { BatchInfo, Standings, StoreRecord } from '../../core/contracts.ts'
 import { AdflowError } from '../../core/errors.ts'
+import { comparePositions, START } from '../../core/positions.ts'
+import { type LanePlace, lanesToTell } from '../../core/standings.ts'
 import type { RedisClient } from './connect.ts'
 import { runScript, scriptOf } from './script.ts'
 
@@ -40,10 +42,10 @@ export function targetOf(written: unknown): string {
   return hash('sha256', JSON.stringify(written)).slice(0, 16)
 }
 
-/** Both have the same hash tag. */
-export function ledgerKeys({ prefix, target }: LedgerPlace): readonly [batches: string, open: string] {
+/** All have the same hash tag. */
+export function ledgerKeys({ prefix, target }: LedgerPlace): readonly [batches: string, open: string, tops: string] {
   const name = `${prefix}${OWN_KEYS}{${target}}`
-  return [`${name}:batches`, `${name}:open`]
+  return [`${name}:batches`, `${name}:open`, `${name}:tops`]
 }
 
 /** A writing command that changes nothing: asks whether the server takes writes, and the user may. */
@@ -71,24 +73,55 @@ end
 return {'open', ticket, newest, table.concat(redis.call('HKEYS', KEYS[2]), ' ')}
 `)
 
-/** ARGV: token, id, record. Records are numbered in the order in which they come. */
-const CLOSE = scriptOf(`
+/**
+ * Of each lane where its last batch begins, and under `#` of how many batches that is said: of all, or it counts for nothing. So a version
+ * that did not know of it may have written meanwhile.
+ */
+const ENTER_RECORD = `
+local function behind(a, b) return #a > #b or (#a == #b and a > b) end
+local function entries() return redis.call('HLEN', KEYS[1]) - (redis.call('HGET', KEYS[1], '#') and 1 or 0) end
+local function enter(token, record, lane, from)
+  local known = entries()
+  redis.call('HSET', KEYS[1], token, redis.call('HLEN', KEYS[1]) .. ' ' .. record)
+  if tonumber(redis.call('HGET', KEYS[3], '#') or '0') ~= known then return end
+  local top = redis.call('HGET', KEYS[3], lane)
+  if not top or behind(from, top) then redis.call('HSET', KEYS[3], lane, from) end
+  redis.call('HSET', KEYS[3], '#', string.format('%d', known + 1))
+end
+`
+
+/** ARGV: token, id, record, lane, where it begins there. Records are numbered in the order in which they come. */
+const CLOSE = scriptOf(`${ENTER_RECORD}
 local held = redis.call('HGET', KEYS[1], ARGV[1])
-if not held then redis.call('HSET', KEYS[1], ARGV[1], redis.call('HLEN', KEYS[1]) .. ' ' .. ARGV[3]) end
+if not held then enter(ARGV[1], ARGV[3], ARGV[4], ARGV[5]) end
 redis.call('HDEL', KEYS[2], ARGV[2])
 return held
 `)
 
-/** ARGV: token, id, record, digest. A batch without rows is entered in one step, unless it was begun with other bytes. */
-const ENTER = scriptOf(`
+/** ARGV: token, id, record, lane, where it begins there, digest. A batch without rows is entered in one step, unless it was begun with other bytes. */
+const ENTER = scriptOf(`${ENTER_RECORD}
 local held = redis.call('HGET', KEYS[1], ARGV[1])
 if held then return {'held', held} end
 local digest = string.match(redis.call('HGET', KEYS[2], ARGV[2]) or '', '^%d+ (.*)$')
-if digest and digest ~= ARGV[4] then return {'differs', digest} end
+if digest and digest ~= ARGV[6] then return {'differs', digest} end
 if not redis.call('HGET', KEYS[1], '#') then redis.call('HSET', KEYS[1], '#', '0') end
-redis.call('HSET', KEYS[1], ARGV[1], redis.call('HLEN', KEYS[1]) .. ' ' .. ARGV[3])
+enter(ARGV[1], ARGV[3], ARGV[4], ARGV[5])
 redis.call('HDEL', KEYS[2], ARGV[2])
 return {'entered'}
+`)
+
+/** ARGV: of how many batches this is said, and lane and place of each. false: it was said already, or there are others by now. */
+const SAY = scriptOf(`${ENTER_RECORD}
+if entries() ~= tonumber(ARGV[1]) or redis.call('HGET', KEYS[3], '#') == ARGV[1] then return false end
+for at = 2, #ARGV, 2 do redis.call('HSET', KEYS[3], ARGV[at], ARGV[at + 1]) end
+redis.call('HSET', KEYS[3], '#', ARGV[1])
+return true
+`)
+
+/** nil: not said of all batches. */
+const TOPS = scriptOf(`${ENTER_RECORD}
+if tonumber(redis.call('HGET', KEYS[3], '#') or '0') ~= entries() then return false end
+return redis.call('HGETALL', KEYS[3])
 `)
 
 /** @returns the version of the server */
@@ -134,7 +167,7 @@ export async function enterBatch(
   batch: BatchInfo,
 ): Promise<HeldBatch | undefined> {
   const { digest, token } = batch
-  const args = [token, token.slice(0, 32), recordText(place, batch, 0), digest]
+  const args = [token, token.slice(0, 32), recordText(place, batch, 0), ...topOf(place, batch), digest]
   const [state, found] = (await runScript(client, ENTER, ledgerKeys(place), args)) as readonly unknown[]
   if (state === 'differs') throw begunOtherwise(batch, found)
   return state === 'held' ? recordOf(token, String(found)).batch : undefined
@@ -156,7 +189,7 @@ export async function closeBatch(
   rows: number,
 ): Promise<HeldBatch | undefined> {
   const { token } = batch
-  const args = [token, token.slice(0, 32), recordText(place, batch, rows)]
+  const args = [token, token.slice(0, 32), recordText(place, batch, rows), ...topOf(place, batch)]
   const held = await runScript(client, CLOSE, ledgerKeys(place), args)
   return held === null ? undefined : recordOf(token, String(held)).batch
 }
@@ -165,8 +198,21 @@ function recordText({ loader }: LedgerPlace, { clock, digest, job, range, source
   return JSON.stringify([job, loader, source, range.lane, range.from, range.to, digest, rows, clock])
 }
 
+function topOf(
+  { loader }: Pick<LedgerPlace, 'loader'>,
+  { job, source, range }: Omit<BatchInfo, 'clock'>,
+): [lane: string, from: string] {
+  return [JSON.stringify([job, loader, source, range.lane]), range.from]
+}
+
 /** By loader too: the positions of one loader say nothing about those of another on the same target. */
-export async function batchesOf(client: RedisClient, place: LedgerPlace, job: string): Promise<readonly StoreRecord[]> {
+export async function batchesOf(
+  client: RedisClient,
+  place: LedgerPlace,
+  { job, since }: { readonly job: string; readonly since: Standings | undefined },
+): Promise<readonly StoreRecord[]> {
+  const tops = since && (await topsOf(client, place, job))
+  if (since !== undefined && tops !== undefined && lanesToTell(tops, since)?.length === 0) return []
   const found = new Map<string, ReturnType<typeof recordOf>>()
   const [batches] = ledgerKeys(place)
   let cursor = '0'
@@ -178,6 +224,7 @@ export async function batchesOf(client: RedisClient, place: LedgerPlace, job: st
     }
     cursor = next
   } while (cursor !== '0')
+  if (since !== undefined) await say(client, place, found)
   return [...found.values()]
     .filter(({ batch }) => batch.job === job && batch.loader === place.loader)
     .sort((a, b) => a.order - b.order)
@@ -189,6 +236,37 @@ export async function batchesOf(client: RedisClient, place: LedgerPlace, job: st
       rows,
       ...(clock === undefined ? {} : { clock }),
     }))
+}
+
+/** Where the last batch of each lane begins; undefined: it is not known of all. */
+async function topsOf(client: RedisClient, place: LedgerPlace, job: string): Promise<LanePlace[] | undefined> {
+  const answer = await runScript(client, TOPS, ledgerKeys(place), [])
+  if (!Array.isArray(answer)) return undefined
+  const tops: LanePlace[] = []
+  for (let at = 0; at < answer.length; at += 2) {
+    if (answer[at] === '#') continue
+    const [of, loader, source, lane] = JSON.parse(String(answer[at])) as string[]
+    if (of === job && loader === place.loader)
+      tops.push({ source: String(source), lane: String(lane), at: String(answer[at + 1]) })
+  }
+  return tops
+}
+
+/** Lanes in one script, which holds up the server. */
+const MOST_SAID = 10_000
+
+/** Lets the next start ask for less. */
+async function say(
+  client: RedisClient,
+  place: LedgerPlace,
+  found: ReadonlyMap<string, { readonly batch: HeldBatch }>,
+): Promise<void> {
+  const tops = new Map<string, string>()
+  for (const { batch } of found.values()) {
+    const [lane, from] = topOf(batch, batch)
+    if (comparePositions(from, tops.get(lane) ?? START) >= 0) tops.set(lane, from)
+  }
+  if (tops.size <= MOST_SAID) await runScript(client, SAY, ledgerKeys(place), [found.size, ...[...tops].flat()])
 }
 
 function recordOf(token: string, text: string): { readonly batch: HeldBatch; readonly order: number } {

@@ -6,7 +6,7 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { z } from 'zod'
-import type { LoadBatch, Loader } from '../../../src/core/contracts.ts'
+import type { LoadBatch, Loader, Standings } from '../../../src/core/contracts.ts'
 import type { LoaderDefinition } from '../../../src/core/definitions.ts'
 import { ident } from '../../../src/engine/sql-text.ts'
 import { DyingProcess } from '../../harness/dying-process.ts'
@@ -30,6 +30,8 @@ export interface LoaderFixture<Options> {
   stepsOf?(dying: DyingProcess): () => void
   /** Column of EXACT → values of it that the store has no place for: its page says so, and it must refuse the whole batch. */
   readonly refused?: Readonly<Record<string, readonly string[]>>
+  /** Of its history it gives what is asked for and no more: to the batch, or nothing where there is nothing. */
+  readonly bounded?: 'batches' | 'nothing'
   /** What these options need to have a place of the test's own, where the folder of the test does not give one. */
   place?(folder: string, options: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>>
 }
@@ -196,6 +198,34 @@ export function loaderConformance<Options>(name: string, fixture: LoaderFixture<
       expect([clock, undefined]).toContain(found?.clock)
       expect(remembered?.map(({ range }) => range.lane)).toContain('a lane; with "quotes\' and 😀')
       expect(await history(loader, 'another job')).toEqual([])
+    })
+
+    test('asked since where lanes stand, it tells of all that is not before that, and of nothing else where it says so', async () => {
+      // Longer than what an index takes as it is.
+      const lanes = ['a', 'b; "\' 😀', `${'long/'.repeat(60)}c`, `${'long/'.repeat(60)}d`]
+      const loader = await opened()
+      const none = { rows: `${ROWS} LIMIT 0`, empty: true } as const
+      for (const lane of lanes) for (const at of [9, 10]) await bench.write(loader, { ...none, at, lane })
+      await bench.write(await opened(options, 'another'), { ...none, at: 12, lane: 'a' })
+      const stands = ['11', '10', '9', '11']
+      const since = { [SOURCE]: Object.fromEntries(lanes.map((lane, index) => [lane, { at: stands[index] ?? '' }])) }
+      const told = async (own: Standings, from = loader) =>
+        (await from.history?.(JOB, { engine: bench.session, since: own }))?.map(
+          ({ range: { lane, from } }) => `${lanes.indexOf(lane)} ${from}`,
+        )
+      const all = await told({})
+      expect(all?.toSorted()).toEqual(lanes.flatMap((_, lane) => ['10', '9'].map((at) => `${lane} ${at}`)))
+      const behind = ['1 10', '2 10', '2 9']
+      for (const from of [loader, await opened()]) {
+        const some = (await told(since, from))?.toSorted()
+        if (fixture.bounded === 'batches') expect(some).toEqual(behind)
+        else expect(some).toEqual(expect.arrayContaining(behind))
+      }
+      const done = { [SOURCE]: Object.fromEntries(lanes.map((lane) => [lane, { at: '11' }])) }
+      if (fixture.bounded !== undefined) expect(await told(done)).toEqual([])
+      // A lane that nobody knows of.
+      const { [lanes[3] as string]: _, ...others } = done[SOURCE] ?? {}
+      expect(await told({ [SOURCE]: others })).toEqual(expect.arrayContaining(['3 9', '3 10']))
     })
 
     test('tells what it has of batches, brings back one that is gone, and says which rows differ', async () => {
