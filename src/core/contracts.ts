@@ -248,12 +248,12 @@ export interface StoreRecord extends Omit<BatchInfo, 'job' | 'clock'>, Partial<P
   readonly folded?: number
 }
 
-/** Where lanes stand: source → lane → position. */
-export type Standings = Readonly<Record<string, Readonly<Record<string, Pick<LanePosition, 'at'>>>>>
+/** From where on batches of a lane are asked for; undefined: of that lane none. */
+export type Since = (source: string, lane: string) => Position | undefined
 
 export interface HistoryContext {
   readonly engine: EngineConnection
-  readonly since?: Standings
+  readonly since?: Since
 }
 
 export interface Loader {
@@ -279,7 +279,7 @@ export interface Loader {
   /** After an unknown outcome: did the token land? */
   probe?(token: string, context: { readonly engine: EngineConnection }): Promise<Receipt | undefined>
   /** Every batch of the job that the store remembers: for recover and for noticing stale checkpoints. `since`: those that begin before
-   *  the position of their lane are not asked for; of lanes that it does not name all are, and all that is `folded`. A store MAY give more. */
+   *  what it says of their lane are not asked for; all that is `folded` is. A store MAY give more. */
   history?(job: string, context: HistoryContext): Promise<readonly StoreRecord[]>
   /** What the store has now of each of these tokens, also where rows were deleted by hand. Changes nothing, and needs no open().
    *  undefined: batches of the past have no place in it. */

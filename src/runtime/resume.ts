@@ -3,7 +3,7 @@
  * an older generation, or comes from a backup) must get exactly the same ranges again, for the other stores' sake; it refuses
  * them itself. What batches have left behind whose plan is lost and that no store has is forgotten.
  */
-import type { Position, Range, Standings, StoreRecord } from '../core/contracts.ts'
+import type { Position, Range, Since, StoreRecord } from '../core/contracts.ts'
 import { AdflowError } from '../core/errors.ts'
 import { IDLE_SOURCE, idleClock } from '../core/idle.ts'
 import type { Job } from '../core/job/job.ts'
@@ -37,9 +37,8 @@ export async function resume(parts: ResumeParts): Promise<void> {
     saver.state.extra?.[ASK_STORES] === true ||
     (checkpoints.fresh && workshop.pipeline.stateful && (await markedNumbers(workshop.session)).size > 0)
   if (doubtful) requireAnswers(stores)
-  // What begins before the position of its lane changes nothing of what follows, except where plans may be lost.
   const whole = doubtful || checkpoints.fresh
-  const histories = await historiesOf(parts, whole ? undefined : saver.state.sources)
+  const histories = await historiesOf(parts, whole ? undefined : sinceOf(saver.state))
   const remembered = new Set(histories.flatMap(({ records }) => records.map(({ token }) => token))).size
   if (checkpoints.fresh && remembered > 0)
     throw new AdflowError(
@@ -133,9 +132,13 @@ interface History {
 /** What stores have, and what they and the consumers will get of batches of the past. */
 async function historiesOf(
   { state, stores, outbox, workshop }: ResumeParts,
-  since: Standings | undefined,
+  from: Since | undefined,
 ): Promise<History[]> {
   const { job } = workshop.pipeline
+  // Batches that came through a pipe or from a source that the job no longer has are no business of this run.
+  const sources = new Set([...job.extract.map(({ id }) => id), IDLE_SOURCE])
+  const isOwn = (source: string, lane: string) => sources.has(source) && ownsLane(state.shard, lane)
+  const since: Since | undefined = from && ((source, lane) => (isOwn(source, lane) ? from(source, lane) : undefined))
   const context = { engine: workshop.session, ...(since === undefined ? {} : { since }) }
   const histories: History[] = []
   for (const { down, loader, input, spool } of stores) {
@@ -144,12 +147,23 @@ async function historiesOf(
     histories.push({ input, records: spool.owed })
   }
   for (const file of outbox?.files ?? []) histories.push({ input: file.output, records: [file] })
-  // Batches that came through a pipe or from a source that the job no longer has are no business of this run.
-  const sources = new Set([...job.extract.map(({ id }) => id), IDLE_SOURCE])
   return histories.map(({ input, records }) => ({
     input,
-    records: records.filter(({ source, range }) => sources.has(source) && ownsLane(state.shard, range.lane)),
+    records: records.filter(({ source, range }) => isOwn(source, range.lane)),
   }))
+}
+
+/** What begins before the position of its lane, or in what is planned from there on, changes nothing of batchesAhead(), where no plan may be lost. */
+export function sinceOf({ sources, planned }: Pick<CheckpointState, 'sources' | 'planned'>): Since {
+  const ends = new Map(planned.map(({ source, lane, from, to }) => [JSON.stringify([source, lane, from]), to]))
+  return (source, lane) => {
+    let at = sources[source]?.[lane]?.at ?? START
+    for (;;) {
+      const to = ends.get(JSON.stringify([source, lane, at]))
+      if (to === undefined || comparePositions(to, at) <= 0) return at
+      at = to
+    }
+  }
 }
 
 /** Going on without the answer of a store could lose the records of a batch to its own marks, or load it there twice. */

@@ -3,8 +3,8 @@
  * has two entries: `begun` before its rows are sent, `written` when they are in the table and in every table behind its views.
  * Between the two nobody knows, and the next write finds out.
  */
-import type { BatchInfo, Standings, StoreRecord } from '../../core/contracts.ts'
-import { type LanePlace, lanesToTell } from '../../core/standings.ts'
+import type { BatchInfo, Since, StoreRecord } from '../../core/contracts.ts'
+import { type LanePlace, lanesToTell } from '../../core/lanes-to-tell.ts'
 import { findTable } from './catalog.ts'
 import type { ClickHouse } from './connect.ts'
 import { DURABLE, onCluster, type TableName, tableSql } from './ddl.ts'
@@ -149,7 +149,7 @@ export class BatchLedger {
   }
 
   /** By loader too: the positions of one loader say nothing about those of another on the same table. */
-  async history(job: string, since: Standings | undefined): Promise<readonly StoreRecord[]> {
+  async history(job: string, since: Since | undefined): Promise<readonly StoreRecord[]> {
     const { loader, target } = this.#place
     const lanes = since && lanesToTell(await this.#tops(job), since)
     if (lanes?.length === 0) return []

@@ -1,7 +1,7 @@
 /** The batches that an attached DuckDB file holds: a table of the file itself, written in the batch's own transaction. */
-import type { BatchInfo, EngineConnection, Standings, StoreRecord } from '../../core/contracts.ts'
+import type { BatchInfo, EngineConnection, Since, StoreRecord } from '../../core/contracts.ts'
 import { AdflowError } from '../../core/errors.ts'
-import { type LanePlace, lanesToTell } from '../../core/standings.ts'
+import { type LanePlace, lanesToTell } from '../../core/lanes-to-tell.ts'
 import type { ContentDigest } from '../../core/store-contract.ts'
 import { ident, list, literal } from '../../engine/sql-text.ts'
 import { tableColumns } from './table.ts'
@@ -91,7 +91,7 @@ export function otherBytes(label: string, { token, range, source }: BatchInfo, d
 export async function batchesOf(
   engine: EngineConnection,
   { database, target, loader }: LedgerPlace,
-  { job, since }: { readonly job: string; readonly since: Standings | undefined },
+  { job, since }: { readonly job: string; readonly since: Since | undefined },
 ): Promise<readonly StoreRecord[]> {
   const own = `FROM ${ledgerSql(database)} WHERE job = ${literal(job)} AND loader = ${literal(loader)} AND target = ${literal(target)}`
   const lanes = since && lanesToTell(await topsOf(engine, own), since)

@@ -1,7 +1,7 @@
 /** The batches that a database holds: a table beside the loaded ones, written in the batch's own transaction. */
 import type { PoolClient } from 'pg'
-import type { BatchInfo, Standings, StoreRecord } from '../../core/contracts.ts'
-import { type LanePlace, lanesToTell } from '../../core/standings.ts'
+import type { BatchInfo, Since, StoreRecord } from '../../core/contracts.ts'
+import { type LanePlace, lanesToTell } from '../../core/lanes-to-tell.ts'
 import { ident } from '../../engine/sql-text.ts'
 
 export const LEDGER_TABLE = '_adflow_batches'
@@ -125,7 +125,7 @@ export async function claimBatch(
 export async function batchesOf(
   client: PoolClient,
   { schema, target, loader }: LedgerPlace,
-  { job, since }: { readonly job: string; readonly since: Standings | undefined },
+  { job, since }: { readonly job: string; readonly since: Since | undefined },
 ): Promise<readonly StoreRecord[]> {
   const own = 'b.job COLLATE "C" = $1 AND b.loader COLLATE "C" = $2 AND b.target COLLATE "C" = $3'
   const values: unknown[] = [job, loader, target]

@@ -3,10 +3,10 @@
  * ticket: parts that turn up after it was cleared from the fences are known by it.
  */
 import { hash } from 'node:crypto'
-import type { BatchInfo, Standings, StoreRecord } from '../../core/contracts.ts'
+import type { BatchInfo, Since, StoreRecord } from '../../core/contracts.ts'
 import { AdflowError } from '../../core/errors.ts'
+import { type LanePlace, lanesToTell } from '../../core/lanes-to-tell.ts'
 import { comparePositions, START } from '../../core/positions.ts'
-import { type LanePlace, lanesToTell } from '../../core/standings.ts'
 import type { RedisClient } from './connect.ts'
 import { runScript, scriptOf } from './script.ts'
 
@@ -209,7 +209,7 @@ function topOf(
 export async function batchesOf(
   client: RedisClient,
   place: LedgerPlace,
-  { job, since }: { readonly job: string; readonly since: Standings | undefined },
+  { job, since }: { readonly job: string; readonly since: Since | undefined },
 ): Promise<readonly StoreRecord[]> {
   const tops = since && (await topsOf(client, place, job))
   if (since !== undefined && tops !== undefined && lanesToTell(tops, since)?.length === 0) return []
