@@ -6,7 +6,7 @@ import {
   createLedger,
   findBatch,
   type HeldBatch,
-  indexLedger,
+  indexStatements,
   type LedgerPlace,
 } from '../clients/postgres/batch-ledger.ts'
 import { Postgres, placeOf } from '../clients/postgres/connect.ts'
@@ -42,6 +42,9 @@ const options = z
 
 type Options = z.infer<typeof options>
 
+/** An index waits for transactions that were under way when it began. */
+const TURN_MS = 10_000
+
 class PostgresLoader implements Loader {
   readonly replay = 'transaction'
   readonly order: 'lane' | 'none'
@@ -53,6 +56,7 @@ class PostgresLoader implements Loader {
   readonly #next: TableName
   readonly #label: string
   readonly #place: LedgerPlace
+  readonly #log: LoaderEnv['log']
   readonly #fitted = new Set<string>()
 
   constructor(chosen: Options, env: LoaderEnv) {
@@ -62,6 +66,7 @@ class PostgresLoader implements Loader {
     this.#options = chosen
     this.#postgres = new Postgres(chosen, env.baseDir)
     this.#workDir = env.workDir
+    this.#log = env.log
     this.#target = { schema, table }
     this.#next = { schema, table: `${table}${NEXT_TABLE}` }
     this.#label = `${schema}.${table}`
@@ -75,8 +80,7 @@ class PostgresLoader implements Loader {
 
   async open({ columns }: { readonly columns: readonly Column[] }): Promise<void> {
     const wanted = this.#columns(columns)
-    const { schema } = this.#target
-    await this.#postgres.transaction(`open ${this.#label}`, (client) => indexLedger(client, schema))
+    await this.#index()
     await this.#postgres.transaction(`open ${this.#label}`, async (client) => {
       await this.#alone(client)
       if (this.#options.create === 'missing' && !(await this.#hasSchema(client)))
@@ -167,6 +171,29 @@ class PostgresLoader implements Loader {
         hint: 'nothing of the batch was written',
       },
     )
+  }
+
+  /** For the start of a run, which asks for the last batches. Where it cannot be made they are found all the same. */
+  async #index(): Promise<void> {
+    const { schema } = this.#target
+    const statements = await this.#postgres.with(`open ${this.#label}`, (client) => indexStatements(client, schema))
+    if (statements.length === 0) return
+    this.#log.info(`making an index of the batches in ${schema}: others go on writing`)
+    try {
+      const client = await this.#postgres.apart({ options: `-c statement_timeout=0 -c lock_timeout=${TURN_MS}` })
+      client.on('error', () => undefined) // told by whatever uses the connection
+      try {
+        await client.connect()
+        for (const statement of statements) await client.query(statement)
+      } finally {
+        await client.end()
+      }
+    } catch (error) {
+      this.#log.warn(
+        { err: error },
+        `no index of the batches in ${schema} could be made: this start reads them all, the next tries again`,
+      )
+    }
   }
 
   /** Makes the table fit, and the partitions that the batch needs. Both repeat harmlessly. */

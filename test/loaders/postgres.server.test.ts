@@ -3,7 +3,7 @@ import { Client } from 'pg'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { Loader } from '../../src/core/contracts.ts'
 import postgres from '../../src/loaders/postgres.ts'
-import { LoaderBench, newFolder, removeFolder } from '../harness/loader.ts'
+import { JOB, LoaderBench, newFolder, removeFolder } from '../harness/loader.ts'
 import { makeCertificate } from '../harness/servers/core/certificates.ts'
 import { makeFolder } from '../harness/servers/core/folder.ts'
 import { type FreshUrl, freshDatabase } from '../harness/servers/fresh.ts'
@@ -92,6 +92,35 @@ await serverSuite('the loader of PostgreSQL', ['postgres', 'toxiproxy'], ({ post
       const found = await query("SELECT indexdef FROM pg_indexes WHERE tablename = 'events' ORDER BY indexname")
       const kinds = found.map(({ indexdef }) => /USING (\w+)/.exec(String(indexdef))?.[1])
       expect(kinds.sort()).toEqual(['brin', 'btree', 'gin', 'hash'])
+    })
+
+    it('the index of batches of a table that has none, or what a kill has left of one; before that, and for whoever may not, the answer is the same', async () => {
+      const poor = `${database.name}_poor`
+      const url = new URL(database.url)
+      url.username = poor
+      url.password = 'poor'
+      const loader = await opened()
+      for (const lane of ['a', 'b']) for (const at of [9, 10]) await bench.write(loader, { rows: ROWS, at, lane })
+      const told = async (teller: Loader) => {
+        const records = await teller.history?.(JOB, {
+          engine: bench.session,
+          since: (_, lane) => (lane === 'a' ? '10' : '11'),
+        })
+        return records?.map(({ range: { lane, from } }) => `${lane} ${from}`)
+      }
+      const usable = () =>
+        query(
+          `SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('_adflow_batches_lanes') AND indnatts > 1`,
+        )
+      expect([await told(loader), await usable()]).toEqual([['a 10'], [{ indisvalid: true }]])
+      await query(`DROP INDEX _adflow_batches_lanes; CREATE INDEX _adflow_batches_lanes ON _adflow_batches (token); UPDATE pg_index SET indisvalid = false WHERE indexrelid = '_adflow_batches_lanes'::regclass;
+        CREATE ROLE ${poor} LOGIN PASSWORD 'poor'; GRANT USAGE ON SCHEMA public TO ${poor}; GRANT SELECT, INSERT ON events, _adflow_batches TO ${poor}`)
+      const restricted = await opened({ url: url.href, create: 'never' })
+      expect([await told(restricted), await usable()]).toEqual([['a 10'], []])
+      const owner = await opened()
+      expect([await told(owner), await usable()]).toEqual([['a 10'], [{ indisvalid: true }]])
+      for (const each of [loader, restricted, owner]) await close(each)
+      await query(`DROP OWNED BY ${poor}; DROP ROLE ${poor}`)
     })
 
     it('wider columns and new ones, and refuses what would lose something', async () => {

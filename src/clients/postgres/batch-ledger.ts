@@ -51,30 +51,24 @@ function indexSql(schema: string): string {
   return `${ident(schema)}.${ident(LANE_INDEX)}`
 }
 
-/** How long others wait for a batch of theirs, while the index waits for its turn. */
-const TURN_MS = 2000
-
-/** Of a table that an earlier version has made. Where nobody may make it, or others do not let it, the table is read instead. In a transaction of its own. */
-export async function indexLedger(client: PoolClient, schema: string): Promise<void> {
-  const { rows } = await client.query<{ wanted: boolean }>(
-    `SELECT to_regclass($2) IS NULL AND pg_has_role(c.relowner, 'USAGE') AND has_schema_privilege(c.relnamespace, 'CREATE') AS wanted FROM pg_class c WHERE c.oid = to_regclass($1)`,
+/**
+ * The statements that make the index of a table that an earlier version has made: one by one, outside of a transaction, while others write. What
+ * a kill leaves of it is no index, and goes first. None: it is there or being made, or not ours to make.
+ */
+export async function indexStatements(client: PoolClient, schema: string): Promise<readonly string[]> {
+  const { rows } = await client.query<{ part: boolean }>(
+    `SELECT i.indexrelid IS NOT NULL AS part FROM pg_class c LEFT JOIN pg_index i ON i.indexrelid = to_regclass($2) WHERE c.oid = to_regclass($1) AND i.indisvalid IS NOT TRUE AND pg_has_role(c.relowner, 'USAGE') AND has_schema_privilege(c.relnamespace, 'CREATE') AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.relid = c.oid)`,
     [ledgerSql(schema), indexSql(schema)],
   )
-  if (rows[0]?.wanted !== true) return
-  await client.query(`SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = ${TURN_MS}; SAVEPOINT before`)
-  try {
-    await client.query(createIndexSql(schema))
-  } catch (error) {
-    if ((error as { code?: string }).code !== LOCK_TIMED_OUT) throw error
-    await client.query('ROLLBACK TO before')
-  }
+  const [table] = rows
+  if (table === undefined) return []
+  const create = createIndexSql(schema, 'CONCURRENTLY')
+  return table.part ? [`DROP INDEX CONCURRENTLY IF EXISTS ${indexSql(schema)}`, create] : [create]
 }
 
-const LOCK_TIMED_OUT = '55P03'
-
-function createIndexSql(schema: string): string {
+function createIndexSql(schema: string, how: 'CONCURRENTLY' | '' = ''): string {
   const keys = [...OWNER, ...LANE, ...PLACE].map((key) => key.replace(/^length.*$/, '($&)'))
-  return `CREATE INDEX IF NOT EXISTS ${ident(LANE_INDEX)} ON ${ledgerSql(schema)} (${keys.join(', ')})`
+  return `CREATE INDEX ${how} IF NOT EXISTS ${ident(LANE_INDEX)} ON ${ledgerSql(schema)} (${keys.join(', ')})`
 }
 
 /** Where the last batch of each lane begins. */
@@ -83,12 +77,13 @@ async function topsOf(client: PoolClient, { schema, target, loader }: LedgerPlac
   const own = 'job COLLATE "C" = $1 AND loader COLLATE "C" = $2 AND target COLLATE "C" = $3'
   const order = `ORDER BY ${[...LANE, ...PLACE].map((key) => `${key} DESC`).join(', ')}`
   const lane = LANE.join(', ')
-  const { rows: found } = await client.query<{ there: boolean }>('SELECT to_regclass($1) IS NOT NULL AS there', [
-    indexSql(schema),
-  ])
+  const { rows: indexes } = await client.query(
+    'SELECT FROM pg_index WHERE indexrelid = to_regclass($1) AND indisvalid',
+    [indexSql(schema)],
+  )
   // From lane to lane by the index, a look for each.
   const sql =
-    found[0]?.there === true
+    indexes.length > 0
       ? `WITH RECURSIVE tops AS ((SELECT source, lane, from_position FROM ${table} WHERE ${own} ${order} LIMIT 1) UNION ALL SELECT b.* FROM tops t CROSS JOIN LATERAL (SELECT source, lane, from_position FROM ${table} WHERE ${own} AND (${lane}) < (t.source COLLATE "C", ${laneKey('t.lane')}) ${order} LIMIT 1) b) SELECT source, lane, from_position AS at FROM tops`
       : `SELECT DISTINCT ON (${lane}) source, lane, from_position AS at FROM ${table} WHERE ${own} ${order}`
   const { rows } = await client.query<LanePlace>(sql, [job, loader, target])

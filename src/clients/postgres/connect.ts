@@ -87,7 +87,7 @@ export class Postgres {
   }
 
   /** A connection beside the pool, which is not open yet. Whoever asks for it ends it. */
-  async apart(more: { readonly replication: 'database'; readonly options: string }): Promise<Client> {
+  async apart(more: { readonly replication?: 'database'; readonly options: string }): Promise<Client> {
     const { default: pg } = await import('pg')
     return new pg.Client({ ...this.#config(), ...more })
   }
