@@ -3,7 +3,8 @@
  * same machine. `windows`: minutes by campaign go to the stores; an event is on its way from when the one was sent with which the watermark passes
  * the end of the window, until the row is read. `events`: each event goes there; measured is every tenth, from when it was sent. Clients of
  * the bench ask each store every 50 ms; what they saw is compared with what was sent, by count and sums. `down`: `events` once with all stores, and once
- * with PostgreSQL away. `--rows` is the number of records: a minute for each million.
+ * with PostgreSQL away. `--rows` is the number of records: a minute for each million. What the job holds is looked at each second, and told of the second quarter and
+ * the last. Ids are kept for two minutes: from four million records on, what the last quarter has more than the second is no memory of ids.
  */
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'

@@ -13,7 +13,7 @@ export interface Places {
   readonly bucket: string
 }
 
-/** What every case begins with: types, two rules, each event once. Ids are kept for five minutes: after half of a run of ten there are no more of them. */
+/** What every case begins with: types, two rules. */
 function head({ brokers, topic }: Places, name: string): string {
   return `version: 1
 name: bench_realtime_${name}
@@ -36,10 +36,13 @@ resources: { memory_limit: 512MB, threads: ${cpus().length} }
 `
 }
 
+/** Each event once: who sends repeats within milliseconds. Ids are kept for two minutes, `within` and as much lateness, and then there are no more of them. */
+const DEDUPE = '- dedupe: { key: [event_id], time: event_time, within: 1m }'
+
 /** A window of a minute by campaign into all four stores. */
 export function windowsJob(places: Places): string {
   return `${head(places, 'windows')}transform:
-  - dedupe: { key: [event_id], time: event_time, within: 5m }
+  ${DEDUPE}
   - window:
       id: minutes
       time: event_time
@@ -68,7 +71,7 @@ load:
 /** The events themselves into all four stores. */
 export function eventsJob(places: Places): string {
   return `${head(places, 'events')}transform:
-  - dedupe: { key: [event_id], time: event_time, within: 5m }
+  ${DEDUPE}
 load:
   postgres: { type: postgres, url: "${places.postgres}", table: events, indexes: [{ columns: [event_id] }] }
   clickhouse: { type: clickhouse, url: "${places.clickhouse}", table: events, order_by: [event_id], not_null: [event_id] }

@@ -30,6 +30,8 @@ export interface EngineOptions extends EngineAccess {
 /** Threads that run statements and are not the engine's own; they count as threads of it. */
 const SHARING = 'external_threads'
 const LIMIT = 'memory_limit'
+/** To read so much again takes a tenth of a second or two. */
+const MOST_EVICTED_BYTES = 256 * 2 ** 20
 
 export class Engine {
   readonly #instance: DuckDBInstance
@@ -85,6 +87,27 @@ export class Engine {
    */
   async giveBack(): Promise<void> {
     await this.#set(LIMIT, literal(this.#limit))
+  }
+
+  /**
+   * Lets go of what the engine has noted of blocks that are gone. Each block that could be evicted gets a note of some 250 bytes in one of eight queues; a queue is looked
+   * through for blocks that are gone from 32,768 notes on, and a join of a few rows leaves sixteen. A limit that cannot be kept makes the engine go through all of them, and
+   * changes nothing else: what it has of files is read again, temporary tables are in their folder until they are asked for. Nothing is done where that would be much.
+   */
+  async forgetBlocks(): Promise<void> {
+    const session = await this.connect()
+    try {
+      const used = await session.value('SELECT sum(memory_usage_bytes)::DOUBLE FROM duckdb_memory()')
+      if (Number(used) > MOST_EVICTED_BYTES) return
+      // Never is so little in use: this table is, and no statement of another session finds that nothing is left for it.
+      await session.run('CREATE TEMP TABLE in_use AS SELECT 1 AS one')
+      await session.run(`SET GLOBAL ${LIMIT} = '0B'`)
+    } catch (error) {
+      if (!(error instanceof AdflowError) || error.code !== 'OUT_OF_MEMORY') throw error
+    } finally {
+      session.close()
+    }
+    await this.giveBack()
   }
 
   async #set(setting: string, value: string): Promise<void> {

@@ -5,6 +5,8 @@ import type { Engine } from '../engine/session.ts'
 
 /** Pages that are given back must be asked for again: not more often than that. */
 const EVERY_MS = 1000
+/** So many batches leave some 10 MiB of notes of what is gone. */
+const FORGET_BATCHES = 500
 /** Less than that is what a batch takes and gives anyhow. */
 const GROWN_BYTES = 32 * 2 ** 20
 
@@ -17,12 +19,13 @@ export function keepYoungHeap(): void {
 }
 
 export class FreeMemory {
-  readonly #engine: Pick<Engine, 'giveBack'>
+  readonly #engine: Pick<Engine, 'forgetBlocks' | 'giveBack'>
   readonly #residentBytes: () => number
   #floorBytes: number
   #dueMs = 0
+  #batches = 0
 
-  constructor(engine: Pick<Engine, 'giveBack'>, residentBytes = () => process.memoryUsage.rss()) {
+  constructor(engine: Pick<Engine, 'forgetBlocks' | 'giveBack'>, residentBytes = () => process.memoryUsage.rss()) {
     this.#engine = engine
     this.#residentBytes = residentBytes
     this.#floorBytes = residentBytes()
@@ -30,13 +33,15 @@ export class FreeMemory {
 
   /** To be asked after each batch. */
   async look(nowMs = performance.now()): Promise<void> {
+    this.#batches += 1
+    const forgets = this.#batches % FORGET_BATCHES === 0
     const residentBytes = this.#residentBytes()
     // Others give memory back, too: what they have given counts as free when it is taken again.
     this.#floorBytes = Math.min(this.#floorBytes, residentBytes)
-    if (nowMs < this.#dueMs || residentBytes < this.#floorBytes + GROWN_BYTES) return
+    if (!forgets && (nowMs < this.#dueMs || residentBytes < this.#floorBytes + GROWN_BYTES)) return
     this.#dueMs = nowMs + EVERY_MS
     try {
-      await this.#engine.giveBack()
+      await (forgets ? this.#engine.forgetBlocks() : this.#engine.giveBack())
     } catch (error) {
       // All of the limit is in use: there is nothing to give, and the next batch asks again.
       if (!(error instanceof AdflowError) || error.code !== 'OUT_OF_MEMORY') throw error

@@ -2,7 +2,7 @@ import { tmpdir } from 'node:os'
 import { expect, it } from 'vitest'
 import { Engine } from '../../src/engine/session.ts'
 
-it('shares its threads among batches behind the lock and gives back what is free, and changes nothing else there', async () => {
+it('shares its threads among batches behind the lock and gives back what is free or gone, and changes nothing else there', async () => {
   const engine = await Engine.open({ memoryBytes: 256_000_000, threads: 2, tempFolder: tmpdir() })
   const session = await engine.connect()
   const shared = () => session.value(`SELECT value FROM duckdb_settings() WHERE name = 'external_threads'`)
@@ -14,6 +14,7 @@ it('shares its threads among batches behind the lock and gives back what is free
     for (const setting of ['threads = 4', `allowed_configs = ['threads']`, 'enable_external_access = true'])
       await expect(session.run(`SET GLOBAL ${setting}`), setting).rejects.toThrow(/locked/)
     await engine.giveBack()
+    await engine.forgetBlocks()
     expect(await session.value(`SELECT current_setting('memory_limit')`)).toBe('244.1 MiB')
   } finally {
     session.close()

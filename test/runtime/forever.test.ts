@@ -1,12 +1,15 @@
 /** A job that goes on for ever, over a file that is damaged and then mended. */
 import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, it, vi } from 'vitest'
+import { readLive } from '../../src/runtime/live-file.ts'
 import type { RunSummary } from '../../src/runtime/summary.ts'
 import { temporaryFolder } from '../harness/cli.ts'
 import { duckdbRows } from '../harness/engine.ts'
 import { SmallJob } from '../harness/small-job.ts'
 
+const onlyLong = process.env['ADFLOW_TEST_LONG'] === '1' ? it : undefined // a test that is skipped counts as failed
 const PATIENCE = { timeout: 50_000, interval: 50 }
 
 it('reads a damaged file again when it was mended, and the others meanwhile', async () => {
@@ -83,5 +86,60 @@ load:
   expect(next.code, next.stdout).toBe(0)
   const sql = `SELECT id FROM read_json('${folder.path}/archive/**/*.ndjson') ORDER BY id`
   expect(await duckdbRows(sql)).toMatchObject([{ id: '1' }, { id: '2' }])
+  folder.remove()
+})
+
+/** What the C library holds for the process, in MiB: its heap, and arenas, which begin at multiples of their largest size. */
+function arenasOf(pid: number): number {
+  let [kilobytes, counts] = [0, false]
+  for (const line of readFileSync(`/proc/${pid}/smaps`, 'utf8').split('\n')) {
+    const area = /^([0-9a-f]+)-\S+ rw-p \S+ \S+ \d+ *(\S*)/.exec(line)
+    if (/^[0-9a-f]+-/.test(line))
+      counts =
+        area !== null && (area[2] === '[heap]' || (area[2] === '' && /^[0-9a-f]*[048c]0{6}$/.test(area[1] ?? '')))
+    else if (counts && line.startsWith('Rss:')) kilobytes += Number(/\d+/.exec(line)?.[0])
+  }
+  return kilobytes / 1024
+}
+
+/** Of 3,000 batches, each of which joins: what the engine notes of blocks that are gone would be 45 MiB, and grow to the end. */
+onlyLong?.('holds no more after many batches than after a quarter of them', async () => {
+  const [batches, folder] = [3000, temporaryFolder('flat')]
+  const job = new SmallJob(
+    folder.path,
+    `version: 1
+name: rows
+until: forever
+extract:
+  input: { type: files, path: "data/*", settle: 0s, poll: 50ms }
+contract:
+  columns: { id: bigint, at: timestamp, n: bigint }
+resources: { chunk: 4kB, memory_limit: 256MB, threads: 2 }
+transform:
+  - dedupe: { key: [id], time: at, within: 1m }
+  - window: { id: minutes, time: at, every: 1m, settle: 0s, by: [n], select: { total: sum(id) } }
+load:
+  warehouse: { type: duckdb, path: warehouse.duckdb, table: minutes, input: minutes }
+`,
+  )
+  const line = (id: number) => `{"id":${id},"at":"${new Date(1.7e12 + id * 20).toISOString()}","n":${id % 100}}`
+  const lines = Array.from({ length: batches * 100 }, (_, id) => line(id - (id % 50 === 49 ? 21 : 0)))
+  job.put('data/a.ndjson', lines.join('\n'))
+  const child = Promise.withResolvers<number>()
+  const ended = job.run([], { started: ({ pid }) => child.resolve(pid ?? 0) })
+  const pid = await child.promise
+  const most = [0, 0, 0, 0]
+  const over = new AbortController()
+  void ended.finally(() => over.abort())
+  for (let done = 0; done < batches && !over.signal.aborted; await sleep(200)) {
+    done = (await readLive(job.state))?.batches ?? 0
+    const quarter = Math.min(3, Math.floor((done * 4) / batches))
+    most[quarter] = Math.max(most[quarter] ?? 0, arenasOf(pid))
+  }
+  if (!over.signal.aborted) process.kill(pid, 'SIGTERM')
+  const { code, stdout } = await ended
+  expect(code, stdout).toBe(0)
+  const [, second = 0, , last = 0] = most
+  expect(last, `at most in each quarter: ${most.map(Math.round)} MiB`).toBeLessThan(second + 8)
   folder.remove()
 })

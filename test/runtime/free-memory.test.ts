@@ -7,11 +7,12 @@ const MIB = 2 ** 20
 it('gives free memory back where more is held than before, once a second at most, and counts from what is held then', async () => {
   let resident = 100 * MIB
   const given: number[] = []
+  const forgetBlocks = () => Promise.reject(new Error('not that often'))
   const giveBack = async () => {
     given.push(resident / MIB)
     resident -= 20 * MIB
   }
-  const free = new FreeMemory({ giveBack }, () => resident)
+  const free = new FreeMemory({ giveBack, forgetBlocks }, () => resident)
   const at = async (ms: number, mib: number) => {
     resident = mib * MIB
     await free.look(ms)
@@ -32,9 +33,19 @@ it('gives free memory back where more is held than before, once a second at most
 
 it('goes on where all of the limit is in use, and tells of any other failure', async () => {
   const full = new AdflowError('OUT_OF_MEMORY', 'the limit cannot be kept')
-  const failing = (error: Error) => new FreeMemory({ giveBack: () => Promise.reject(error) }, grown())
+  const fails = (error: Error) => () => Promise.reject(error)
+  const failing = (error: Error) => new FreeMemory({ giveBack: fails(error), forgetBlocks: fails(error) }, grown())
   await failing(full).look(1)
   await expect(failing(new Error('broken')).look(1)).rejects.toThrow('broken')
+})
+
+it('has the engine forget what is gone with every 500th batch, however little is held', async () => {
+  const asked: number[] = []
+  let batch = 0
+  const giveBack = () => Promise.reject(new Error('nothing is free'))
+  const free = new FreeMemory({ giveBack, forgetBlocks: async () => void asked.push(batch) }, () => 100 * MIB)
+  for (batch = 1; batch <= 1100; batch += 1) await free.look(1)
+  expect(asked).toEqual([500, 1000])
 })
 
 function grown(): () => number {
