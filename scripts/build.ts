@@ -27,6 +27,7 @@ const WEB_ASSEMBLY = 'records.wasm'
 
 const entries = [
   'cli/start.ts',
+  'records/count-worker.ts',
   ...FOUND_BY_NAME.flatMap((folder) => list(join(root, 'src', folder)).map((file) => `${folder}/${file}`)),
 ]
 const bundle = await rolldown({

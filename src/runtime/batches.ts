@@ -167,6 +167,8 @@ export class Batches {
 
   async #process(batch: Batch): Promise<void> {
     try {
+      // A run that ends gives back what batches have left before the next one: after the last, all of it goes with the process.
+      if (!this.#options.forever) await this.#free.look()
       if (this.#failure === undefined) await this.#throughStages(batch)
     } catch (error) {
       if (isSourceFault(error)) await this.#bookFault(batch, error)
@@ -181,7 +183,7 @@ export class Batches {
       batch.leave()
       await batch.chunk.release()
     }
-    await this.#free.look()
+    if (this.#options.forever) await this.#free.look()
   }
 
   async #throughStages(batch: Batch): Promise<void> {

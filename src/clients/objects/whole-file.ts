@@ -3,14 +3,12 @@
  * reads it: a file that is read twice, one reading after the other, takes longer than the engine's own work allows for.
  */
 import { AdflowError } from '../../core/errors.ts'
-import { ChunkFile } from '../../records/chunk-file.ts'
-import { type Cut, cutRecords } from '../../records/cut.ts'
+import type { Counted, CountRequest } from '../../records/count-file.ts'
+import { countBeside } from '../../records/count-thread.ts'
 import { lines } from '../../records/lines.ts'
-import { Window } from '../../records/window.ts'
 import { chunkRecords } from './chunk-records.ts'
 import type { FileFacts } from './discover.ts'
 import { type Readable, verifyInPlace } from './in-place.ts'
-import { LocalFile } from './local-file.ts'
 import type { CutChunk } from './reading.ts'
 
 export interface WholeFileOptions {
@@ -22,7 +20,7 @@ export interface WholeFileOptions {
 }
 
 export function wholeFile({ readable, path, facts, maxRecordBytes }: WholeFileOptions): CutChunk {
-  const count = new Count(readable.file, path, facts.size, maxRecordBytes)
+  const count = new Count({ file: readable.file, origin: path, bytes: facts.size, maxRecordBytes })
   const layout = { from: 0, linesBefore: 0, excluded: [] }
   return {
     to: facts.size,
@@ -31,15 +29,15 @@ export function wholeFile({ readable, path, facts, maxRecordBytes }: WholeFileOp
     refused: [],
     bytes: facts.size,
     get records() {
-      return count.known.cut.records
+      return count.known.records
     },
     get digest() {
       return count.known.digest
     },
-    lines: () => count.found?.cut.lines,
+    lines: () => count.found?.lines,
     counted: () => count.run(),
     verify: () => verifyInPlace(readable.file, path, facts),
-    ...chunkRecords(readable.file, lines, layout, () => count.known.cut.records),
+    ...chunkRecords(readable.file, lines, layout, () => count.known.records),
     discard: async () => {
       count.stop()
       await readable.discard()
@@ -48,24 +46,18 @@ export function wholeFile({ readable, path, facts, maxRecordBytes }: WholeFileOp
 }
 
 class Count {
-  found: { readonly cut: Cut; readonly digest: string } | undefined
-  readonly #file: string
-  readonly #origin: string
-  readonly #bytes: number
-  readonly #maxRecordBytes: number
+  found: Counted | undefined
+  readonly #request: CountRequest
   readonly #stop = new AbortController()
   #running: Promise<boolean> | undefined
 
-  constructor(file: string, origin: string, bytes: number, maxRecordBytes: number) {
-    this.#file = file
-    this.#origin = origin
-    this.#bytes = bytes
-    this.#maxRecordBytes = maxRecordBytes
+  constructor(request: CountRequest) {
+    this.#request = request
   }
 
-  get known(): NonNullable<Count['found']> {
+  get known(): Counted {
     if (this.found !== undefined) return this.found
-    throw new AdflowError('UNEXPECTED', `${this.#origin} was asked for its records before they were counted`)
+    throw new AdflowError('UNEXPECTED', `${this.#request.origin} was asked for its records before they were counted`)
   }
 
   run(): Promise<boolean> {
@@ -81,28 +73,7 @@ class Count {
   }
 
   async #count(): Promise<boolean> {
-    const file = await LocalFile.open(this.#file)
-    try {
-      const sum = new ChunkFile()
-      const cut = await cutRecords(
-        new Window(file.forward(0), 0, this.#stop.signal),
-        lines,
-        {
-          target: this.#bytes,
-          exact: true,
-          settled: true,
-          linesBefore: 0,
-          maxRecordBytes: this.#maxRecordBytes,
-          origin: this.#origin,
-        },
-        sum,
-      )
-      // A record beyond the limit must not reach the engine.
-      if (cut?.to !== this.#bytes || cut.refused.length > 0 || cut.excluded.length > 0) return false
-      this.found = { cut, digest: sum.digest }
-      return true
-    } finally {
-      await file.close()
-    }
+    this.found = await countBeside(this.#request, this.#stop.signal)
+    return this.found !== undefined
   }
 }
