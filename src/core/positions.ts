@@ -7,3 +7,9 @@ export const START: Position = '0'
 export function comparePositions(a: Position, b: Position): number {
   return a.length - b.length || (a < b ? -1 : a > b ? 1 : 0)
 }
+
+/** At least every position of which a double is the nearest: where a store counts in doubles. */
+export function atMost(double: number): Position {
+  const whole = BigInt(double)
+  return String(whole + whole / 2n ** 52n)
+}

@@ -18,7 +18,7 @@ import { connectionShape } from '../clients/elastic/options.ts'
 import { remarksOf } from '../clients/elastic/remarks.ts'
 import { fitNext, nextOf, swapIn } from '../clients/elastic/swap.ts'
 import { findTarget, fitTarget, type TargetPlan, unfinishedReplace } from '../clients/elastic/target.ts'
-import type { Column, LoadBatch, Loader, LoaderEnv, Receipt, StoreRecord } from '../core/contracts.ts'
+import type { Column, HistoryContext, LoadBatch, Loader, LoaderEnv, Receipt, StoreRecord } from '../core/contracts.ts'
 import { defineLoader } from '../core/define.ts'
 import { AdflowError } from '../core/errors.ts'
 import { keyGoesWithMerge, tableShape } from '../core/table-loader.ts'
@@ -180,8 +180,8 @@ class ElasticsearchLoader implements Loader {
     return held?.state === 'done' ? this.#receipt(held.rows, true) : undefined
   }
 
-  history(job: string): Promise<readonly StoreRecord[]> {
-    return this.#ledger.history(job)
+  history(job: string, { since }: HistoryContext): Promise<readonly StoreRecord[]> {
+    return this.#ledger.history(job, since)
   }
 
   close(): Promise<void> {

@@ -18,6 +18,7 @@ function index(url: string, options: Options): LoaderFixture<unknown> {
   return {
     definition: elasticsearch as LoaderFixture<unknown>['definition'],
     type: 'elasticsearch',
+    bounded: 'batches',
     options: { url, index: 'events', requests: { bytes: '64kB' }, ...options },
     other: { url, index: 'other', ...options },
     stepsOf: requestsAsSteps,

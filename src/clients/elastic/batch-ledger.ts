@@ -2,8 +2,10 @@
  * The batches that were begun and those that are whole: documents of one hidden index, read by their id, which is exact at
  * once. An entry is changed only by whoever saw its last state (sequence numbers).
  */
-import type { BatchInfo, StoreRecord } from '../../core/contracts.ts'
+import type { BatchInfo, Since, StoreRecord } from '../../core/contracts.ts'
 import { AdflowError } from '../../core/errors.ts'
+import { type LanePlace, lanesToTell } from '../../core/lanes-to-tell.ts'
+import { atMost } from '../../core/positions.ts'
 import type { Elastic, ElasticRequest } from './http.ts'
 
 export interface LedgerPlace {
@@ -42,6 +44,18 @@ interface Found {
   readonly _primary_term: number
   readonly _source: Record<string, unknown>
   readonly error?: unknown
+}
+
+interface Tops {
+  readonly aggregations: {
+    readonly lanes: {
+      readonly after_key?: object
+      readonly buckets: readonly {
+        readonly key: { readonly source: string; readonly lane: string }
+        readonly top: { readonly value: number }
+      }[]
+    }
+  }
 }
 
 const PAGE = 1000
@@ -125,35 +139,76 @@ export class BatchLedger {
   }
 
   /** By loader too: the positions of one loader say nothing about those of another on the same target. */
-  async history(job: string): Promise<readonly StoreRecord[]> {
+  async history(job: string, since: Since | undefined): Promise<readonly StoreRecord[]> {
     const { index, target, loader } = this.#place
     const doing = `read the batches of ${target}`
     await this.#elastic.request({ method: 'POST', path: [index, '_refresh'], doing })
-    const filter = Object.entries({ job, loader, target, state: 'done' }).map(([name, value]) => ({
+    const own = Object.entries({ job, loader, target, state: 'done' }).map(([name, value]) => ({
       term: { [name]: value },
     }))
+    const lanes = since && (await this.#lanesToTell(own, since))
+    if (lanes?.length === 0) return []
+    const filter =
+      lanes === undefined ? own : [...own, { bool: { should: lanes.map(behind), minimum_should_match: 1 } }]
     const records: { record: StoreRecord; writtenAt: string }[] = []
     for (let after: string | undefined; ; ) {
-      const { body } = await this.#elastic.request({
-        method: 'POST',
-        path: [index, '_search'],
-        query: { allow_partial_search_results: 'false' },
-        body: {
-          size: PAGE,
-          track_total_hits: false,
-          sort: [{ token: 'asc' }],
-          query: { bool: { filter } },
-          ...(after === undefined ? {} : { search_after: [after] }),
-        },
-        doing,
+      const { hits } = await this.#search<{ hits: { hits: readonly Found[] } }>(doing, {
+        size: PAGE,
+        track_total_hits: false,
+        sort: [{ token: 'asc' }],
+        query: { bool: { filter } },
+        ...(after === undefined ? {} : { search_after: [after] }),
       })
-      const { hits, timed_out } = body as { timed_out: boolean; hits: { hits: readonly Found[] } }
-      if (timed_out) throw new AdflowError('STORE_UNAVAILABLE', `cannot ${doing}: the search did not come to its end`)
       for (const { _source } of hits.hits) records.push(recordOf(_source))
       if (hits.hits.length < PAGE) break
       after = records.at(-1)?.record.token
     }
     return records.sort((a, b) => a.writtenAt.localeCompare(b.writtenAt)).map(({ record }) => record)
+  }
+
+  /** undefined: all is asked for, also where the cluster runs no scripts, or not now; where it is down that question says so. */
+  async #lanesToTell(own: readonly object[], since: Since): Promise<readonly LanePlace[] | undefined> {
+    try {
+      return lanesToTell(await this.#tops(own), since)
+    } catch (error) {
+      if (error instanceof AdflowError) return undefined
+      throw error
+    }
+  }
+
+  /** Where the last batch of each lane begins, or a little behind that. All entries are looked at, by the server. */
+  async #tops(own: readonly object[]): Promise<LanePlace[]> {
+    const places: LanePlace[] = []
+    const sources = ['source', 'lane'].map((field) => ({ [field]: { terms: { field } } }))
+    for (let after: object | undefined; ; ) {
+      const { aggregations } = await this.#search<Tops>(`look at the batches of ${this.#place.target}`, {
+        size: 0,
+        query: { bool: { filter: own } },
+        aggs: {
+          lanes: {
+            composite: { size: PAGE, sources, ...(after === undefined ? {} : { after }) },
+            aggs: { top: { max: { script: { lang: 'painless', source: "Double.parseDouble(doc['from'].value)" } } } },
+          },
+        },
+      })
+      const { after_key, buckets } = aggregations.lanes
+      for (const { key, top } of buckets) places.push({ ...key, at: atMost(top.value) })
+      if (after_key === undefined || buckets.length < PAGE) return places
+      after = after_key
+    }
+  }
+
+  async #search<Answer>(doing: string, body: Record<string, unknown>): Promise<Answer> {
+    const answer = await this.#elastic.request({
+      method: 'POST',
+      path: [this.#place.index, '_search'],
+      query: { allow_partial_search_results: 'false' },
+      body,
+      doing,
+    })
+    const { timed_out } = answer.body as { timed_out: boolean }
+    if (timed_out) throw new AdflowError('STORE_UNAVAILABLE', `cannot ${doing}: the search did not come to its end`)
+    return answer.body as Answer
   }
 
   /** Realtime: what was acknowledged is found, refreshed or not. */
@@ -224,6 +279,14 @@ export class BatchLedger {
   #path(method: 'GET' | 'PUT', name: string): Pick<ElasticRequest, 'method' | 'path'> {
     return { method, path: [this.#place.index, '_doc', `${this.#place.target}/${name}`] }
   }
+}
+
+/** A query for what begins there or later in its lane. */
+function behind({ source, lane, at }: LanePlace): object {
+  const text =
+    "String from = doc['from'].value; int more = from.length() - params.at.length(); return more > 0 || (more == 0 && from.compareTo(params.at) >= 0)"
+  const script = { lang: 'painless', source: text, params: { at } }
+  return { bool: { filter: [{ term: { source } }, { term: { lane } }, { script: { script } }] } }
 }
 
 function seen({ _seq_no, _primary_term }: Found): Seen {
