@@ -1,7 +1,7 @@
 import { Redis } from 'ioredis'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import redis from '../../src/loaders/redis.ts'
-import { type BatchSpec, LoaderBench, newFolder, removeFolder } from '../harness/loader.ts'
+import { type BatchSpec, JOB, LoaderBench, newFolder, removeFolder, SOURCE } from '../harness/loader.ts'
 import { makeCertificate } from '../harness/servers/core/certificates.ts'
 import { makeFolder } from '../harness/servers/core/folder.ts'
 import { freshKeys, freshName } from '../harness/servers/fresh.ts'
@@ -161,12 +161,20 @@ await serverSuite('the loader of Redis', ['redis', 'toxiproxy'], ({ redis: serve
       for (let at = 0; at < 25; at += 1) await bench.write(loader, { at, rows: SPENT })
       const own = await client.keys(key('_adflow:*'))
       const [batches = ''] = own.filter((name) => name.endsWith(':batches'))
-      const [fence = ''] = own.filter((name) => !/:(batches|open)$/.test(name))
-      expect(own).toHaveLength(2)
+      const [fence = ''] = own.filter((name) => !/:(batches|open|tops)$/.test(name))
+      expect(own).toHaveLength(3)
       expect(await client.hlen(batches)).toBe(26)
       expect(await client.hlen(fence)).toBeLessThan(20)
       expect(Number(await client.call('MEMORY', 'USAGE', fence))).toBeLessThan(3000)
       expect(await sums()).toEqual(times(25))
+      // An earlier version enters a batch, and says nothing of where it begins.
+      const told = async (since: string) =>
+        (await loader.history?.(JOB, { engine: bench.session, since: () => since }))?.map(({ range }) => range.from)
+      expect(await told('25')).toEqual([])
+      const entry = JSON.stringify([JOB, 'store', SOURCE, 'lane', '25', '26', 'digest', 1, 'clock'])
+      await client.hset(batches, 'f'.repeat(64), `26 ${entry}`)
+      expect(await told('25')).toContain('25')
+      expect([await told('25'), await told('26')]).toEqual([expect.arrayContaining(['25']), []])
       await loader.close()
     })
 
@@ -257,7 +265,7 @@ await serverSuite('the loader of Redis', ['redis', 'toxiproxy'], ({ redis: serve
       const had = await after.dbsize()
       expect(had).toBeLessThan(200_000)
       expect(await bench.write(loader, { rows })).toMatchObject({ rows: 200_000, repeated: false })
-      expect(await after.dbsize()).toBe(200_002) // and two of adflow
+      expect(await after.dbsize()).toBe(200_003) // and three of adflow
       for (let id = 0; id < 200_000; id += 9973)
         expect(await after.hgetall(String(id))).toEqual({ rows: '1', ids: String(id) })
       after.disconnect()
@@ -325,7 +333,7 @@ await serverSuite('the loader of Redis', ['redis', 'toxiproxy'], ({ redis: serve
       expect(await admin.dbsize()).toBeGreaterThan(1)
       await admin.config('SET', 'maxmemory', '100mb')
       expect(await bench.write(loader, { rows })).toMatchObject({ rows: 100_000, repeated: false })
-      expect(await admin.dbsize()).toBe(100_002)
+      expect(await admin.dbsize()).toBe(100_003)
       expect(await admin.hgetall('99999')).toEqual({ name: '99999' })
       expect(await admin.hgetall('7')).toEqual({ name: '7' })
       admin.disconnect()
