@@ -149,8 +149,8 @@ describe('counters', () => {
         await bench.write(loader, { rows: ROWS })
         expect(await client.get(`${prefix}{c1}:1`)).toBe('2')
         const found = await Promise.all(client.nodes('master').map((node) => node.keys(`${prefix}_adflow:*`)))
-        // Two fences, the batches.
-        expect(found.flat()).toHaveLength(3)
+        // Two fences, the batches, and where the last of each lane begins.
+        expect(found.flat()).toHaveLength(4)
         await loader.close()
       })
     })
