@@ -20,7 +20,7 @@ import type { PlannedBatch } from './checkpoint-slot.ts'
 import { deliver } from './deliver.ts'
 import { shelve } from './distribution.ts'
 import { Evolution } from './evolve.ts'
-import { FreeMemory, keepYoungHeap } from './free-memory.ts'
+import { FreeMemory, keepHeapSmall } from './free-memory.ts'
 import { forgetMarks, removeQuarantine } from './orphans.ts'
 import { writeQuarantine } from './quarantine.ts'
 import { Reading } from './reading.ts'
@@ -101,7 +101,7 @@ export class Batches {
 
   /** Every source to its end, or until the run is told to stop. Rejects with the first failure, after what was under way. */
   async readAll(): Promise<void> {
-    keepYoungHeap()
+    keepHeapSmall()
     await this.#reading.all()
     await this.#forgetBrokenPlans()
     if (this.#failure !== undefined) throw this.#failure

@@ -102,12 +102,14 @@ function arenasOf(pid: number): number {
   return kilobytes / 1024
 }
 
-/** Of 3,000 batches, each of which joins: what the engine notes of blocks that are gone would be 45 MiB, and grow to the end. */
-onlyLong?.('holds no more after many batches than after a quarter of them', async () => {
-  const [batches, folder] = [3000, temporaryFolder('flat')]
-  const job = new SmallJob(
-    folder.path,
-    `version: 1
+/** Of batches that join. With what the engine notes of blocks that are gone it was 35, 51, 58 and 65 MiB in the quarters of such a run. */
+onlyLong?.(
+  'holds no more after many batches than after a quarter of them',
+  async () => {
+    const [batches, folder] = [4000, temporaryFolder('flat')]
+    const job = new SmallJob(
+      folder.path,
+      `version: 1
 name: rows
 until: forever
 extract:
@@ -121,25 +123,27 @@ transform:
 load:
   warehouse: { type: duckdb, path: warehouse.duckdb, table: minutes, input: minutes }
 `,
-  )
-  const line = (id: number) => `{"id":${id},"at":"${new Date(1.7e12 + id * 20).toISOString()}","n":${id % 100}}`
-  const lines = Array.from({ length: batches * 100 }, (_, id) => line(id - (id % 50 === 49 ? 21 : 0)))
-  job.put('data/a.ndjson', lines.join('\n'))
-  const child = Promise.withResolvers<number>()
-  const ended = job.run([], { started: ({ pid }) => child.resolve(pid ?? 0) })
-  const pid = await child.promise
-  const most = [0, 0, 0, 0]
-  const over = new AbortController()
-  void ended.finally(() => over.abort())
-  for (let done = 0; done < batches && !over.signal.aborted; await sleep(200)) {
-    done = (await readLive(job.state))?.batches ?? 0
-    const quarter = Math.min(3, Math.floor((done * 4) / batches))
-    most[quarter] = Math.max(most[quarter] ?? 0, arenasOf(pid))
-  }
-  if (!over.signal.aborted) process.kill(pid, 'SIGTERM')
-  const { code, stdout } = await ended
-  expect(code, stdout).toBe(0)
-  const [, second = 0, , last = 0] = most
-  expect(last, `at most in each quarter: ${most.map(Math.round)} MiB`).toBeLessThan(second + 8)
-  folder.remove()
-})
+    )
+    const line = (id: number) => `{"id":${id},"at":"${new Date(1.7e12 + id * 20).toISOString()}","n":${id % 100}}`
+    const lines = Array.from({ length: batches * 100 }, (_, id) => line(id - (id % 50 === 49 ? 21 : 0)))
+    job.put('data/a.ndjson', lines.join('\n'))
+    const child = Promise.withResolvers<number>()
+    const ended = job.run([], { started: ({ pid }) => child.resolve(pid ?? 0) })
+    const pid = await child.promise
+    const most = [0, 0, 0, 0]
+    const over = new AbortController()
+    void ended.finally(() => over.abort())
+    for (let done = 0; done < batches && !over.signal.aborted; await sleep(200)) {
+      done = (await readLive(job.state))?.batches ?? 0
+      const quarter = Math.min(3, Math.floor((done * 4) / batches))
+      most[quarter] = Math.max(most[quarter] ?? 0, arenasOf(pid))
+    }
+    if (!over.signal.aborted) process.kill(pid, 'SIGTERM')
+    const { code, stdout } = await ended
+    expect(code, stdout).toBe(0)
+    const [, second = 0, , last = 0] = most
+    expect(last, `at most in each quarter: ${most.map(Math.round)} MiB`).toBeLessThan(second + 8)
+    folder.remove()
+  },
+  1_800_000,
+)
