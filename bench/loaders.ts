@@ -37,7 +37,7 @@ export async function bench({ rows, runs, only }: BenchOptions): Promise<void> {
     const states = join(data, 'states')
     const run: BenchFile['run'] = (job, load) => {
       const text = join(data, `${job}.yaml`)
-      writeFileSync(text, jobText(path, format, load))
+      writeFileSync(text, jobText(path, store, load))
       return [process.execPath, join(root, 'bin', 'run.js'), 'run', text, '--state-dir', join(states, job), '--quiet']
     }
     const running = await store.start({ path, rows, folder: data, run })
@@ -64,12 +64,12 @@ export async function bench({ rows, runs, only }: BenchOptions): Promise<void> {
   rmSync(folder, { recursive: true, force: true })
 }
 
-function jobText(path: string, format: BenchStore['format'], load: Readonly<Record<string, unknown>>): string {
+function jobText(path: string, { format, resources }: BenchStore, load: Readonly<Record<string, unknown>>): string {
   return `version: 1
 name: bench_loaders
 extract: { events: { type: files, path: ${JSON.stringify(path)}, format: ${format}, settle: 0s } }
 contract: { columns: ${JSON.stringify(COLUMNS)} }
 load: ${JSON.stringify({ out: load })}
-resources: { memory_limit: 512MB, threads: ${cpus().length} }
+resources: ${JSON.stringify({ memory_limit: '512MB', threads: cpus().length, ...resources })}
 `
 }

@@ -1,4 +1,5 @@
-/** curl of the NDJSON file into a table of the same types, which syncs what it takes as adflow's does. */
+/** curl of the NDJSON file into a table of the same types, which syncs what it takes as adflow's does. It sends while it reads: told the name of
+ *  the file it would read all of it first, and not take one of a gigabyte. */
 import { execFileSync } from 'node:child_process'
 import { startPrivate } from '../../test/harness/servers/private.ts'
 import { type BenchStore, COLUMNS } from './store.ts'
@@ -11,16 +12,19 @@ const TYPES: Readonly<Record<string, string>> = {
 
 export const store: BenchStore = {
   format: 'ndjson',
+  resources: { chunk: '256MB', in_flight: 3 },
   async start({ path }) {
     const server = await startPrivate('clickhouse')
     const { url } = server.endpoint
-    const curl = (query: string, ...args: readonly string[]) => [
-      'curl',
-      '--silent',
-      '--show-error',
-      '--fail-with-body',
-      ...args,
-      `${url}/?date_time_input_format=best_effort&query=${encodeURIComponent(query)}`,
+    const place = (query: string) => `${url}/?date_time_input_format=best_effort&query=${encodeURIComponent(query)}`
+    const curl = ['curl', '--silent', '--show-error', '--fail-with-body', '--request', 'POST']
+    const upload = [
+      ...curl,
+      '--header',
+      'Expect:',
+      '--upload-file',
+      '-',
+      place('INSERT INTO copied FORMAT JSONEachRow'),
     ]
     const columns = Object.entries(COLUMNS).map(([name, type]) => `${name} ${TYPES[type]}`)
     const statements = [
@@ -31,12 +35,13 @@ export const store: BenchStore = {
     ]
     return {
       load: { type: 'clickhouse', url, table: 'events' },
-      tools: [{ name: 'curl', argv: curl('INSERT INTO copied FORMAT JSONEachRow', '--data-binary', `@${path}`) }],
+      tools: [{ name: 'curl', argv: ['sh', '-c', 'exec "$@" < "$0"', path, ...upload] }],
       empty: () => {
-        for (const statement of statements) {
-          const [command = '', ...args] = curl(statement, '--data-binary', '')
-          execFileSync(command, args, { stdio: ['ignore', 'ignore', 'inherit'] })
-        }
+        const [command = '', ...args] = curl
+        for (const statement of statements)
+          execFileSync(command, [...args, '--data-binary', '', place(statement)], {
+            stdio: ['ignore', 'ignore', 'inherit'],
+          })
       },
       end: () => server.end(),
     }

@@ -40,5 +40,7 @@ export interface RunningStore {
 export interface BenchStore {
   /** Of the file that both read. */
   readonly format: 'csv' | 'ndjson' | 'parquet'
+  /** Of the job, beside memory and threads. */
+  readonly resources?: Readonly<Record<string, unknown>>
   start(file: BenchFile): Promise<RunningStore>
 }
