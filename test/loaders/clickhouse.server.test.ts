@@ -205,7 +205,15 @@ await serverSuite('the loader of ClickHouse', ['clickhouse'], ({ clickhouse: ser
       expect(await count(`events WHERE kind IS NULL AND ${names.map((name) => `${name} IS NULL`).join(' AND ')}`)).toBe(
         1,
       )
-      for (const [at, value] of ["TIMESTAMP 'infinity'", "TIMESTAMP_S '290000-01-01 00:00:00'"].entries()) {
+      const outside = [
+        "TIMESTAMP 'infinity'",
+        "TIMESTAMPTZ '-infinity'",
+        "TIMESTAMP_S '290000-01-01 00:00:00'",
+        "TIMESTAMP_NS '-infinity'",
+        "DATE '1899-12-31'",
+        "DATE '2300-01-01'",
+      ]
+      for (const [at, value] of outside.entries()) {
         const far = await opened({ table: `far_${at}` }, `SELECT ${value} AS v`)
         expect(await failing(bench.write(far, { rows: `SELECT ${value} AS v` })), value).toMatchObject({
           code: 'STORE_MISMATCH',

@@ -148,15 +148,23 @@ function scalar(column: string, type: string, years: Years): Mapping | undefined
   if (text !== undefined) return asText(text)
   const dated = DATED[type]
   if (dated === undefined) return undefined
-  const { first, last } = dated === 'Date32' ? NARROW : years
-  const refused = refusal(column, `a date outside of the years ${first} to ${last}`)
+  const held = dated === 'Date32' ? NARROW : years
+  const refused = refusal(column, `a date outside of the years ${held.first} to ${held.last}`)
   return {
     type: dated,
     nullable: true,
     plain: false,
-    sql: (value) =>
-      `CASE WHEN NOT isfinite(${value}) OR year(${value}) NOT BETWEEN ${first} AND ${last} THEN ${refused} ELSE ${value} END`,
+    sql: (value) => `CASE WHEN ${outside(value, type, held)} THEN ${refused} ELSE ${value} END`,
   }
+}
+
+/** By comparisons, which infinities fail too: to ask each value for its year costs a tenth of the encoding. Nanoseconds do not reach the
+ *  edges, which have no literal therefore. */
+function outside(value: string, type: string, { first, last }: Years): string {
+  if (type === 'TIMESTAMP_NS') return `NOT isfinite(${value}) OR year(${value}) NOT BETWEEN ${first} AND ${last}`
+  const edge = (year: number) =>
+    `'${String(year).padStart(4, '0')}-01-01${type === 'TIMESTAMP WITH TIME ZONE' ? ' 00:00:00+00' : ''}'::${type}`
+  return `${value} < ${edge(first)} OR ${value} >= ${edge(last + 1)}`
 }
 
 function asItIs(type: string): Mapping {
