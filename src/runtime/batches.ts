@@ -19,6 +19,7 @@ import { isDataError } from './chain.ts'
 import type { PlannedBatch } from './checkpoint-slot.ts'
 import { deliver } from './deliver.ts'
 import { shelve } from './distribution.ts'
+import { Encoders } from './encoders.ts'
 import { Evolution } from './evolve.ts'
 import { FreeMemory, keepHeapSmall } from './free-memory.ts'
 import { forgetMarks, removeQuarantine } from './orphans.ts'
@@ -58,6 +59,7 @@ export class Batches {
   readonly #unclean = new Set<string>()
   /** Where a clean batch can be streamed into the one store straight from its bytes. */
   readonly #direct: Loader['streams']
+  readonly #encoders: Encoders
   readonly #broken = new BrokenLanes()
   readonly #whole: WholeChunks
   readonly #reading: Reading
@@ -70,6 +72,7 @@ export class Batches {
     for (const output of readers) consumers.set(output, (consumers.get(output) ?? 0) + 1)
     this.#consumers = consumers
     this.#direct = options.outbox === undefined ? streamsTo(options.stores, options.workshop.pipeline) : undefined
+    this.#encoders = new Encoders(options.workshop.engine, options.job.resources)
     this.#whole = new WholeChunks(options.job.resources.wholeFileBytes)
     this.#budgets = new Budgets(options.job, options.saver, options.warn)
     this.#evolution = new Evolution(options)
@@ -169,7 +172,7 @@ export class Batches {
     try {
       // A run that ends gives back what batches have left before the next one: after the last, all of it goes with the process.
       if (!this.#options.forever) await this.#free.look()
-      if (this.#failure === undefined) await this.#throughStages(batch)
+      if (this.#failure === undefined) await this.#encoders.with(() => this.#throughStages(batch))
     } catch (error) {
       if (isSourceFault(error)) await this.#bookFault(batch, error)
       else {
@@ -307,6 +310,7 @@ export class Batches {
     const options = { ...this.#refineOptions(batch), guarded: how === 'guarded', sweep, ...turn }
     const clean = !this.#unclean.has(id) && chunk.refused.length === 0 && !batch.repeated
     const direct = how === 'streamed' && this.#direct !== undefined && clean
+    if (direct) await this.#encoders.share()
     const refined = direct
       ? await directBooks(chunk, await refineDirect(chunk, options), session)
       : await refine(chunk, options)

@@ -14,6 +14,7 @@ import { encode } from '../engine/encode.ts'
 import type { Session } from '../engine/session.ts'
 import type { StoreOutcome } from '../lineage/events.ts'
 import { isSourceFault } from './broken-lanes.ts'
+import { encodersOf } from './encoders.ts'
 import type { OwedBatch, Spool } from './spool.ts'
 
 /** A batch for one store. */
@@ -46,10 +47,6 @@ export interface StoreOptions {
   /** Called after each batch that is worked off, before it leaves the spool. */
   readonly paid: (loader: string, batch: OwedBatch, receipt: Receipt) => Promise<void>
 }
-
-/** Threads that the engine can use on one chunk. More batches at once would only share them, and be ready at the same late time:
- *  one after the other, each is on its way to the store while the next one is encoded. */
-const CHUNK_THREADS = 2
 
 /** How often a batch that waits for room in the spool looks for it. */
 const ROOM_MS = 250
@@ -84,7 +81,7 @@ export class Store {
     this.optional = config.optional
     this.loader = loader
     this.spool = spool
-    this.#encoding = loader.streams === 'chunks' ? pLimit(Math.ceil(job.resources.threads / CHUNK_THREADS)) : undefined
+    this.#encoding = loader.streams === 'chunks' ? pLimit(encodersOf(job.resources)) : undefined
     this.#job = job
     this.#signal = signal
     this.#timeoutMs = timeoutMs

@@ -61,7 +61,7 @@ function storeOf(
     loader,
     spool,
     job: {
-      resources: { threads: 2 },
+      resources: { threads: 2, inFlight: 2 },
       retry: { attempts: 1, initialMs: 1, maxMs: 1 },
       spool: { maxBytes, whenFull: 'block' },
     } as Job,

@@ -209,7 +209,7 @@ const resources = z.strictObject({
   chunk: byteSize
     .prefault('64MB')
     .refine((bytes) => bytes >= 1000 && bytes <= 2_000_000_000, 'a chunk has 1kB to 2GB')
-    .describe('Target size of a chunk, 1kB to 2GB.'),
+    .describe('Target size of a chunk, 1kB to 2GB. Of larger ones than 64MB the first of a file are smaller.'),
   whole_file: byteSize
     .prefault('2GB')
     .refine((bytes) => bytes <= 4_000_000_000, 'a whole file has up to 4GB')
@@ -225,7 +225,14 @@ const resources = z.strictObject({
       'Sources that are read at the same time, by priority. One that has given nothing for a second lends its place to the next.',
     ),
   parallel: z.int().min(1).max(256).default(4).describe('Lanes of one source that are read at the same time.'),
-  in_flight: z.int().min(1).max(64).default(2).describe('Batches that are under way at the same time.'),
+  in_flight: z
+    .int()
+    .min(1)
+    .max(64)
+    .default(2)
+    .describe(
+      'Batches that are under way at the same time. With one more than `threads`, each thread encodes a chunk of its own while another is sent.',
+    ),
   max_record: byteSize.prefault('16MB').describe('Largest record; larger ones are quarantined by reference.'),
   temp_directory: z
     .string()
