@@ -59,6 +59,10 @@ export function gapOf(
   }
 }
 
+/** Of larger chunks the first of a file are smaller: until one is cut and encoded the store has nothing to do. Where a chunk ends follows from
+ *  where it begins, as ever. */
+const FIRST_BYTES = 64_000_000
+
 class LaneReader {
   readonly #task: LaneTask
   readonly #file: OpenFile
@@ -92,7 +96,7 @@ class LaneReader {
     }
     while (until === undefined || cutter.at < until) {
       const from = cutter.at
-      const size = from + this.#options.chunkBytes
+      const size = from + Math.min(this.#options.chunkBytes, Math.max(FIRST_BYTES, from))
       const target = until === undefined ? size : Math.min(until, size)
       const limited = until !== undefined && until <= size
       const cut = await cutter.cut({ target, exact: limited, limited, settled })
