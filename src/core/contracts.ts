@@ -222,6 +222,9 @@ export interface LoadBatch extends BatchInfo {
   readonly relation: string
   /** The relation is known to give no rows: the batch is entered, as any other, and nothing need be asked of the engine. */
   readonly empty?: true
+  /** Digest of all that the rows follow from, once encode() has resolved: two attempts with the same one give the same rows. Absent where that
+   *  is not known without reading them. */
+  readonly made?: () => string
   readonly engine: EngineConnection
   /** Writes the batch (or a selection of it) as one file; returns rows written. `bytes`: the values of one column of BLOB, one
    *  after the other. `lines`: the selection is one column of text, and each value a line (or several) as it is. */

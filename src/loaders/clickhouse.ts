@@ -283,6 +283,10 @@ pushed it out of a window, or the server was started again since the batch was b
 Where counting does not help the batch is refused with STORE_MISMATCH, and the hint says how to settle it by hand. A batch that was
 written is never asked about again: its entry is enough, however long ago.
 
+**Large files** make a part for each chunk, and ClickHouse merges parts as soon as it has five of about one size, which is a third of its work then.
+\`resources: { chunk: 256MB, in_flight: 3 }\` gives parts of some hundred thousand rows, about those that it makes of its own inserts. A chunk with rejected records
+then holds four times as many of them in memory.
+
 **batch_column** costs next to nothing: all rows of a batch have the same number. Without it, and with SummingMergeTree, a batch in doubt whose token was pushed out
 is refused, and nobody notices where a server that is killed keeps a token and loses its part.
 

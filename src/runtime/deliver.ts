@@ -4,6 +4,7 @@ import { tokenOf } from '../core/token.ts'
 import type { StoreOutcome } from '../lineage/events.ts'
 import type { Batch, BatchesOptions } from './batch.ts'
 import { isDataError } from './chain.ts'
+import { isMadeAlone, madeOf } from './made.ts'
 import { MAIN } from './pipeline.ts'
 import type { Streamed } from './refine.ts'
 import type { Delivery, Store } from './store.ts'
@@ -15,11 +16,12 @@ import type { Delivery, Store } from './store.ts'
 export async function deliver(
   batch: Batch,
   refined: Streamed,
-  { job, saver, stores, phases }: BatchesOptions,
+  options: BatchesOptions,
   ensureGoing: () => void,
   /** Called before a store first sees the batch. */
   offered: () => void,
 ): Promise<Record<string, StoreOutcome>> {
+  const { stores, phases } = options
   const outcomes = new Map<string, StoreOutcome>()
   const book = (store: Store, delivery: Delivery, outcome: StoreOutcome) => {
     outcomes.set(store.id, booked(store, delivery, outcome))
@@ -29,7 +31,7 @@ export async function deliver(
   const give = async (store: Store) => {
     await batch.storeTurns.get(store.id)?.ready
     ensureGoing()
-    const delivery = deliveryFor(batch, refined, store, job.name, saver.state.epoch)
+    const delivery = deliveryFor(batch, refined, store, options)
     offered()
     if (store.down !== undefined) return book(store, delivery, await store.owe(delivery, batch.session))
     const outcome = await phases.measure(`store ${store.id}`, () => store.attempt(delivery, batch.session))
@@ -65,13 +67,18 @@ function booked({ input }: Store, { token }: Delivery, outcome: StoreOutcome): S
   return input === MAIN ? outcome : { ...outcome, token }
 }
 
-function deliveryFor(batch: Batch, refined: Streamed, store: Store, job: string, epoch: string): Delivery {
+function deliveryFor(
+  batch: Batch,
+  refined: Streamed,
+  store: Store,
+  { job, saver, workshop }: BatchesOptions,
+): Delivery {
   const { source, chunk, plan, token } = batch
   const output = refined.outputs.get(store.input)
   if (output === undefined) throw new AdflowError('UNEXPECTED', `there is no output ${store.input} for ${store.id}`)
-  const parts = { job, source: source.config.id, range: chunk.range, epoch }
+  const parts = { job: job.name, source: source.config.id, range: chunk.range, epoch: saver.state.epoch }
   return {
-    job,
+    job: job.name,
     source: source.config.id,
     range: chunk.range,
     clock: plan.clock,
@@ -85,6 +92,7 @@ function deliveryFor(batch: Batch, refined: Streamed, store: Store, job: string,
     columns: output.columns,
     relation: output.relation,
     ...(output.rows === 0 ? { empty: true } : {}),
+    ...(isMadeAlone(workshop.pipeline) ? { made: () => madeOf(batch, job) } : {}),
     ...(refined.direct ? { expected: () => chunk.records, verify: async () => chunk.verify?.() } : {}),
     ...(chunk.counted === undefined ? {} : { counted: chunk.counted }),
   }

@@ -27,6 +27,8 @@ export interface Delivery extends BatchInfo {
   readonly relation: string
   /** See LoadBatch. */
   readonly empty?: true
+  /** See LoadBatch. */
+  readonly made?: () => string
   /** Of a whole chunk, see Chunk.counted: until it resolves `digest` throws. */
   readonly counted?: () => Promise<boolean>
   /** Rows that the relation must give; set where it is evaluated by the store alone. Asked after counted(). */
@@ -210,7 +212,7 @@ export class Store {
       this.down = outcome
     }
     if ((await delivery.counted?.()) === false) throw notWhole()
-    const { relation, expected: _, counted: __, verify, ...info } = delivery
+    const { relation, expected: _, counted: __, made: ___, verify, ...info } = delivery
     const owed = await this.spool.put(info, relation, session, verify)
     return { rows: owed.rows, status: 'owed', outputs: [] }
   }
@@ -303,7 +305,7 @@ export class Store {
   }
 
   #batch(delivery: Delivery, session: Session): LoadBatch {
-    const { job, source, range, token, clock, columns, relation, empty, counted, expected } = delivery
+    const { job, source, range, token, clock, columns, relation, empty, made, counted, expected } = delivery
     return {
       job,
       source,
@@ -313,6 +315,7 @@ export class Store {
       columns,
       relation,
       ...(empty === undefined ? {} : { empty }),
+      ...(made === undefined ? {} : { made }),
       get digest() {
         return delivery.digest
       },

@@ -29,6 +29,8 @@ export interface BatchSpec {
   readonly digest?: string
   /** Hand over the SELECT itself, not a table. */
   readonly lazy?: boolean
+  /** See LoadBatch. */
+  readonly made?: string
   /** There are no rows, and the loader is told so. */
   readonly empty?: true
   readonly session?: Session
@@ -112,6 +114,7 @@ export class LoaderBench {
       columns: await this.columns(rows),
       relation,
       ...(spec.empty === undefined ? {} : { empty: true }),
+      ...(spec.made === undefined ? {} : { made: () => spec.made as string }),
       engine: session,
       encode: (format, options) => encode(session, relation, format, options),
     }

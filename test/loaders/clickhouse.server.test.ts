@@ -415,6 +415,29 @@ await serverSuite('the loader of ClickHouse', ['clickhouse'], ({ clickhouse: ser
       await loader.close()
     })
 
+    it('is known by what its rows follow from, where that is told, and by its rows where it is told once only', async () => {
+      const loader = await opened({ partition_by: 'id', not_null: ['id'] })
+      const begun = async (made: string | undefined, at: number) => {
+        await bench.write(loader, { rows: ROWS, at, ...(made === undefined ? {} : { made }) })
+        await forgetEntries("state = 'written'")
+        await lose('events', [0, 1])
+      }
+      await begun('these rules', 0)
+      expect(await failing(bench.write(loader, { rows: ROWS, made: 'other rules' }))).toMatchObject({
+        code: 'STORE_MISMATCH',
+        message: expect.stringContaining('other rows'),
+      })
+      expect(await bench.write(loader, { rows: ROWS, made: 'these rules' })).toMatchObject({ rows: 4, repeated: false })
+      expect(await count()).toBe(4)
+      await begun(undefined, 1)
+      expect(await bench.write(loader, { rows: ROWS, at: 1, made: 'these rules' })).toMatchObject({
+        rows: 4,
+        repeated: false,
+      })
+      expect(await count('events WHERE id > 1')).toBe(4)
+      await loader.close()
+    })
+
     it('takes the rows of today where nothing of it came, and refuses them where something did', async () => {
       const today = ROWS.replace("'name ' || i", "'renamed ' || i")
       const loader = await opened({ partition_by: 'id', not_null: ['id'] })

@@ -90,10 +90,11 @@ function rowsOfBatch({ batchColumn = '' }: Insertion, { token }: LoadBatch): str
   return `${ident(batchColumn)} = ${tokenNumber(token)}`
 }
 
-/** Of the same rows, as far as versions of the engine can be compared. */
+/** Of the same rows, as far as the two can be compared: not where they are told apart by hashes of two versions of the engine, or once by hashes and
+ *  once by what they follow from. */
 function isSame(begun: Entry, { content, rows }: Insertion['encoded']): boolean {
-  const [version] = content.split(' ')
-  return begun.content.startsWith(`${version} `) ? begun.content === content : begun.rows === rows
+  const [kind] = content.split(' ')
+  return begun.content.startsWith(`${kind} `) ? begun.content === content : begun.rows === rows
 }
 
 async function memoryOf(
