@@ -3,6 +3,7 @@ import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:f
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { ASK_STORES } from '../../src/runtime/checkpoint-slot.ts'
 import { openCheckpoints } from '../../src/runtime/checkpoints.ts'
 import type { RunSummary } from '../../src/runtime/summary.ts'
 import { adflow, temporaryFolder } from '../harness/cli.ts'
@@ -101,20 +102,41 @@ describe('rewind --reload', () => {
 })
 
 describe('a damaged checkpoint', () => {
+  // Each byte is damaged and the slots are opened, in LONG with each of its bits. What a run does then follows from what it has found there: each
+  // finding that differs gets a run, and so does a byte in twelve parts of the slot (by the CLI) and, in LONG, every eighth one besides.
   it('falls back to the other slot, says so, and still loses and doubles nothing', async () => {
     const truth = await job.sample('--rows', '40000', '--seed', '3', '--files', '2')
     expect(await job.summary()).toMatchObject({ status: 'done' })
     const before = join(folder.path, 'state-before')
     cpSync(job.state, before, { recursive: true })
-    const length = readFileSync(newestSlot(job.state)).length
-    const coarse = Math.ceil(length / 12)
-    for (let at = 0; at < length; at += LONG ? 1 : coarse) {
+    const newest = newestSlot(job.state)
+    const good = readFileSync(newest)
+    const older = join(job.state, newest.endsWith('.a') ? 'checkpoint.b' : 'checkpoint.a')
+    const checkpoint = JSON.parse(readFileSync(older, 'utf8').split('\n', 1)[0] as string)
+    const held = { ...checkpoint, extra: { ...checkpoint.extra, [ASK_STORES]: true } }
+    const coarse = Math.ceil(good.length / 12)
+    const findings = new Set<string>()
+    const runs: number[] = []
+    for (const at of good.keys()) {
+      for (const bit of LONG ? [0, 1, 2, 3, 4, 5, 6, 7] : [5]) {
+        writeFileSync(newest, damagedAt(good, at, bit))
+        const { current, fallback } = await openCheckpoints(job.state, 'quickstart')
+        expect({ current, fallback }, `byte ${at}, bit ${bit}`).toMatchObject({
+          current: held,
+          fallback: { slot: newest.at(-1), generation: checkpoint.generation },
+        })
+        if (bit !== 5) continue
+        const finding = JSON.stringify(fallback)
+        if (!findings.has(finding) || at % coarse === 0 || (LONG && at % 8 === 0)) runs.push(at)
+        findings.add(finding)
+      }
+    }
+    expect(findings.size).toBeGreaterThan(2)
+    console.info(`${good.length} bytes, ${findings.size} findings, ${runs.length} runs`)
+    for (const at of runs) {
       rmSync(job.state, { recursive: true })
       cpSync(before, job.state, { recursive: true })
-      const newest = newestSlot(job.state)
-      const bad = readFileSync(newest)
-      bad[at] = (bad[at] as number) ^ 0x20
-      writeFileSync(newest, bad)
+      writeFileSync(newest, damagedAt(good, at, 5))
       const again = at % coarse === 0 ? await job.summary() : await job.runHere()
       expect(again, `byte ${at}`).toMatchObject({ status: 'done', exit: 0, unaccounted: 0 })
       expect(again.warnings.join('\n'), `byte ${at}`).toContain('is damaged')
@@ -138,6 +160,12 @@ describe('a damaged checkpoint', () => {
     expect(await job.stores()).toEqual({ warehouse: job.expectedStore(truth), archive: job.expectedStore(truth) })
   })
 })
+
+function damagedAt(good: Buffer, at: number, bit: number): Buffer {
+  const bad = Buffer.from(good)
+  bad[at] = (good[at] as number) ^ (1 << bit)
+  return bad
+}
 
 function newestSlot(state: string): string {
   const slots = ['checkpoint.a', 'checkpoint.b'].map((name) => join(state, name))
