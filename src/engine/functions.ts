@@ -3,6 +3,9 @@ import { version } from '@duckdb/node-api'
 import { AGGREGATES, UNREPEATABLE, VERSION } from './known-functions.ts'
 import type { Session } from './session.ts'
 
+/** What the engine calls itself: two versions need not make the same of the same expression. */
+export const engineVersion = version
+
 /** `now()` is the batch's clock (see BatchInfo.clock): the only function of its kind that repeats. */
 export const CLOCK = 'now'
 

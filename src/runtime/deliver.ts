@@ -92,7 +92,7 @@ function deliveryFor(
     columns: output.columns,
     relation: output.relation,
     ...(output.rows === 0 ? { empty: true } : {}),
-    ...(isMadeAlone(workshop.pipeline) ? { made: () => madeOf(batch, job) } : {}),
+    ...(isMadeAlone(workshop.pipeline, job) ? { made: () => madeOf(batch, job) } : {}),
     ...(refined.direct ? { expected: () => chunk.records, verify: async () => chunk.verify?.() } : {}),
     ...(chunk.counted === undefined ? {} : { counted: chunk.counted }),
   }

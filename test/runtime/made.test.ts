@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest'
 import type { Job } from '../../src/core/job/job.ts'
+import { registerSecret } from '../../src/core/job/secrets.ts'
 import type { Batch } from '../../src/runtime/batch.ts'
 import { isMadeAlone, madeOf } from '../../src/runtime/made.ts'
 import type { Pipeline } from '../../src/runtime/pipeline.ts'
@@ -38,5 +39,14 @@ it.each([
   ['a step aggregates', { stages: [{ step: { kind: 'batch' } }] }, false],
 ])('where %s: %o', (_, more, alone) => {
   const pipeline = { reorders: false, plan: { unknown: 'discard_value' }, stages: [{ step: { kind: 'row' } }], ...more }
-  expect(isMadeAlone(pipeline as unknown as Pipeline)).toBe(alone)
+  expect(isMadeAlone(pipeline as unknown as Pipeline, JOB as unknown as Job)).toBe(alone)
+})
+
+it('is not known where a step has a secret, which may be another one by the next attempt', () => {
+  const pipeline = { reorders: false, plan: { unknown: 'discard_value' }, stages: [] } as unknown as Pipeline
+  const steps = [{ id: 'm', verb: 'mask', options: { user: 'hmac', key: 'a secret of a test of made' } }]
+  const job = { ...JOB, steps } as unknown as Job
+  expect(isMadeAlone(pipeline, job)).toBe(true)
+  registerSecret('a secret of a test of made')
+  expect(isMadeAlone(pipeline, job)).toBe(false)
 })

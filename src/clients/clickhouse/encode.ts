@@ -4,6 +4,7 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { LoadBatch } from '../../core/contracts.ts'
 import { AdflowError, localIoError } from '../../core/errors.ts'
+import { engineVersion } from '../../engine/functions.ts'
 import { ident, literal } from '../../engine/sql-text.ts'
 import { type ClickHouseColumn, REFUSED } from './types.ts'
 
@@ -13,7 +14,7 @@ export interface EncodedBatch {
   readonly rows: number
   /** Rows of the file: under a key without those that a later row of the batch replaces. */
   readonly written: number
-  /** Of the rows in the file, whatever their order: `made <digest>` of what they follow from, or, where that is not known,
+  /** Of the rows in the file, whatever their order: `made@<version of the engine> <digest>` of what they follow from, or, where that is not known,
    *  `<version of the engine> <rows> <sum of their hashes>`. */
   readonly content: string
   readonly columns: readonly ClickHouseColumn[]
@@ -58,7 +59,7 @@ function lastOf(key: readonly string[]): string {
 
 /** To read the file for it costs a tenth of the encoding. */
 async function contentOf({ engine, made }: LoadBatch, file: string, how: unknown): Promise<string> {
-  if (made !== undefined) return `made ${hash('sha256', JSON.stringify([made(), how]))}`
+  if (made !== undefined) return `made@${engineVersion()} ${hash('sha256', JSON.stringify([made(), how]))}`
   const [row] = await engine.rows(
     `SELECT concat_ws(' ', version(), count(*), coalesce(sum(hash(rows)), 0)) AS content FROM read_parquet(${literal(file)}) AS rows`,
   )
