@@ -226,9 +226,13 @@ export function batchesAhead(
   doubtful: boolean,
 ): readonly (Omit<PlannedBatch, 'sequence' | 'clock'> & { readonly clock?: string })[] {
   const lanes = Map.groupBy(histories.flat(), ({ source, range }) => JSON.stringify([source, range.lane]))
-  return [...lanes.values()].flatMap((records) => {
-    const [{ source, range } = { source: '', range: { lane: '' } }] = records
-    const { lane } = range
+  for (const { source, lane } of state.planned) {
+    // Stores may tell nothing of a lane whose position they do not reach; what is planned may have a hole before it all the same.
+    const key = JSON.stringify([source, lane])
+    if (!lanes.has(key)) lanes.set(key, [])
+  }
+  return [...lanes].flatMap(([key, records]) => {
+    const [source, lane] = JSON.parse(key) as [string, string]
     const planned = state.planned.filter((batch) => batch.source === source && batch.lane === lane)
     const byFrom = new Map(records.map((record) => [record.range.from, record]))
     const known = [...planned, ...records.map((record) => record.range)].sort((a, b) =>

@@ -23,7 +23,8 @@ function deliverTo(stores: readonly Store[], storeTurns: Batch['storeTurns'] = n
     ...{ source: { config: { id: 's' } }, plan: {}, token: 'token', storeTurns },
     chunk: { range: { lane: 'a', from: '0', to: '1' }, records: 1 },
   } as unknown as Batch
-  const options = { job: { name: 'j' }, saver: { state: { epoch: '0' } }, stores, phases: new Phases() }
+  const workshop = { pipeline: { reorders: true } }
+  const options = { job: { name: 'j' }, saver: { state: { epoch: '0' } }, workshop, stores, phases: new Phases() }
   const nothing = () => undefined
   return deliver(batch, streamed, options as unknown as BatchesOptions, nothing, nothing)
 }
