@@ -25,6 +25,9 @@ import { allSettled } from './staged-file.ts'
 
 const LOOKS_AT_ONCE = 16
 
+/** Bytes of each file of a manifest; undefined: it is gone. */
+type Sizes = readonly (number | undefined)[]
+
 /** Of this process: no two attempts share a temporary folder. */
 let attempts = 0
 
@@ -70,7 +73,12 @@ export class RemoteLoader implements Loader {
     // Of a batch without rows the manifest is all there is: where there is one already, it is not written.
     const seen = batch.empty === true ? undefined : await readState(this.#output, batch.token)
     const published = publishedIn(seen)
-    if (published !== undefined) return this.#repeated(batch, published)
+    if (published !== undefined) {
+      const sizes = await this.#sizesOf(published)
+      // They may be the bytes of an attempt of ours that was late, and ended before it could publish the batch anew.
+      const overwritten = published.digest === batch.digest && isOverwritten(published, sizes)
+      if (!overwritten) return this.#repeated(batch, published, sizes)
+    }
     const { clock, job, range, source, token } = batch
     attempts += 1
     const temporary = join(
@@ -84,7 +92,8 @@ export class RemoteLoader implements Loader {
           : await stageBatch(batch, stagingOf(this.#options, token, temporary))
       const about = { job, source, loader: this.#env.id, range, token, digest: batch.digest, clock, rows }
       const { manifest, repeated } = await publishRemotely(this.#output, about, { staged, seen }, signal)
-      return repeated ? await this.#repeated(batch, manifest) : this.#receipt(manifest, false)
+      if (!repeated) return this.#receipt(manifest, false)
+      return await this.#repeated(batch, manifest, await this.#sizesOf(manifest))
     } finally {
       await discardStaged(temporary)
     }
@@ -93,7 +102,7 @@ export class RemoteLoader implements Loader {
   async probe(token: string): Promise<Receipt | undefined> {
     const manifest = await readPublished(this.#output, token)
     if (manifest === undefined) return undefined
-    await this.#verify(manifest)
+    this.#verify(manifest, await this.#sizesOf(manifest))
     return this.#receipt(manifest, true)
   }
 
@@ -130,7 +139,7 @@ export class RemoteLoader implements Loader {
     return this.#place.close()
   }
 
-  async #repeated(batch: LoadBatch, manifest: Manifest): Promise<Receipt> {
+  #repeated(batch: LoadBatch, manifest: Manifest, sizes: Sizes): Receipt {
     const { source, range, token } = batch
     if (manifest.digest !== batch.digest)
       throw new AdflowError(
@@ -138,13 +147,12 @@ export class RemoteLoader implements Loader {
         `${this.#place.nameOf(manifestKey(this.#output, token))} says that ${source}, ${range.lane} ${range.from}–${range.to} was published with the digest ${manifest.digest}; it now has other bytes`,
         { hint: 'the source has changed under a range that was loaded; load it anew with an audited replay' },
       )
-    await this.#verify(manifest)
+    this.#verify(manifest, sizes)
     return this.#receipt(manifest, true)
   }
 
   /** @throws AdflowError STORE_MISMATCH where an object of the batch is gone or has another size */
-  async #verify(manifest: Manifest): Promise<void> {
-    const sizes = await this.#sizesOf(manifest)
+  #verify(manifest: Manifest, sizes: Sizes): void {
     manifest.files.forEach(({ path, bytes }, index) => {
       const found = sizes[index]
       if (found === bytes) return
@@ -164,7 +172,7 @@ export class RemoteLoader implements Loader {
     return there.reduce((total, { rows = 0 }) => total + rows, 0)
   }
 
-  #sizesOf({ files }: Manifest): Promise<readonly (number | undefined)[]> {
+  #sizesOf({ files }: Manifest): Promise<Sizes> {
     const limit = pLimit(LOOKS_AT_ONCE)
     return allSettled(files.map(({ path }: PublishedFile) => limit(() => this.#place.bytesOf(path))))
   }
@@ -173,4 +181,8 @@ export class RemoteLoader implements Loader {
     const outputs = manifest.files.map(({ path }) => this.#place.nameOf(path))
     return { rows: manifest.rows, repeated, outputs, content: manifestContent(manifest) }
   }
+}
+
+function isOverwritten({ files }: Manifest, sizes: Sizes): boolean {
+  return files.some(({ bytes }, index) => sizes[index] !== undefined && sizes[index] !== bytes)
 }
