@@ -66,6 +66,7 @@ export default defineConfig({
           exclude: [SERVER_TESTS],
           testTimeout: long ? 3_600_000 : 600_000,
           hookTimeout: 600_000,
+          maxConcurrency: 2,
           // Half of the time they wait for processes. The long loops have the machine for themselves.
           ...(long ? { fileParallelism: false } : { maxWorkers: 2 }),
           sequence: { groupOrder: 3 },
