@@ -1,4 +1,5 @@
 /** A table of PostgreSQL: COPY and the batch's own entry in one transaction. */
+import type { PoolClient } from 'pg'
 import { z } from 'zod'
 import {
   batchesOf,
@@ -17,6 +18,7 @@ import { mergeIn, ORDINAL } from '../clients/postgres/merge.ts'
 import { connectionShape } from '../clients/postgres/options.ts'
 import { makePartitions, partitionOption } from '../clients/postgres/partitions.ts'
 import { remarksOf } from '../clients/postgres/remarks.ts'
+import { pastStanding } from '../clients/postgres/standing.ts'
 import { swapTables } from '../clients/postgres/swap.ts'
 import { fitTable, type TableName, tableColumns, tableSql, unfinishedReplace } from '../clients/postgres/table.ts'
 import { type PostgresColumn, postgresColumns } from '../clients/postgres/types.ts'
@@ -45,6 +47,9 @@ type Options = z.infer<typeof options>
 /** An index waits for transactions that were under way when it began. */
 const TURN_MS = 10_000
 
+/** Whoever takes over from a process that stands still in a batch must not wait for it. Rows are encoded before the transaction begins. */
+const STANDING_MS = 30_000
+
 class PostgresLoader implements Loader {
   readonly replay = 'transaction'
   readonly order: 'lane' | 'none'
@@ -64,7 +69,7 @@ class PostgresLoader implements Loader {
     this.order = write === 'merge' ? 'lane' : 'none'
     this.streams = partition === undefined ? 'chunks' : undefined
     this.#options = chosen
-    this.#postgres = new Postgres(chosen, env.baseDir)
+    this.#postgres = new Postgres({ ...chosen, idleMs: STANDING_MS }, env.baseDir)
     this.#workDir = env.workDir
     this.#log = env.log
     this.#target = { schema, table }
@@ -108,12 +113,12 @@ class PostgresLoader implements Loader {
       const claimed = await this.#postgres.transaction(
         `write batch ${batch.token.slice(0, 12)} to ${this.#label}`,
         async (client) => {
-          if (!(await claimBatch(client, this.#place, batch, encoded.rows))) return false
+          if (!(await this.#claim(client, batch, encoded.rows))) return false
           if (key === undefined) {
             await copyIn(client, tableSql(write === 'replace' ? this.#next : this.#target), encoded, signal)
             return true
           }
-          await this.#alone(client)
+          await pastStanding(this.#postgres, client, () => this.#alone(client))
           await mergeIn(client, this.#target, encoded, { columns, key, signal })
           return true
         },
@@ -156,9 +161,13 @@ class PostgresLoader implements Loader {
   /** A batch without rows is its entry, and that one statement. */
   async #enter(batch: LoadBatch, signal: AbortSignal): Promise<Receipt> {
     const doing = `write batch ${batch.token.slice(0, 12)} to ${this.#label}`
-    const claimed = await this.#postgres.with(doing, (client) => claimBatch(client, this.#place, batch, 0), signal)
+    const claimed = await this.#postgres.with(doing, (client) => this.#claim(client, batch, 0), signal)
     if (claimed) return this.#receipt(0, false)
     return this.#taken(batch)
+  }
+
+  #claim(client: PoolClient, batch: LoadBatch, rows: number): Promise<boolean> {
+    return pastStanding(this.#postgres, client, () => claimBatch(client, this.#place, batch, rows))
   }
 
   async #taken(batch: LoadBatch): Promise<Receipt> {
@@ -272,6 +281,9 @@ refused by lint. Text with NUL characters, and NaN inside a nested value, are re
 
 **Partitions and indexes** are made when the table is created; partitions of later batches before the batch is written. Rows without a
 value of the column go to the partition \`<table>_rest\`.
+
+**A process that stands still** in a batch, stopped or on a machine that is asleep, does not hold up whoever goes on with it: the server ends its transaction after 30 s, and in
+the middle of a COPY the one that comes after ends its session, when that has taken nothing for 3 s. Both are of the same user.
 
 **Least privilege.** With \`create: never\` the user needs USAGE on the schema, INSERT (for \`merge\` SELECT and UPDATE too) on the table, SELECT and INSERT on
 \`_adflow_batches\` (its owner makes an index on it, by which the start of a run finds what it asks for), and TEMPORARY on the database for \`merge\`.`,

@@ -1,6 +1,11 @@
+import { once } from 'node:events'
 import { basename } from 'node:path'
 import { Client } from 'pg'
+import { from } from 'pg-copy-streams'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { z } from 'zod'
+import { Postgres } from '../../src/clients/postgres/connect.ts'
+import { connectionShape } from '../../src/clients/postgres/options.ts'
 import type { Loader } from '../../src/core/contracts.ts'
 import postgres from '../../src/loaders/postgres.ts'
 import { JOB, LoaderBench, newFolder, removeFolder } from '../harness/loader.ts'
@@ -190,6 +195,35 @@ await serverSuite('the loader of PostgreSQL', ['postgres', 'toxiproxy'], ({ post
       expect(await count()).toBe(4 * answers.length)
       await close(loader)
     }, 120_000)
+
+    it('by the server, which waits for no transaction that stands still', async () => {
+      const options = z.object(connectionShape).parse({ url: database.url })
+      const standing = new Postgres({ ...options, idleMs: 100 }, folder)
+      const stands = standing.transaction('stand still', async (client) => {
+        await client.query('SELECT 1')
+        await once(client, 'error')
+        await client.query('SELECT 1')
+      })
+      await expect(stands).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE', retryable: true })
+      await standing.close()
+    })
+
+    it('by whoever comes after one that stands still in the middle of its COPY', async () => {
+      const loader = await opened()
+      const standing = new Client({ connectionString: database.url, application_name: 'adflow' })
+      standing.on('error', () => undefined) // it is ended
+      const ended = new Promise((resolve) => standing.once('end', resolve))
+      await standing.connect()
+      const { token } = await bench.batch({ rows: ROWS })
+      await standing.query(
+        `BEGIN; INSERT INTO _adflow_batches SELECT '${token}', 'public.events', 'l', 'j', 's', 'a', '0', '1', 'd', 0, now()`,
+      )
+      standing.query(from('COPY events FROM STDIN')).on('error', () => undefined) // there
+      expect(await bench.write(loader, { rows: ROWS })).toMatchObject({ rows: 4, repeated: false })
+      await ended
+      expect(await count()).toBe(4)
+      await close(loader)
+    })
 
     it('by kill -9 of the server in the middle of a batch: nothing of it is there, then all of it', async () => {
       await using own = await startPrivate('postgres')

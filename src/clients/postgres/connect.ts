@@ -26,14 +26,17 @@ export function placeOf({ url }: Pick<ConnectionOptions, 'url'>): PostgresPlace 
   }
 }
 
+/** `idleMs`: the server ends a session that does nothing for so long in the middle of a transaction, and lets others have what it has locked. */
+export type PoolOptions = ConnectionOptions & { readonly idleMs?: number }
+
 export class Postgres {
-  readonly #options: ConnectionOptions
+  readonly #options: PoolOptions
   readonly #baseDir: string
   readonly #explain: typeof explainPostgres
   #pool: Promise<Pool> | undefined
 
   /** `explain`: in whose words errors are told. Default: those of a store. */
-  constructor(options: ConnectionOptions, baseDir: string, explain = explainPostgres) {
+  constructor(options: PoolOptions, baseDir: string, explain = explainPostgres) {
     this.#options = options
     this.#baseDir = baseDir
     this.#explain = explain
@@ -106,8 +109,9 @@ export class Postgres {
 
   async #connect(): Promise<Pool> {
     const { default: pg } = await import('pg')
-    const { connections, statement_timeout } = this.#options
-    const pool = new pg.Pool({ ...this.#config(), max: connections, statement_timeout })
+    const { connections, idleMs, statement_timeout } = this.#options
+    const standing = idleMs === undefined ? {} : { idle_in_transaction_session_timeout: idleMs }
+    const pool = new pg.Pool({ ...this.#config(), ...standing, max: connections, statement_timeout })
     // Idle connections that the server closes are replaced by the pool.
     pool.on('error', remember)
     return pool

@@ -21,6 +21,7 @@ export class StateServer {
       ...{ url, tls, connections },
       connect_timeout: Math.min(leaseMs, MOST_CONNECTING_MS),
       statement_timeout: leaseMs,
+      idleMs: leaseMs,
     }
     this.#postgres = new Postgres(options, baseDir, explainState)
   }
