@@ -282,8 +282,8 @@ refused by lint. Text with NUL characters, and NaN inside a nested value, are re
 **Partitions and indexes** are made when the table is created; partitions of later batches before the batch is written. Rows without a
 value of the column go to the partition \`<table>_rest\`.
 
-**A process that stands still** in a batch, stopped or on a machine that is asleep, does not hold up whoever goes on with it: the server ends its transaction after 30 s, and in
-the middle of a COPY the one that comes after ends its session, when that has taken nothing for 3 s. Both are of the same user.
+**A process that stands still** in a batch, stopped or on a machine that is asleep, does not hold up whoever goes on with it: whoever waits for what it has locked ends its session, when that
+has done nothing for 3 s, as the same user may; and the server ends a transaction in which nothing is done for 30 s.
 
 **Least privilege.** With \`create: never\` the user needs USAGE on the schema, INSERT (for \`merge\` SELECT and UPDATE too) on the table, SELECT and INSERT on
 \`_adflow_batches\` (its owner makes an index on it, by which the start of a run finds what it asks for), and TEMPORARY on the database for \`merge\`.`,
