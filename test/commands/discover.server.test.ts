@@ -10,6 +10,7 @@ import type { RunSummary } from '../../src/runtime/summary.ts'
 import { adflow, temporaryFolder } from '../harness/cli.ts'
 import { GrpcSource, PROTO } from '../harness/grpc-source.ts'
 import { HttpSource, record } from '../harness/http-source.ts'
+import { KafkaWriter } from '../harness/kafka-writer.ts'
 import {
   freshBucket,
   freshClickHouseDatabase,
@@ -140,16 +141,10 @@ await serverSuite('discover, where files and logs are', ['s3', 'sftp', 'kafka'],
 
   it('lists the topics of Kafka, and drafts a job from one', async () => {
     await using topic = await freshTopic(kafka, { partitions: 2 })
-    const { Kafka, logLevel } = await import('kafkajs')
-    const producer = new Kafka({ brokers: kafka.brokers.split(','), logLevel: logLevel.NOTHING }).producer()
-    await producer.connect()
-    await producer.send({
-      topic: topic.name,
-      messages: ROWS.trim()
-        .split('\n')
-        .map((value) => ({ value })),
-    })
-    await producer.disconnect()
+    const messages = ROWS.trim()
+      .split('\n')
+      .map((value) => ({ value }))
+    await new KafkaWriter(kafka.brokers).send(topic.name, messages)
     const offers = await discovered(`kafka://${kafka.brokers}`, '--match', topic.name)
     expect(offers).toMatchObject([{ kind: 'topic', name: topic.name, records: 2, about: '2 partitions' }])
     await drafted('topic', [`kafka://${kafka.brokers}/${topic.name}`], 2)

@@ -57,7 +57,7 @@ await serverSuite(
         const written = (async () => {
           for (; writing; await delay(EVERY_MS)) {
             const events = Array.from({ length: BATCH }, (_, index) => eventOf(sent + index))
-            await writer.send(topic, events, { once: true })
+            await writer.send(topic, events)
             sent += BATCH
           }
         })()
@@ -82,9 +82,7 @@ await serverSuite(
           await written
         }
         for (let partition = 0; partition < PARTITIONS; partition += 1)
-          await writer.send(topic, [{ partition, value: textOf(-1 - partition, Date.UTC(2026, 5, 1), 'end') }], {
-            once: true,
-          })
+          await writer.send(topic, [{ partition, value: textOf(-1 - partition, Date.UTC(2026, 5, 1), 'end') }])
         const all = sent + PARTITIONS
         await until(`${all} are loaded`, async () => (await countOf(database.url)) >= all, WITHIN_MS)
         await until(
@@ -135,7 +133,6 @@ await serverSuite(
           await writer.send(
             topic,
             Array.from({ length: BATCH }, (_, index) => eventOf(sent + index)),
-            { once: true },
           )
           sent += BATCH
           return sent

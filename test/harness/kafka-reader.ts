@@ -95,7 +95,7 @@ export async function readTopic(brokers: string, topic: string): Promise<readonl
 /** Partitions of the topic, each with a mark at its end; 0: there is no such topic. */
 async function markEnds(kafka: Kafka, topic: string, end: string): Promise<number> {
   const admin = kafka.admin()
-  const producer = kafka.producer()
+  const producer = kafka.producer({ idempotent: true, maxInFlightRequests: 1 })
   try {
     await admin.connect()
     if (!(await admin.listTopics()).includes(topic)) return 0

@@ -52,14 +52,14 @@ export class KafkaWriter {
     }
   }
 
-  /** One request per `batch` messages: as many record batches. `once`: a partition that is not ready yet, as of a new topic, makes the
-   *  client send the others' messages again: the broker is to know them. */
+  /** One request per `batch` messages: as many record batches. A partition that is not ready yet, as of a new topic, makes the client
+   *  send the others' messages again: the broker knows them, for the producer is idempotent. */
   async send(
     topic: string,
     messages: readonly Message[],
-    { batch = messages.length, compression = CompressionTypes.None, once = false } = {},
+    { batch = messages.length, compression = CompressionTypes.None } = {},
   ): Promise<void> {
-    const producer = this.#kafka.producer(once ? { idempotent: true, maxInFlightRequests: 1 } : {})
+    const producer = this.#kafka.producer({ idempotent: true, maxInFlightRequests: 1 })
     await producer.connect()
     try {
       for (let from = 0; from < messages.length; from += batch)

@@ -9,6 +9,7 @@ import type { LoaderDefinition } from '../../src/core/definitions.ts'
 import kafka from '../../src/loaders/kafka.ts'
 import { kafkaClient, readTopic } from '../harness/kafka-reader.ts'
 import { createTopic } from '../harness/kafka-topic.ts'
+import { KafkaWriter } from '../harness/kafka-writer.ts'
 import { LoaderBench, newFolder, removeFolder } from '../harness/loader.ts'
 import { makeCertificate } from '../harness/servers/core/certificates.ts'
 import { makeFolder } from '../harness/servers/core/folder.ts'
@@ -320,10 +321,7 @@ await serverSuite('the loader of Kafka', ['kafka', 'toxiproxy'], ({ kafka: { bro
       })
       const ledger = freshName('ledger')
       await create(ledger, { 'cleanup.policy': 'compact' })
-      const producer = kafkaClient(brokers).producer()
-      await producer.connect()
-      await producer.send({ topic: ledger, messages: [{ key: 'x', value: 'y' }] })
-      await producer.disconnect()
+      await new KafkaWriter(brokers).send(ledger, [{ key: 'x', value: 'y' }])
       expect(await failing(opened({ ledger_topic: ledger }))).toMatchObject({
         code: 'STORE_DAMAGED',
         message: `record 0 of ${ledger} is no entry of a batch`,
