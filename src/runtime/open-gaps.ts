@@ -34,6 +34,8 @@ export interface OpenGapsOptions {
   readonly ledger: Ledger
   /** false: the work leaves the checkpoint as it is, and so the gaps. */
   readonly lasting: boolean
+  /** It is in the ledger that this one is closed. */
+  readonly closed: (gap: OpenGap) => void
 }
 
 export class OpenGaps {
@@ -108,7 +110,7 @@ export class OpenGaps {
   }
 
   async #close(repaid: readonly OpenGap[]): Promise<void> {
-    const { ledger, lasting } = this.#options
+    const { ledger, lasting, closed } = this.#options
     if (!lasting || repaid.length === 0) return
     // The ledger is told once, and the checkpoint keeps them until it was.
     for (const gap of repaid) this.#closing.add(keyOf(gap))
@@ -118,6 +120,7 @@ export class OpenGaps {
       this.#open.delete(key)
       this.#booked.delete(key)
       this.#closing.delete(key)
+      closed(gap)
     }
     await this.#save()
   }

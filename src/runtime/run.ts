@@ -33,7 +33,7 @@ import { Spool } from './spool.ts'
 import { emptyStateFolders } from './state-dir.ts'
 import { daemonLease } from './state-home.ts'
 import { Store } from './store.ts'
-import { addWarning, emptySummary, type RunSummary } from './summary.ts'
+import { addWarning, emptySummary, forgetRepaid, type RunSummary } from './summary.ts'
 import { Upkeep } from './upkeep.ts'
 import { openWorkshop, type Workshop } from './workshop.ts'
 
@@ -266,7 +266,7 @@ async function loadAndDistribute(options: RunOptions, parts: RunParts, outbox: O
   }
   const distribute = () => oneAtATime(handOver)
   const gaps = new OpenGaps(
-    { saver, ledger, lasting: past === undefined },
+    { saver, ledger, lasting: past === undefined, closed: (gap) => forgetRepaid(summary, gap) },
     parts.first || past !== undefined ? [] : await openGapsOf(checkpoints, state),
   )
   const batches = new Batches({

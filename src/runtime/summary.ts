@@ -71,6 +71,7 @@ export interface RunSummary {
   stores: Record<string, StoreSummary>
   /** Rows, by id of the consumer. */
   consumers: Readonly<Record<string, ConsumerSummary>>
+  /** That are open at the end, and what is lost. */
   gaps: GapSummary[]
   /** How long batches were in each phase; `batch` is all of it, from the plan to the checkpoint. */
   timing: Readonly<Record<string, PhaseTiming>>
@@ -109,6 +110,20 @@ export function emptySummary(run: string, job: string, stores: readonly string[]
 
 export function newSource(): SourceSummary {
   return { state: 'waiting', records: 0, bytes: 0, fetched: 0, staged: 0, seconds: 0, gaps: 0 }
+}
+
+/** The source has it no more, or has something else there. */
+const LOST: ErrorCode = 'SOURCE_CHANGED'
+
+/** The run has collected what was missing there: it ends as if it had never been. What is lost stays, also where the lane goes on behind it. */
+export function forgetRepaid(summary: RunSummary, repaid: Pick<GapSummary, 'source' | 'lane' | 'from'>): void {
+  const left = summary.gaps.filter(
+    ({ source, lane, from, code }) =>
+      source !== repaid.source || lane !== repaid.lane || from !== repaid.from || code === LOST,
+  )
+  const source = summary.sources[repaid.source]
+  if (source !== undefined) source.gaps -= summary.gaps.length - left.length
+  summary.gaps = left
 }
 
 /** A run that goes on for ever keeps the first ones; the log has all. */
