@@ -89,7 +89,7 @@ test('each session sees its own version; one that nobody sees is dropped, and co
   await changed(references, second)
   await references.show(session, references.hold(undefined))
   expect(await seen(session)).toBe(3)
-  await vi.waitFor(async () => expect(await tables()).toBe(2))
+  await vi.waitFor(async () => expect(await tables()).toBe(2), { timeout: 20_000 })
   put(1)
   await changed(references, references.hold(undefined))
   await references.show(other, references.hold(second as Record<string, string>))
