@@ -27,6 +27,7 @@ export interface EngineOptions extends EngineAccess {
   readonly readOnly?: boolean
 }
 
+const THREADS = 'threads'
 /** Threads that run statements and are not the engine's own; they count as threads of it. */
 const SHARING = 'external_threads'
 const LIMIT = 'memory_limit'
@@ -37,6 +38,8 @@ export class Engine {
   readonly #instance: DuckDBInstance
   readonly #threads: number
   readonly #limit: string
+  /** Each statement has one thread. */
+  #alone = false
 
   private constructor(instance: DuckDBInstance, threads: number, limit: string) {
     this.#instance = instance
@@ -47,7 +50,7 @@ export class Engine {
   static async open(options: EngineOptions): Promise<Engine> {
     const limit = `${Math.max(64, Math.floor(options.memoryBytes / 1_000_000))}MB`
     const instance = await DuckDBInstance.create(':memory:', {
-      threads: String(options.threads),
+      [THREADS]: String(options.threads),
       [LIMIT]: limit,
       temp_directory: options.tempFolder,
       autoinstall_known_extensions: 'false',
@@ -74,10 +77,15 @@ export class Engine {
 
   /**
    * Statements of so many batches are run at the same time from now on. The thread that asks for a statement works on it, too, and waits
-   * actively when others have taken the rest of it: beside the engine's own threads such threads take a fifth of the machine for nothing.
+   * actively when others have taken the rest of it: beside the engine's own threads such threads take a fifth of the machine for nothing. Where these are
+   * all that there may be, each statement has one thread, and is told so: planned for several, a COPY in order copies most rows once more, to put
+   * together what might have come from any of them.
    */
   async shareAmong(batches: number): Promise<void> {
-    await this.#set(SHARING, String(Math.min(this.#threads, batches)))
+    if (this.#alone) return
+    this.#alone = batches >= this.#threads
+    await this.#set(SHARING, this.#alone ? '1' : String(batches))
+    if (this.#alone) await this.#set(THREADS, '1')
   }
 
   /**
@@ -228,7 +236,7 @@ export class Session implements EngineConnection {
     await this.run(`SET allowed_directories = ${list([...(access.folders ?? []), access.tempFolder].map(asFolder))}`)
     await this.run(`SET allowed_paths = ${list(files)}`)
     await this.run('SET enable_external_access = false')
-    await this.run(`SET allowed_configs = ${list([SHARING, LIMIT])}`)
+    await this.run(`SET allowed_configs = ${list([THREADS, SHARING, LIMIT])}`)
     await this.run('SET lock_configuration = true')
   }
 

@@ -76,7 +76,7 @@ export class Batches {
     this.#whole = new WholeChunks(options.job.resources.wholeFileBytes)
     this.#budgets = new Budgets(options.job, options.saver, options.warn)
     this.#evolution = new Evolution(options)
-    this.#free = new FreeMemory(options.workshop.engine)
+    this.#free = new FreeMemory(options.workshop.engine, options.forever ? 'forever' : 'once')
     this.#books = new Books({
       ...options,
       trackers: this.#trackers,

@@ -3,8 +3,9 @@ import { setFlagsFromString } from 'node:v8'
 import { AdflowError } from '../core/errors.ts'
 import type { Engine } from '../engine/session.ts'
 
-/** Pages that are given back must be asked for again: not more often than that. */
-const EVERY_MS = 1000
+/** Pages that are given back must be asked for again, half a second of CPU time for a gigabyte: not more often than that. What is held by a run that ends by itself
+ *  is bounded by that as well. */
+const EVERY_MS = { forever: 1000, once: 10_000 } as const
 /** So many batches leave some 10 MiB of notes of what is gone. */
 const FORGET_BATCHES = 500
 /** Less than that is what a batch takes and gives anyhow. */
@@ -22,15 +23,23 @@ export function keepHeapSmall(): void {
 
 export class FreeMemory {
   readonly #engine: Pick<Engine, 'forgetBlocks' | 'giveBack'>
+  readonly #everyMs: number
   readonly #residentBytes: () => number
   #floorBytes: number
-  #dueMs = 0
+  #dueMs: number
   #batches = 0
 
-  constructor(engine: Pick<Engine, 'forgetBlocks' | 'giveBack'>, residentBytes = () => process.memoryUsage.rss()) {
+  constructor(
+    engine: Pick<Engine, 'forgetBlocks' | 'giveBack'>,
+    run: 'forever' | 'once',
+    residentBytes = () => process.memoryUsage.rss(),
+    nowMs = performance.now(),
+  ) {
     this.#engine = engine
+    this.#everyMs = EVERY_MS[run]
     this.#residentBytes = residentBytes
     this.#floorBytes = residentBytes()
+    this.#dueMs = nowMs + this.#everyMs
   }
 
   /** To be asked after each batch. */
@@ -41,7 +50,7 @@ export class FreeMemory {
     // Others give memory back, too: what they have given counts as free when it is taken again.
     this.#floorBytes = Math.min(this.#floorBytes, residentBytes)
     if (!forgets && (nowMs < this.#dueMs || residentBytes < this.#floorBytes + GROWN_BYTES)) return
-    this.#dueMs = nowMs + EVERY_MS
+    this.#dueMs = nowMs + this.#everyMs
     try {
       await (forgets ? this.#engine.forgetBlocks() : this.#engine.giveBack())
     } catch (error) {

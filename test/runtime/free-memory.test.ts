@@ -12,7 +12,7 @@ it('gives free memory back where more is held than before, once a second at most
     given.push(resident / MIB)
     resident -= 20 * MIB
   }
-  const free = new FreeMemory({ giveBack, forgetBlocks }, () => resident)
+  const free = new FreeMemory({ giveBack, forgetBlocks }, 'forever', () => resident, 0)
   const at = async (ms: number, mib: number) => {
     resident = mib * MIB
     await free.look(ms)
@@ -31,10 +31,19 @@ it('gives free memory back where more is held than before, once a second at most
   expect(given).toEqual([140, 155, 125])
 })
 
+it('waits for ten seconds in a run that ends by itself', async () => {
+  const given: number[] = []
+  let atMs = 0
+  const giveBack = async () => void given.push(atMs)
+  const free = new FreeMemory({ giveBack, forgetBlocks: giveBack }, 'once', grown(), 0)
+  for (; atMs < 25_000; atMs += 500) await free.look(atMs)
+  expect(given).toEqual([10_000, 20_000])
+})
+
 it('goes on where all of the limit is in use, and tells of any other failure', async () => {
   const full = new AdflowError('OUT_OF_MEMORY', 'the limit cannot be kept')
   const fails = (error: Error) => () => Promise.reject(error)
-  const failing = (error: Error) => new FreeMemory({ giveBack: fails(error), forgetBlocks: fails(error) }, grown())
+  const failing = (error: Error) => new FreeMemory({ giveBack: fails(error), forgetBlocks: fails(error) }, 'forever', grown(), -1000)
   await failing(full).look(1)
   await expect(failing(new Error('broken')).look(1)).rejects.toThrow('broken')
 })
@@ -43,7 +52,7 @@ it('has the engine forget what is gone with every 500th batch, however little is
   const asked: number[] = []
   let batch = 0
   const giveBack = () => Promise.reject(new Error('nothing is free'))
-  const free = new FreeMemory({ giveBack, forgetBlocks: async () => void asked.push(batch) }, () => 100 * MIB)
+  const free = new FreeMemory({ giveBack, forgetBlocks: async () => void asked.push(batch) }, 'forever', () => 100 * MIB)
   for (batch = 1; batch <= 1100; batch += 1) await free.look(1)
   expect(asked).toEqual([500, 1000])
 })

@@ -1,12 +1,13 @@
 /** A batch on its way in: encoded once as CSV, streamed by COPY; nothing of it is held in memory. */
 import { hash } from 'node:crypto'
-import { open, rm } from 'node:fs/promises'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import type { PoolClient } from 'pg'
 import type { LoadBatch } from '../../core/contracts.ts'
 import { AdflowError, localIoError } from '../../core/errors.ts'
 import { ident } from '../../engine/sql-text.ts'
+import { filePieces } from '../../records/file-pieces.ts'
 import type { PostgresColumn } from './types.ts'
 
 export interface EncodedBatch {
@@ -52,34 +53,9 @@ export async function copyIn(
   const stream = client.query(
     from(`COPY ${table} (${columns.map(ident).join(', ')}) FROM STDIN WITH (FORMAT csv, HEADER true)`),
   )
-  await pipeline(piecesOf(file), stream, { signal })
+  await pipeline(filePieces(file, { bytes: PIECE_BYTES, buffers: 2 }), stream, { signal })
   if (stream.rowCount !== rows)
     throw new AdflowError('STORE_MISMATCH', `PostgreSQL took ${stream.rowCount} of ${rows} rows of a batch`, {
       hint: 'nothing of the batch was written; a text of just `\\.` ends a COPY in a table of one column',
     })
-}
-
-/** In two buffers, of which one is filled while the other is sent: fresh ones for every piece cost this process a tenth of its
- *  time, to collect them. */
-async function* piecesOf(file: string): AsyncGenerator<Buffer> {
-  const handle = await open(file)
-  const fill = async (buffer: Buffer): Promise<Buffer> => {
-    let length = 0
-    for (let read = -1; read !== 0 && length < PIECE_BYTES; length += read)
-      read = (await handle.read(buffer, length, PIECE_BYTES - length)).bytesRead
-    return buffer.subarray(0, length)
-  }
-  let [free, other] = [Buffer.allocUnsafeSlow(PIECE_BYTES), Buffer.allocUnsafeSlow(PIECE_BYTES)]
-  let next = fill(free)
-  try {
-    for (let piece = await next; piece.length > 0; piece = await next) {
-      ;[free, other] = [other, free]
-      next = fill(free)
-      next.catch(() => undefined) // awaited when this piece is on its way
-      yield piece
-    }
-  } finally {
-    await next.catch(() => undefined) // the first error tells more
-    await handle.close()
-  }
 }
