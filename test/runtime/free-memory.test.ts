@@ -43,7 +43,8 @@ it('waits for ten seconds in a run that ends by itself', async () => {
 it('goes on where all of the limit is in use, and tells of any other failure', async () => {
   const full = new AdflowError('OUT_OF_MEMORY', 'the limit cannot be kept')
   const fails = (error: Error) => () => Promise.reject(error)
-  const failing = (error: Error) => new FreeMemory({ giveBack: fails(error), forgetBlocks: fails(error) }, 'forever', grown(), -1000)
+  const failing = (error: Error) =>
+    new FreeMemory({ giveBack: fails(error), forgetBlocks: fails(error) }, 'forever', grown(), -1000)
   await failing(full).look(1)
   await expect(failing(new Error('broken')).look(1)).rejects.toThrow('broken')
 })
@@ -52,7 +53,11 @@ it('has the engine forget what is gone with every 500th batch, however little is
   const asked: number[] = []
   let batch = 0
   const giveBack = () => Promise.reject(new Error('nothing is free'))
-  const free = new FreeMemory({ giveBack, forgetBlocks: async () => void asked.push(batch) }, 'forever', () => 100 * MIB)
+  const free = new FreeMemory(
+    { giveBack, forgetBlocks: async () => void asked.push(batch) },
+    'forever',
+    () => 100 * MIB,
+  )
   for (batch = 1; batch <= 1100; batch += 1) await free.look(1)
   expect(asked).toEqual([500, 1000])
 })
