@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import clickhouse from '../../src/loaders/clickhouse.ts'
 import { onClickHouse } from '../harness/clickhouse.ts'
+import { failing } from '../harness/cut-answer.ts'
 import { LoaderBench, newFolder, removeFolder } from '../harness/loader.ts'
 import { type FreshUrl, freshClickHouseDatabase } from '../harness/servers/fresh.ts'
 import { serverSuite } from '../harness/servers/suite.ts'
@@ -29,11 +30,6 @@ await serverSuite('the loader of ClickHouse', ['clickhouse'], ({ clickhouse: ser
   const opened = (options: Options = {}, rows = ROWS) => bench.open(loaderOf(options), rows)
   const query = (sql: string) => onClickHouse(database.url, sql)
   const count = async (from = 'events') => Number((await query(`SELECT count() AS n FROM ${from}`))[0]?.['n'])
-  const failing = (work: Promise<unknown>) =>
-    work.then(
-      () => undefined,
-      (error: unknown) => error,
-    )
 
   describe('what it makes', () => {
     it('has the engine, sorting key, partitions, TTL and projections that the job states, and syncs what it takes', async () => {

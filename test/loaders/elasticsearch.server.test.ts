@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { Elastic } from '../../src/clients/elastic/http.ts'
 import type { Loader } from '../../src/core/contracts.ts'
 import elasticsearch from '../../src/loaders/elasticsearch.ts'
+import { cutAnswer, failing } from '../harness/cut-answer.ts'
 import { httpProxy, type ProxiedAnswer } from '../harness/http-proxy.ts'
 import { LoaderBench, newFolder, removeFolder } from '../harness/loader.ts'
 import { call, documents, pages } from '../harness/opensearch.ts'
@@ -45,11 +46,6 @@ await serverSuite('the loader of Elasticsearch', ['opensearch', 'toxiproxy'], ({
     return loader
   }
   const opened = (options: Options = {}, rows = ROWS) => bench.open(loaderOf(options), rows)
-  const failing = async (work: Promise<unknown>) =>
-    work.then(
-      () => undefined,
-      (error: unknown) => error,
-    )
   const json = async (method: string, path: string, body?: unknown) =>
     JSON.parse(await call(url, method, path, body)) as Record<string, never>
   const count = async (name = index, at = url) => {
@@ -333,15 +329,7 @@ await serverSuite('the loader of Elasticsearch', ['opensearch', 'toxiproxy'], ({
       const answers: string[] = []
       for (let bytes = 20; bytes < 1600; bytes += 120) {
         const spec = { at: bytes, rows: ROWS, lane: 'cut' }
-        const remove = await proxy.add({ type: 'limit_data', bytes }, 'downstream')
-        const first = await failing(bench.write(loader, spec))
-        await remove()
-        await proxy.down()
-        await proxy.up()
-        const again = await bench.write(loader, spec)
-        if (first !== undefined) expect(first).toMatchObject({ code: 'STORE_UNAVAILABLE', retryable: true })
-        answers.push(first === undefined ? 'whole' : again.repeated ? 'landed' : 'lost')
-        expect(again.rows).toBe(4)
+        answers.push(await cutAnswer({ bench, loader, proxy }, bytes, spec, 4))
       }
       expect([...new Set(answers)].sort()).toEqual(['landed', 'lost', 'whole'])
       expect(await count()).toBe(4 * answers.length)

@@ -7,6 +7,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } 
 import type { LoadBatch, Loader, Receipt } from '../../src/core/contracts.ts'
 import type { LoaderDefinition } from '../../src/core/definitions.ts'
 import kafka from '../../src/loaders/kafka.ts'
+import { cutAnswer, failing } from '../harness/cut-answer.ts'
 import { kafkaClient, readTopic } from '../harness/kafka-reader.ts'
 import { createTopic } from '../harness/kafka-topic.ts'
 import { KafkaWriter } from '../harness/kafka-writer.ts'
@@ -58,11 +59,6 @@ await serverSuite('the loader of Kafka', ['kafka', 'toxiproxy'], ({ kafka: { bro
     return loaderOf(options, { definition, ...(job === undefined ? {} : { job }) })
   }
   const values = async (at = brokers) => (await readTopic(at, topic)).map(({ value }) => String(value))
-  const failing = (work: Promise<unknown>) =>
-    work.then(
-      () => undefined,
-      (error: unknown) => error,
-    )
   const admin = async <T>(work: (own: kafkajs.Admin) => Promise<T>, at = brokers): Promise<T> => {
     const own = kafkaClient(at).admin()
     await own.connect()
@@ -411,15 +407,7 @@ await serverSuite('the loader of Kafka', ['kafka', 'toxiproxy'], ({ kafka: { bro
       const answers: string[] = []
       const cutAfter = async (bytes: number) => {
         const spec = { at: bytes, rows: ROWS, lane: 'cut' }
-        const remove = await proxy.add({ type: 'limit_data', bytes }, 'downstream')
-        const first = await failing(bench.write(loader, spec))
-        await remove()
-        await proxy.down()
-        await proxy.up()
-        const again = await bench.write(loader, spec)
-        if (first !== undefined) expect(first).toMatchObject({ code: 'STORE_UNAVAILABLE', retryable: true })
-        answers.push(first === undefined ? 'whole' : again.repeated ? 'landed' : 'lost')
-        expect(again.rows).toBe(4)
+        answers.push(await cutAnswer({ bench, loader, proxy }, bytes, spec, 4))
       }
       let whole = 20
       for (; answers.at(-1) !== 'whole'; whole += 40) await cutAfter(whole)

@@ -8,6 +8,7 @@ import { Postgres } from '../../src/clients/postgres/connect.ts'
 import { connectionShape } from '../../src/clients/postgres/options.ts'
 import type { Loader } from '../../src/core/contracts.ts'
 import postgres from '../../src/loaders/postgres.ts'
+import { cutAnswer, failing } from '../harness/cut-answer.ts'
 import { JOB, LoaderBench, newFolder, removeFolder } from '../harness/loader.ts'
 import { makeCertificate } from '../harness/servers/core/certificates.ts'
 import { makeFolder } from '../harness/servers/core/folder.ts'
@@ -49,11 +50,6 @@ await serverSuite('the loader of PostgreSQL', ['postgres', 'toxiproxy'], ({ post
     }
   }
   const count = async (table = 'events') => Number((await query(`SELECT count(*) AS n FROM ${table}`))[0]?.['n'])
-  const failing = async (loader: Promise<unknown>) =>
-    loader.then(
-      () => undefined,
-      (error: unknown) => error,
-    )
   const close = async (loader: Loader) => loader.close()
 
   describe('what it makes', () => {
@@ -181,15 +177,7 @@ await serverSuite('the loader of PostgreSQL', ['postgres', 'toxiproxy'], ({ post
       for (let bytes = 20; bytes < 500; bytes += 16) {
         const at = bytes
         const spec = { at, rows: ROWS, lane: 'cut' }
-        const remove = await proxy.add({ type: 'limit_data', bytes }, 'downstream')
-        const first = await failing(bench.write(loader, spec))
-        await remove()
-        await proxy.down()
-        await proxy.up()
-        const again = await bench.write(loader, spec)
-        if (first !== undefined) expect(first).toMatchObject({ code: 'STORE_UNAVAILABLE', retryable: true })
-        answers.push(first === undefined ? 'whole' : again.repeated ? 'landed' : 'lost')
-        expect(again.rows).toBe(4)
+        answers.push(await cutAnswer({ bench, loader, proxy }, bytes, spec, 4))
       }
       expect([...new Set(answers)].sort()).toEqual(['landed', 'lost', 'whole'])
       expect(await count()).toBe(4 * answers.length)

@@ -1,6 +1,7 @@
 import { Redis } from 'ioredis'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import redis from '../../src/loaders/redis.ts'
+import { cutAnswer, failing } from '../harness/cut-answer.ts'
 import { type BatchSpec, JOB, LoaderBench, newFolder, removeFolder, SOURCE } from '../harness/loader.ts'
 import { makeCertificate } from '../harness/servers/core/certificates.ts'
 import { makeFolder } from '../harness/servers/core/folder.ts'
@@ -49,11 +50,6 @@ await serverSuite('the loader of Redis', ['redis', 'toxiproxy'], ({ redis: serve
   const loaderOf = (options: Options = {}) =>
     bench.create({ url: server.url, key: "'h:' || id", prefix: keys.prefix, connect_timeout: '5s', ...options })
   const opened = (options: Options = {}, rows = ROWS) => bench.open(loaderOf(options), rows)
-  const failing = async (work: Promise<unknown>) =>
-    work.then(
-      () => undefined,
-      (error: unknown) => error,
-    )
   const key = (name: string) => `${keys.prefix}${name}`
   /** Opens, writes, and writes again, which must change nothing. */
   const written = async (options: Options, ...batches: readonly string[]) => {
@@ -233,15 +229,7 @@ await serverSuite('the loader of Redis', ['redis', 'toxiproxy'], ({ redis: serve
       // The answer to the last script begins after some 90 bytes.
       for (let bytes = 20; bytes < 102; bytes += bytes < 80 ? 12 : 1) {
         const spec: BatchSpec = { at: bytes, rows: SPENT, lane: 'cut' }
-        const remove = await proxy.add({ type: 'limit_data', bytes }, 'downstream')
-        const first = await failing(bench.write(loader, spec))
-        await remove()
-        await proxy.down()
-        await proxy.up()
-        const again = await bench.write(loader, spec)
-        if (first !== undefined) expect(first).toMatchObject({ code: 'STORE_UNAVAILABLE', retryable: true })
-        answers.push(first === undefined ? 'whole' : again.repeated ? 'landed' : 'lost')
-        expect(again.rows).toBe(3000)
+        answers.push(await cutAnswer({ bench, loader, proxy }, bytes, spec, 3000))
       }
       expect(answers).toEqual(expect.arrayContaining(['landed', 'lost']))
       expect(await sums()).toEqual(times(answers.length))

@@ -20,6 +20,7 @@ import {
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { LoaderDefinition } from '../../src/core/definitions.ts'
 import s3 from '../../src/loaders/s3.ts'
+import { cutAnswer, failing } from '../harness/cut-answer.ts'
 import { download } from '../harness/downloaded.ts'
 import { relayTo } from '../harness/http-relay.ts'
 import { LoaderBench, newFolder, removeFolder } from '../harness/loader.ts'
@@ -77,11 +78,6 @@ for (const server of S3_SERVERS)
     const loaderOf = (options: Options = {}, id?: string) =>
       bench.create({ bucket: shared.name, prefix, format: 'parquet', ...keysOf(endpoint), ...options }, id)
     const opened = (options: Options = {}, rows = ROWS) => bench.open(loaderOf(options), rows)
-    const failing = (work: Promise<unknown>) =>
-      work.then(
-        () => undefined,
-        (error: unknown) => error,
-      )
     const keys = async (from = client, bucket = shared.name) => {
       const { Contents = [] } = await from.send(new ListObjectsV2Command({ Bucket: bucket, Prefix: prefix }))
       return Contents.map(({ Key = '' }) => Key.slice(prefix.length + 1).replace(/[0-9a-f]{64}|[0-9a-f]{24}/, 'T'))
@@ -320,15 +316,7 @@ for (const server of S3_SERVERS)
         const answers: string[] = []
         for (let bytes = 1; bytes < 2200; bytes += 200) {
           const spec = { at: bytes, rows: ROWS, lane: 'cut' }
-          const remove = await proxy.add({ type: 'limit_data', bytes }, 'downstream')
-          const first = await failing(bench.write(loader, spec))
-          await remove()
-          await proxy.down()
-          await proxy.up()
-          const again = await bench.write(loader, spec)
-          if (first !== undefined) expect(first).toMatchObject({ code: 'STORE_UNAVAILABLE', retryable: true })
-          answers.push(first === undefined ? 'whole' : again.repeated ? 'landed' : 'lost')
-          expect(again.rows).toBe(4)
+          answers.push(await cutAnswer({ bench, loader, proxy }, bytes, spec, 4))
         }
         expect(answers).toContain('lost')
         expect(answers).toContain('whole')
@@ -503,11 +491,6 @@ await serverSuite('the loader of S3, by users and certificates of versitygw', ['
     bench.close()
     removeFolder(folder)
   })
-  const failing = (work: Promise<unknown>) =>
-    work.then(
-      () => undefined,
-      (error: unknown) => error,
-    )
 
   it('does with its least privilege what it does, and says what is missing with less', async () => {
     await using own = await startPrivate('s3', { users: { loader: 'loader-secret' } })

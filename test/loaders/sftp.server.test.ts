@@ -16,6 +16,7 @@ import ssh2 from 'ssh2'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { LoaderDefinition } from '../../src/core/definitions.ts'
 import sftp from '../../src/loaders/sftp.ts'
+import { cutAnswer, failing } from '../harness/cut-answer.ts'
 import { LoaderBench, newFolder, removeFolder } from '../harness/loader.ts'
 import { type FreshFolder, freshFolder } from '../harness/servers/fresh.ts'
 import { startPrivate } from '../harness/servers/private.ts'
@@ -58,11 +59,6 @@ await serverSuite('the loader of SFTP', ['sftp', 'toxiproxy'], ({ sftp: endpoint
   const loaderOf = (options: Options = {}) =>
     bench.create({ path: place.path, format: 'csv', ...loginOf(endpoint), ...options })
   const opened = (options: Options = {}, rows = ROWS) => bench.open(loaderOf(options), rows)
-  const failing = (work: Promise<unknown>) =>
-    work.then(
-      () => undefined,
-      (error: unknown) => error,
-    )
   /** Files that are there, with the digits of tokens as T; each published one has the bytes that its manifest names. */
   const found = async (from: SftpEndpoint = endpoint, path = place.path) => {
     const to = join(folder, 'spill', randomUUID())
@@ -219,17 +215,10 @@ await serverSuite('the loader of SFTP', ['sftp', 'toxiproxy'], ({ sftp: endpoint
       for (const { bytes, step } of ways) {
         if (step === 200 && answers.includes('whole')) continue
         const spec = { at: bytes, rows: ROWS, lane: 'cut' }
-        const remove = await proxy.add({ type: 'limit_data', bytes }, 'downstream')
-        const first = await failing(bench.write(loader, spec))
-        await remove()
-        await proxy.down()
-        await proxy.up()
-        const again = await bench.write(loader, spec)
-        if (first !== undefined) expect(first).toMatchObject({ code: 'STORE_UNAVAILABLE', retryable: true })
-        if (first === undefined && step === 200)
+        const fate = await cutAnswer({ bench, loader, proxy }, bytes, spec, 4)
+        answers.push(fate)
+        if (fate === 'whole' && step === 200)
           for (let less = 20; less < 200; less += 20) ways.push({ bytes: bytes - less, step: 20 })
-        answers.push(first === undefined ? 'whole' : again.repeated ? 'landed' : 'lost')
-        expect(again.rows).toBe(4)
       }
       expect([...new Set(answers)].sort()).toEqual(['landed', 'lost', 'whole'])
       const { ids, names, rows } = await found()

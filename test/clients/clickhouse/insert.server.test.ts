@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import clickhouse from '../../../src/loaders/clickhouse.ts'
 import { onClickHouse } from '../../harness/clickhouse.ts'
+import { cutAnswer, failing } from '../../harness/cut-answer.ts'
 import { LoaderBench, newFolder, removeFolder } from '../../harness/loader.ts'
 import { freshClickHouseDatabase } from '../../harness/servers/fresh.ts'
 import { startPrivate } from '../../harness/servers/private.ts'
@@ -39,11 +40,6 @@ await serverSuite(
 
     const opened = (url: string, options: Options = {}, rows = ROWS) =>
       bench.open(bench.create({ url, table: 'events', materialized_views: [VIEW], ...options }), rows)
-    const failing = (work: Promise<unknown>) =>
-      work.then(
-        () => undefined,
-        (error: unknown) => error,
-      )
     const held = async (url: string) => {
       const [row] = await onClickHouse(
         url,
@@ -63,19 +59,12 @@ await serverSuite(
         const bytes = 20 + at * (LONG ? 16 : 240)
         await proxy.down() // an answer counts from the beginning of its connection
         await proxy.up()
-        const remove = await proxy.add({ type: 'limit_data', bytes }, 'downstream')
-        const first = await failing(bench.write(loader, spec))
-        await remove()
-        await proxy.down()
-        await proxy.up()
-        const again = await bench.write(loader, spec)
-        if (first !== undefined) expect(first).toMatchObject({ code: 'STORE_UNAVAILABLE', retryable: true })
-        answers.push(first === undefined ? 'whole' : again.repeated ? 'written' : 'unknown')
-        expect(again.rows).toBe(4)
+        const fate = await cutAnswer({ bench, loader, proxy }, bytes, spec, 4)
+        answers.push(fate)
         expect(await held(database.url)).toEqual([4 * (at + 1), 4 * (at + 1), 4 * (at + 1)])
-        whole = first === undefined
+        whole = fate === 'whole'
       }
-      expect(answers).toContain('unknown')
+      expect(answers).toContain('lost')
       await loader.close()
     }, 120_000)
 
