@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Config } from '@oclif/core'
 import asc from 'assemblyscript/asc'
-import { rolldown } from 'rolldown'
+import { type RolldownOutput, rolldown } from 'rolldown'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const dist = join(root, 'dist')
@@ -27,23 +27,10 @@ const WEB_ASSEMBLY = 'records.wasm'
 
 const entries = [
   'cli/start.ts',
-  'records/count-worker.ts',
   ...FOUND_BY_NAME.flatMap((folder) => list(join(root, 'src', folder)).map((file) => `${folder}/${file}`)),
 ]
-const bundle = await rolldown({
-  input: Object.fromEntries(entries.map((file) => [file.replace(/\.ts$/, ''), join(root, 'src', file)])),
-  platform: 'node',
-  external: (id) => !/^[./]/.test(id) && !BUNDLED.test(id),
-})
-const { output } = await bundle.write({
-  dir: dist,
-  format: 'esm',
-  entryFileNames: '[name].js',
-  // One folder deep, like the modules of src/ that look for their neighbours.
-  chunkFileNames: 'chunks/[name]-[hash].js',
-  sourcemap: true,
-})
-await bundle.close()
+// A thread finds and compiles its modules by itself, while others wait for it: it has one.
+const output = [...(await bundled(entries)), ...(await bundled(['records/count-worker.ts']))]
 const packages = new Set<string>()
 for (const file of output)
   if (file.type === 'chunk')
@@ -63,6 +50,24 @@ const plugin = config.plugins.get(config.name)
 if (plugin === undefined || !('manifest' in plugin)) throw new Error('the CLI does not find itself as a plugin')
 writeFileSync(join(root, 'oclif.manifest.json'), `${JSON.stringify(plugin.manifest)}\n`)
 chmodSync(join(root, 'bin', 'run.js'), 0o755)
+
+async function bundled(files: readonly string[]): Promise<RolldownOutput['output'][number][]> {
+  const bundle = await rolldown({
+    input: Object.fromEntries(files.map((file) => [file.replace(/\.ts$/, ''), join(root, 'src', file)])),
+    platform: 'node',
+    external: (id) => !/^[./]/.test(id) && !BUNDLED.test(id),
+  })
+  const { output } = await bundle.write({
+    dir: dist,
+    format: 'esm',
+    entryFileNames: '[name].js',
+    // One folder deep, like the modules of src/ that look for their neighbours.
+    chunkFileNames: 'chunks/[name]-[hash].js',
+    sourcemap: true,
+  })
+  await bundle.close()
+  return output
+}
 
 /** What stands in wasm/: its memory comes from whoever loads it, and it keeps nothing there by itself. */
 async function compile(): Promise<void> {

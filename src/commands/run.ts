@@ -11,6 +11,7 @@ import type { RunOptions } from '../runtime/run.ts'
 import { shardState } from '../runtime/shard-checks.ts'
 import { parseTicket } from '../runtime/slot.ts'
 import type { RunSummary } from '../runtime/summary.ts'
+import { prepareWorkshop } from '../runtime/workshop.ts'
 
 export default class Run extends BaseCommand {
   static override summary = 'Run a job once: read what is new, check, transform, load, close the books.'
@@ -68,6 +69,7 @@ next run, or \`adflow gaps --collect\`, goes on where it stopped.`
 
   async run(): Promise<RunSummary | object> {
     const { args, flags } = await this.parse(Run)
+    if (!flags['dry-run']) prepareWorkshop()
     const job =
       flags.text === undefined ? await this.job(args.job, flags.job) : await this.accepted(args.job, flags.text)
     const unknown = flags.only?.find((id) => !job.extract.some((source) => source.id === id))

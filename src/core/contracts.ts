@@ -135,6 +135,11 @@ export interface ReadContext {
   readonly watch?: SourceWatch
 }
 
+/** What a source may do before the run that reads it is open: see Extractor.ahead(). */
+export interface AheadContext extends Pick<ReadContext, 'from' | 'planned' | 'chunkBytes' | 'maxRecordBytes'> {
+  readonly wholeBytes: number
+}
+
 export interface Extractor {
   /** false: a range cannot be read again once it is loaded. Its bytes are staged durably before anything else
    *  (clients/staging), and kept until no checkpoint lies before them. */
@@ -143,6 +148,9 @@ export interface Extractor {
   /** Chunks of a lane come in order; lanes may interleave. Ends when `until` is reached. Memory is bounded by
    *  parallel × chunkBytes: the next chunk of a lane is cut only when the consumer asks for more. */
   read(context: ReadContext): AsyncIterable<Chunk | Gap>
+  /** The run is being opened and will read soon, most likely so. What takes long, changes nothing and may turn out to be for nothing can begin;
+   *  read() or close() ends it. */
+  ahead?(context: AheadContext): void
   /** What is there to read, without reading it: for `plan`, progress and `status`. With `modified` only lanes whose source was modified then. */
   survey(from: Positions, modified?: ReadContext['modified']): Promise<readonly LaneSurvey[]>
   /** Called only after the checkpoint with these positions is durable. `fallback`: those of the one before, from where what cannot be had again must be kept. */

@@ -30,6 +30,8 @@ export async function createAnalysis(session: Session): Promise<Analysis> {
 
 class EngineAnalysis implements Analysis {
   readonly #session: Session
+  /** Answers about single expressions, which know no tables. A step is compiled twice: in the chain, and alone. */
+  readonly #known = new Map<string, Promise<unknown>>()
 
   constructor(session: Session) {
     this.#session = session
@@ -116,11 +118,8 @@ class EngineAnalysis implements Analysis {
     mentions: Mentions,
     how: ColumnOrigin | undefined,
   ): Promise<Typed> {
-    const [described] = await this.#describe(
-      expression,
-      input,
-      `SELECT (${expression.sql}\n) AS v FROM (${emptyRelation(input.columns).sql})`,
-    )
+    const select = `SELECT (${expression.sql}\n) AS v FROM (${emptyRelation(input.columns).sql})`
+    const [described] = await this.#once(select, () => this.#describe(expression, input, select))
     if (described === undefined) throw invalid(expression, 'the expression has no value', {})
     const from = [...new Set(mentions.columns.flatMap((names) => sourcesOf(names, input)))]
     return { type: described.type, from, ...(how === undefined ? {} : { how }) }
@@ -128,7 +127,8 @@ class EngineAnalysis implements Analysis {
 
   /** The parts of one scalar expression; refuses anything that is more than that. */
   async #mentionsOf(expression: Expression): Promise<Mentions & { readonly plain: boolean }> {
-    const ast = await this.#parse(`SELECT (${expression.sql}\n)`, expression)
+    const statement = `SELECT (${expression.sql}\n)`
+    const ast = await this.#once(statement, () => this.#parse(statement, expression))
     const select = (ast[0] as { node?: Node } | undefined)?.node
     const items = select?.['select_list'] as Node[] | undefined
     const source = select?.['from_table'] as Node | undefined
@@ -146,6 +146,16 @@ class EngineAnalysis implements Analysis {
       throw invalid(expression, `${multiplying}() makes many rows of one`, { hint: 'use a `sql` step' })
     if (mentions.columns.some((names) => names.at(-1) === ROW)) throw invalid(expression, `${ROW} is internal`, {})
     return { ...mentions, plain: items[0]?.class === 'COLUMN_REF' && items[0].column_names?.length === 1 }
+  }
+
+  /** A refusal names the place of the expression: it is not kept. */
+  #once<T>(statement: string, ask: () => Promise<T>): Promise<T> {
+    const known = this.#known.get(statement) as Promise<T> | undefined
+    if (known !== undefined) return known
+    const asked = ask()
+    this.#known.set(statement, asked)
+    asked.catch(() => this.#known.delete(statement))
+    return asked
   }
 
   async #parse(sql: string, expression: Expression): Promise<Node[]> {

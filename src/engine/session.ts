@@ -49,17 +49,14 @@ export class Engine {
 
   static async open(options: EngineOptions): Promise<Engine> {
     const limit = `${Math.max(64, Math.floor(options.memoryBytes / 1_000_000))}MB`
-    const instance = await DuckDBInstance.create(':memory:', {
-      [THREADS]: String(options.threads),
-      [LIMIT]: limit,
-      temp_directory: options.tempFolder,
-      autoinstall_known_extensions: 'false',
-      autoload_known_extensions: 'false',
-    })
-    const engine = new Engine(instance, options.threads, limit)
+    const opening = ahead ?? create()
+    ahead = undefined
+    const engine = new Engine(await opening, options.threads, limit)
     const session = await engine.connect()
     try {
-      await session.run(`SET GLOBAL TimeZone = 'UTC'`)
+      await session.run(
+        `SET GLOBAL ${THREADS} = ${options.threads}; SET GLOBAL ${LIMIT} = ${literal(limit)}; SET GLOBAL temp_directory = ${literal(options.tempFolder)}; SET GLOBAL TimeZone = 'UTC'`,
+      )
       for (const { file, as } of options.attach ?? []) await session.attach(file, as, options.readOnly === true)
       if (options.locked !== false) await session.lockDown(options)
     } catch (error) {
@@ -69,6 +66,12 @@ export class Engine {
     }
     session.close()
     return engine
+  }
+
+  /** The next open() finds it open: it takes a thread some time, and the process has other things to do. */
+  static openAhead(): void {
+    ahead ??= create()
+    ahead.catch(() => undefined) // told to open()
   }
 
   async connect(): Promise<Session> {
@@ -135,6 +138,17 @@ export class Engine {
   close(): void {
     this.#instance.closeSync()
   }
+}
+
+let ahead: Promise<DuckDBInstance> | undefined
+
+/** With a single thread, until it is known for what. */
+function create(): Promise<DuckDBInstance> {
+  return DuckDBInstance.create(':memory:', {
+    [THREADS]: '1',
+    autoinstall_known_extensions: 'false',
+    autoload_known_extensions: 'false',
+  })
 }
 
 let sessions = 0

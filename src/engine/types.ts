@@ -55,10 +55,22 @@ export async function resolveType(session: Session, text: string): Promise<TypeT
   return tree
 }
 
-/** Types mean the same in every session: neither a job nor a source can make one. */
-const known = new Map<string, TypeTree>()
+/** Names that nearly all columns have, and what the engine says of them. */
+export const PLAIN_TYPES: Readonly<Record<string, TypeTree>> = {
+  bigint: { kind: 'integer', sql: 'BIGINT' },
+  integer: { kind: 'integer', sql: 'INTEGER' },
+  varchar: { kind: 'text', sql: 'VARCHAR' },
+  timestamp: { kind: 'timestamp', sql: 'TIMESTAMP' },
+  timestamptz: { kind: 'timestamptz', sql: 'TIMESTAMP WITH TIME ZONE' },
+  boolean: { kind: 'other', sql: 'BOOLEAN' },
+  double: { kind: 'other', sql: 'DOUBLE' },
+  date: { kind: 'other', sql: 'DATE' },
+}
 
-async function askType(session: Session, text: string): Promise<TypeTree> {
+/** Types mean the same in every session: neither a job nor a source can make one. */
+const known = new Map<string, TypeTree>(Object.entries(PLAIN_TYPES))
+
+export async function askType(session: Session, text: string): Promise<TypeTree> {
   const tree = treeOf(await session.typeOf(`NULL::${text}`))
   // The name by which the engine describes tables: it quotes fewer names than the type prints.
   const [described] = await session.describe(`SELECT NULL::${text} AS v`)

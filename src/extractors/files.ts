@@ -1,6 +1,7 @@
 /** Local files: globs, formats, compression; lanes are files, positions are byte offsets (Parquet: rows). */
 import { resolve } from 'node:path'
 import { z } from 'zod'
+import { CountAhead } from '../clients/objects/count-ahead.ts'
 import { diagnoseSources } from '../clients/objects/diagnose.ts'
 import { baseFolders, type Selection } from '../clients/objects/discover.ts'
 import { discoverFiles } from '../clients/objects/discover-source.ts'
@@ -59,8 +60,10 @@ never closed, a JSON value that is cut off are quarantined with their bytes and 
   create: (chosen, env) => {
     const patterns = list(chosen.path)
     const names = patterns.map((path) => resolve(env.baseDir, path))
+    const place = new LocalPlace(selectionOf(chosen, env.baseDir))
     return new FileSet(chosen, env, {
-      place: new LocalPlace(selectionOf(chosen, env.baseDir)),
+      place,
+      ahead: new CountAhead(place),
       dataset: { namespace: 'file', name: names.join(',') },
       folders: baseFolders(patterns, env.baseDir),
       patterns,

@@ -35,6 +35,7 @@ import { daemonLease } from './state-home.ts'
 import { Store } from './store.ts'
 import { addWarning, emptySummary, forgetRepaid, type RunSummary } from './summary.ts'
 import { Upkeep } from './upkeep.ts'
+import { aheadOf } from './whole-chunks.ts'
 import { openWorkshop, type Workshop } from './workshop.ts'
 
 export interface RunOptions {
@@ -162,6 +163,7 @@ async function inLedger(options: RunOptions, held: HeldParts): Promise<RunSummar
     ...evolved,
     locate: (file, fetch) => pins.keep(file, fetch),
     copies: pins.copies,
+    ahead: aheadOf({ ...options, forever: isForever(options) }, checkpoints.current),
   }).catch(async (error: unknown) => {
     await pins.discard()
     throw error

@@ -3,9 +3,11 @@
  * every byte. It works as long as every record is clean. A batch of which one is not, or whose file changes meanwhile, is
  * given up before anything of it is visible: its plan is dropped, and its source is read again in ordinary chunks.
  */
-import type { Chunk } from '../core/contracts.ts'
+import type { AheadContext, Chunk } from '../core/contracts.ts'
 import { AdflowError } from '../core/errors.ts'
+import type { Job } from '../core/job/job.ts'
 import type { Session } from '../engine/session.ts'
+import type { CheckpointState } from './checkpoint-slot.ts'
 import type { Store } from './store.ts'
 
 export class WholeChunks {
@@ -39,6 +41,29 @@ export class WholeChunks {
     await Promise.all(underWay)
     return this.#givenUp.delete(source)
   }
+}
+
+interface AheadOptions {
+  readonly job: Job
+  readonly past?: unknown
+  readonly modified?: unknown
+  readonly drain?: AbortSignal
+  readonly forever: boolean
+}
+
+/** What a source may begin before the run is open, where whole files may be handed over, as far as can be told by then. */
+export function aheadOf(
+  { job, past, modified, drain, forever }: AheadOptions,
+  { sources, planned }: Pick<CheckpointState, 'sources' | 'planned'>,
+): ((source: string) => AheadContext) | undefined {
+  const { chunkBytes, maxRecordBytes, wholeFileBytes: wholeBytes } = job.resources
+  const oneStore = job.load.length === 1 && job.distribute.length === 0 && job.unknown === 'discard_value'
+  if (!oneStore || past !== undefined || modified !== undefined || forever || drain?.aborted === true) return undefined
+  return (id) => ({
+    from: sources[id] ?? {},
+    planned: planned.filter(({ source }) => source === id),
+    ...{ chunkBytes, maxRecordBytes, wholeBytes },
+  })
 }
 
 export function isWhole(chunk: Chunk): boolean {

@@ -7,7 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { explainAttachError } from '../clients/duckdb/attach.ts'
 import { HostGates } from '../clients/http/host-gate.ts'
-import type { EngineAccess, Extractor, Loader } from '../core/contracts.ts'
+import type { AheadContext, ComponentEnv, EngineAccess, Extractor, Loader } from '../core/contracts.ts'
 import type { ExtractorDefinition } from '../core/definitions.ts'
 import { AdflowError, EXIT } from '../core/errors.ts'
 import type { Job, JobExtractor, JobLoader } from '../core/job/job.ts'
@@ -60,42 +60,33 @@ export interface WorkshopOptions {
   readonly copies?: string
   /** Stores are only looked at: their files are attached read-only, and none is made. */
   readonly readOnly?: boolean
+  /** What the first source that can is told to begin meanwhile: see Extractor.ahead(). */
+  readonly ahead?: ((source: string) => AheadContext) | undefined
+}
+
+/** For a process that opens a workshop as soon as it knows the job. */
+export function prepareWorkshop(): void {
+  Engine.openAhead()
 }
 
 export async function openWorkshop(options: WorkshopOptions): Promise<Workshop> {
-  const { job, registry, state, log, only, evolved, locate, copies, readOnly = false } = options
+  const { job, registry, state, log, evolved, locate, copies, readOnly = false } = options
   const { resources } = job
-  const engine = await Engine.open({
+  // On a thread of its own: sources are made meanwhile.
+  const opening = Engine.open({
     memoryBytes: resources.memoryLimitBytes,
     threads: resources.threads,
     tempFolder: resources.tempDirectory ?? state.temp,
     locked: false,
   })
-  const session = await engine.connect()
+  opening.catch(() => undefined) // awaited below
+  const opened: OpenSource[] = []
+  let begun: Session | undefined
   try {
-    const extractors = job.extract.filter((config) => only === undefined || only.includes(config.id))
-    const access: EngineAccess[] = [{ folders: [state.chunks, state.spool, state.outbox, state.staged] }]
-    const environment = (id: string) => ({
-      id,
-      job: job.name,
-      ...(state.shard === undefined ? {} : { shard: state.shard }),
-      baseDir: job.baseDir,
-      log: log.child({ component_id: id }),
-    })
-
-    const opened: OpenSource[] = []
-    const hosts = new HostGates()
-    for (const config of extractors) {
-      const definition = await registry.get('extractor', config.type)
-      const env = { ...environment(config.id), chunkDir: state.chunks, stageDir: state.stagedOf(config.id), hosts }
-      if (definition.access !== undefined) access.push(definition.access(config.options, env))
-      const extractor = definition.create(config.options, env)
-      opened.push({
-        config,
-        extractor,
-        silenceMs: config.giveUpAfterMs ?? silenceOf(definition, config.options, extractor),
-      })
-    }
+    const access = await openSources(options, opened)
+    const engine = await opening
+    const session = await engine.connect()
+    begun = session
     // A mistake in the job file must leave no trace: stores are made, or opened, only after everything that can find one.
     const pipeline = await compilePipeline({
       job,
@@ -114,7 +105,7 @@ export async function openWorkshop(options: WorkshopOptions): Promise<Workshop> 
     const attached = new Map<string, AdflowError | undefined>()
     for (const config of job.load) {
       const definition = await registry.get('loader', config.type)
-      const env = environment(config.id)
+      const env = environmentOf(options, config.id)
       const { wanted, unavailable } = await openAccess(
         session,
         attached,
@@ -159,9 +150,44 @@ export async function openWorkshop(options: WorkshopOptions): Promise<Workshop> 
       },
     }
   } catch (error) {
-    session.close()
-    engine.close()
+    begun?.close()
+    const engine = await opening.catch(() => undefined) // it did not open: that is the error
+    engine?.close()
+    await closeSources(opened, log)
     throw error
+  }
+}
+
+/** Adds them to `opened`, and returns what they need of the engine, with the folders of the state. */
+async function openSources(
+  { job, registry, state, log, only, ahead }: WorkshopOptions,
+  opened: OpenSource[],
+): Promise<EngineAccess[]> {
+  const access: EngineAccess[] = [{ folders: [state.chunks, state.spool, state.outbox, state.staged] }]
+  const hosts = new HostGates()
+  for (const config of job.extract.filter(({ id }) => only === undefined || only.includes(id))) {
+    const definition = await registry.get('extractor', config.type)
+    const env = {
+      ...environmentOf({ job, state, log }, config.id),
+      ...{ chunkDir: state.chunks, stageDir: state.stagedOf(config.id), hosts },
+    }
+    if (definition.access !== undefined) access.push(definition.access(config.options, env))
+    const extractor = definition.create(config.options, env)
+    const silenceMs = config.giveUpAfterMs ?? silenceOf(definition, config.options, extractor)
+    opened.push({ config, extractor, silenceMs })
+  }
+  const first = opened.find(({ extractor }) => extractor.ahead !== undefined)
+  if (first !== undefined && ahead !== undefined) first.extractor.ahead?.(ahead(first.config.id))
+  return access
+}
+
+function environmentOf({ job, state, log }: Pick<WorkshopOptions, 'job' | 'state' | 'log'>, id: string): ComponentEnv {
+  return {
+    id,
+    job: job.name,
+    ...(state.shard === undefined ? {} : { shard: state.shard }),
+    baseDir: job.baseDir,
+    log: log.child({ component_id: id }),
   }
 }
 

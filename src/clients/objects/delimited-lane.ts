@@ -13,11 +13,8 @@ import { chunkPath } from './chunk-names.ts'
 import { chunkRecords } from './chunk-records.ts'
 import { ownFile, type Readable, readInPlace, verifyInPlace } from './in-place.ts'
 import type { CutOrder, LaneCutter, LaneStart, OpenLane } from './lane-cutter.ts'
-import type { CutChunk } from './reading.ts'
-import { wholeFile } from './whole-file.ts'
-
-/** A file up to so many chunks long is one chunk, read where it is and counted before. */
-const IN_PLACE_CHUNKS = 1.5
+import { type CutChunk, isLargerThanChunks } from './reading.ts'
+import { type WholeCount, wholeFile } from './whole-file.ts'
 
 export class DelimitedLane implements LaneCutter {
   readonly #lane: OpenLane
@@ -145,15 +142,18 @@ export class DelimitedLane implements LaneCutter {
     if (lane.format !== 'ndjson' || lane.compressed || this.#at > 0 || this.#prelude?.to !== 0) return undefined
     if (!order.settled || facts.size === 0) return undefined
     const { chunkBytes, wholeBytes } = lane.options
-    const isSmall = facts.size <= chunkBytes * IN_PLACE_CHUNKS
+    const isSmall = !isLargerThanChunks(facts.size, chunkBytes)
     const isWhole = order.exact
       ? order.target === facts.size
       : order.target >= facts.size || (!order.limited && (isSmall || facts.size <= (wholeBytes?.() ?? 0)))
     if (!isWhole) return undefined
+    const uncounted = !isSmall && wholeBytes !== undefined
+    const begun = uncounted ? await lane.options.ahead?.take(local, facts) : undefined
+    if (begun !== undefined) return this.#uncounted(begun.readable, local, begun.count)
     const target = chunkPath(lane.options.chunkDir, 'ndjson')
     const readable = await readInPlace(local, target, facts, lane.options.folders)
     if (readable === undefined) return undefined
-    if (!isSmall && wholeBytes !== undefined) return this.#uncounted(readable, local)
+    if (uncounted) return this.#uncounted(readable, local)
     const file = new ChunkFile()
     // One byte beyond the end, so that the cut meets the end of the file itself.
     const cut = await this.#records({ ...order, target: order.exact ? facts.size : facts.size + 1 }, file)
@@ -165,11 +165,11 @@ export class DelimitedLane implements LaneCutter {
   }
 
   /** The lane is at its end then; how many lines that are the chunk knows. */
-  #uncounted(readable: Readable, path: string): CutChunk {
+  #uncounted(readable: Readable, path: string, count?: WholeCount): CutChunk {
     const { file, options } = this.#lane
     this.#at = file.facts.size
     this.#window = this.#lane.window(this.#at)
-    return wholeFile({ facts: file.facts, path, readable, maxRecordBytes: options.maxRecordBytes })
+    return wholeFile({ facts: file.facts, path, readable, count, maxRecordBytes: options.maxRecordBytes })
   }
 
   async #copied(order: CutOrder): Promise<CutChunk | undefined> {

@@ -42,6 +42,10 @@ export function formatOf(path: string): FileFormat | 'tsv' | undefined {
   return BY_EXTENSION[extname(name)] ?? BY_EXTENSION[extname(name.replace(ROTATED, ''))]
 }
 
+export function isCompressed(path: string): boolean {
+  return extname(path.toLowerCase()) in COMPRESSED
+}
+
 /** Throws where name and content contradict each other, or where neither tells. */
 export async function kindOf(file: OpenFile, path: string, options: ReadingOptions): Promise<FileKind> {
   const format = options.format ?? formatOf(path)

@@ -1,6 +1,7 @@
 /** The files of one place as a source: each is a lane, read from where its checkpoint stands. */
 import { setTimeout as delay } from 'node:timers/promises'
 import type {
+  AheadContext,
   Chunk,
   Dataset,
   Extractor,
@@ -15,6 +16,7 @@ import type { AdflowError } from '../../core/errors.ts'
 import type { LaneSurvey } from '../../core/lane-survey.ts'
 import type { SourceWatch } from '../../core/source-watch.ts'
 import { ParquetFooters } from '../../records/parquet.ts'
+import type { CountAhead } from './count-ahead.ts'
 import { interleave } from './interleave.ts'
 import { type FileLane, type KnownLane, type Resolution, resolveLanes } from './lanes.ts'
 import type { FilePlace, Found } from './place.ts'
@@ -31,6 +33,8 @@ export interface FileSetSource {
   readonly folders: readonly string[]
   /** What is looked for; gaps go by these where nothing matches. */
   readonly patterns: readonly string[]
+  /** Where counts can be begun before the run is open. */
+  readonly ahead?: CountAhead
 }
 
 export class FileSet implements Extractor {
@@ -53,7 +57,16 @@ export class FileSet implements Extractor {
     return this.#source.dataset
   }
 
+  ahead({ from, planned, ...limits }: AheadContext): void {
+    // What was planned before a crash is asked of the stores first.
+    if (planned.length > 0) return
+    const { chunkDir } = this.#env
+    const { folders } = this.#source
+    this.#source.ahead?.begin({ ...this.#choices, ...limits, chunkDir, folders, known: knownLanes(from, []) })
+  }
+
   async *read(context: ReadContext): AsyncGenerator<Chunk | Gap> {
+    if (context.wholeBytes === undefined) await this.#source.ahead?.stop()
     const positions = new Map(Object.entries(context.from))
     let planned = context.planned
     this.#durable = context.from
@@ -96,6 +109,7 @@ export class FileSet implements Extractor {
   }
 
   async close(): Promise<void> {
+    await this.#source.ahead?.stop()
     await this.#footers.close()
     await this.#source.place.close()
   }
@@ -206,20 +220,23 @@ export class FileSet implements Extractor {
         )
   }
 
+  get #choices(): Pick<ReadingOptions, 'format' | 'compression' | 'settleMs' | 'unterminated'> {
+    const { format, compression, settle, unterminated } = this.#options
+    return { format: format === 'auto' ? undefined : format, compression, settleMs: settle, unterminated }
+  }
+
   #reading(context: ReadContext, floor: string | undefined): ReadingOptions {
-    const { format, compression, csv, max_ratio, settle, unterminated } = this.#options
+    const { csv, max_ratio } = this.#options
     return {
       place: this.#source.place,
-      format: format === 'auto' ? undefined : format,
-      compression,
+      ...this.#choices,
       csv,
       maxRatio: max_ratio,
-      settleMs: settle,
-      unterminated,
       chunkDir: this.#env.chunkDir,
       folders: this.#source.folders,
       chunkBytes: context.chunkBytes,
       wholeBytes: context.wholeBytes?.bind(context),
+      ahead: this.#source.ahead,
       maxRecordBytes: context.maxRecordBytes,
       keepLines: context.keepLines === true,
       signal: context.signal,

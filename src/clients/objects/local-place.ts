@@ -5,18 +5,32 @@ import { discover, fileFacts, naturalOrder, type Selection, type SourceFile } fr
 import { LocalFile } from './local-file.ts'
 import type { FilePlace, Found, OpenFile } from './place.ts'
 
+/** What was found so long ago may be something else by now. */
+const AHEAD_MS = 1000
+
 const COMPRESSED = /\.(?:gz|zst|bz2|xz)$/
 
 export class LocalPlace implements FilePlace {
   readonly renames = true
   readonly #selection: Selection
+  #ahead: { readonly found: Promise<Found>; readonly atMs: number } | undefined
 
   constructor(selection: Selection) {
     this.#selection = selection
   }
 
   discover(): Promise<Found> {
+    const ahead = this.#ahead
+    this.#ahead = undefined
+    if (ahead !== undefined && performance.now() - ahead.atMs < AHEAD_MS) return ahead.found
     return discover(this.#selection)
+  }
+
+  /** As discover(), which is asked soon: nobody looks twice. */
+  discoverAhead(): Promise<Found> {
+    const found = discover(this.#selection)
+    this.#ahead = { found, atMs: performance.now() }
+    return found
   }
 
   open(file: SourceFile): Promise<OpenFile> {

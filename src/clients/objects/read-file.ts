@@ -10,7 +10,7 @@ import { JsonLane } from './json-lane.ts'
 import { BEGINNING, type LaneCutter, type LaneStart, OpenLane } from './lane-cutter.ts'
 import { ParquetLane } from './parquet-lane.ts'
 import type { OpenFile } from './place.ts'
-import type { CutChunk, LaneTask, ReadingOptions } from './reading.ts'
+import { type CutChunk, isSettled, type LaneTask, type ReadingOptions } from './reading.ts'
 
 const SOURCE_FAULTS = new Set([
   'SOURCE_MISSING',
@@ -84,7 +84,7 @@ class LaneReader {
   async *stream(): AsyncGenerator<Chunk | Gap> {
     const { planned, until, file } = this.#task
     const lane = new OpenLane(this.#file, file, this.#kind.format, this.#kind.compression, this.#options)
-    const settled = this.#settled()
+    const settled = isSettled(this.#options, this.#file.facts)
     let cutter = await this.#resume(lane, settled)
     for (const range of planned) {
       const [from, to] = [Number(range.from), Number(range.to)]
@@ -142,13 +142,6 @@ class LaneReader {
     const cutter = this.#cutter(lane, BEGINNING)
     if (at > 0) await cutter.skip({ target: at, exact: true, limited: true, settled })
     return cutter
-  }
-
-  /** Compressed files too: writers append members and frames, and a cut between two of them looks like the end. */
-  #settled(): boolean {
-    if (this.#options.unterminated === 'read') return true
-    if (this.#options.unterminated === 'wait') return false
-    return Date.now() - this.#file.facts.modifiedMs >= this.#options.settleMs
   }
 
   async #notThere(to: number, cut: CutChunk | undefined): Promise<AdflowError> {

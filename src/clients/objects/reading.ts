@@ -2,6 +2,8 @@
 import type { Chunk, PlannedRange } from '../../core/contracts.ts'
 import type { CsvDialect } from '../../records/csv.ts'
 import type { ParquetFooters } from '../../records/parquet.ts'
+import type { CountAhead } from './count-ahead.ts'
+import type { FileFacts } from './discover.ts'
 import type { FileLane } from './lanes.ts'
 import type { FilePlace } from './place.ts'
 
@@ -28,6 +30,8 @@ export interface ReadingOptions {
   readonly chunkBytes: number
   /** Up to so many bytes a source that can be read in place is one chunk, not counted yet; asked when one comes up. */
   readonly wholeBytes: (() => number) | undefined
+  /** Counts that were begun before the run was open. */
+  readonly ahead: CountAhead | undefined
   readonly maxRecordBytes: number
   /** See ReadContext. */
   readonly keepLines: boolean
@@ -44,6 +48,23 @@ export interface LaneTask extends FileLane {
   readonly planned: readonly PlannedRange[]
   /** Stop exactly there. */
   readonly until?: number
+}
+
+/** A file up to so many chunks long is one chunk, read where it is and counted before. */
+const IN_PLACE_CHUNKS = 1.5
+
+export function isLargerThanChunks(bytes: number, chunkBytes: number): boolean {
+  return bytes > chunkBytes * IN_PLACE_CHUNKS
+}
+
+/** Compressed files too: writers append members and frames, and a cut between two of them looks like the end. */
+export function isSettled(
+  { unterminated, settleMs }: Pick<ReadingOptions, 'unterminated' | 'settleMs'>,
+  { modifiedMs }: FileFacts,
+): boolean {
+  if (unterminated === 'read') return true
+  if (unterminated === 'wait') return false
+  return Date.now() - modifiedMs >= settleMs
 }
 
 /** One stretch of a lane, before it has a name and a mark. */

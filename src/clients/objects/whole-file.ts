@@ -17,10 +17,12 @@ export interface WholeFileOptions {
   readonly path: string
   readonly facts: FileFacts
   readonly maxRecordBytes: number
+  /** Of just this file, where it was begun already. */
+  readonly count?: WholeCount | undefined
 }
 
-export function wholeFile({ readable, path, facts, maxRecordBytes }: WholeFileOptions): CutChunk {
-  const count = new Count({ file: readable.file, origin: path, bytes: facts.size, maxRecordBytes })
+export function wholeFile({ readable, path, facts, maxRecordBytes, count: begun }: WholeFileOptions): CutChunk {
+  const count = begun ?? new WholeCount({ file: readable.file, origin: path, bytes: facts.size, maxRecordBytes })
   const layout = { from: 0, linesBefore: 0, excluded: [] }
   return {
     to: facts.size,
@@ -45,7 +47,7 @@ export function wholeFile({ readable, path, facts, maxRecordBytes }: WholeFileOp
   }
 }
 
-class Count {
+export class WholeCount {
   found: Counted | undefined
   readonly #request: CountRequest
   readonly #stop = new AbortController()
