@@ -8,7 +8,6 @@ import { GrpcFetcher, type GrpcFetcherOptions } from '../clients/grpc/grpc-fetch
 import { hasPlaceholder } from '../clients/grpc/request.ts'
 import type { SchemaOptions } from '../clients/grpc/schema.ts'
 import { pathOf } from '../clients/http/paging.ts'
-import { tlsShape } from '../clients/http/tls.ts'
 import { stagingOptions } from '../clients/staging/options.ts'
 import { SINCE_KINDS } from '../clients/staging/since.ts'
 import { stagedExtractor } from '../clients/staging/staged-extractor.ts'
@@ -16,6 +15,7 @@ import type { ComponentEnv } from '../core/contracts.ts'
 import { defineExtractor } from '../core/define.ts'
 import { discovery } from '../core/discovery.ts'
 import { byteSize, duration } from '../core/job/units.ts'
+import { tlsShape } from '../core/tls.ts'
 
 const position = z
   .strictObject({

@@ -3,7 +3,6 @@ import { z } from 'zod'
 import { authOptions } from '../clients/http/auth.ts'
 import { retryOptions } from '../clients/http/retry-options.ts'
 import { SourceClient } from '../clients/http/source-client.ts'
-import { tlsMaterial, tlsOptions } from '../clients/http/tls.ts'
 import { PrometheusApi } from '../clients/prometheus/api.ts'
 import { diagnosePrometheus } from '../clients/prometheus/diagnose-source.ts'
 import { discoverMetrics } from '../clients/prometheus/discover-source.ts'
@@ -15,6 +14,7 @@ import { defineExtractor } from '../core/define.ts'
 import { discovery } from '../core/discovery.ts'
 import { byteSize, duration } from '../core/job/units.ts'
 import type { HostGate } from '../core/source-watch.ts'
+import { tlsMaterial, tlsOptions } from '../core/tls.ts'
 
 const address = z
   .url({ protocol: /^https?$/, error: 'expected a URL that begins with https:// or http://' })

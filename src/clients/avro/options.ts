@@ -4,8 +4,8 @@ import { resolve } from 'node:path'
 import { z } from 'zod'
 import { AdflowError } from '../../core/errors.ts'
 import { duration } from '../../core/job/units.ts'
+import { tlsOptions } from '../../core/tls.ts'
 import { authOptions } from '../http/auth.ts'
-import { tlsOptions } from '../http/tls.ts'
 import { type AvroSchema, parseSchema, schemaOf } from './schema.ts'
 
 export const registryOptions = z

@@ -1,8 +1,8 @@
 /** A schema registry with the API of Confluent: schemas by their ids, each asked for once. */
 import { AdflowError } from '../../core/errors.ts'
 import type { HostGate } from '../../core/source-watch.ts'
+import { tlsMaterial } from '../../core/tls.ts'
 import { placeOf, SourceClient, type SourceClientOptions } from '../http/source-client.ts'
-import { tlsMaterial } from '../http/tls.ts'
 import { AvroDecoder } from './decoder.ts'
 import type { RegistryOptions } from './options.ts'
 import { parseSchema, SchemaError, type SchemaNames } from './schema.ts'

@@ -1,13 +1,12 @@
 /** One client per component. Each statement is one request; none is ever sent twice by itself. */
-import { readFileSync } from 'node:fs'
 import { Agent as HttpAgent } from 'node:http'
 import { Agent as HttpsAgent } from 'node:https'
-import { resolve } from 'node:path'
 import { Readable } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import type { ClickHouseClient, ClickHouseSettings } from '@clickhouse/client'
 import { AdflowError } from '../../core/errors.ts'
 import { registerSecret } from '../../core/job/secrets.ts'
+import { tlsMaterial } from '../../core/tls.ts'
 import { filePieces } from '../../records/file-pieces.ts'
 import { explainClickHouse } from './errors.ts'
 import type { ConnectionOptions } from './options.ts'
@@ -205,7 +204,10 @@ export class ClickHouse {
       application: 'adflow',
       request_timeout: statement_timeout + PATIENCE_MS,
       keep_alive: { enabled: true, idle_socket_ttl: IDLE_MS, eagerly_destroy_stale_sockets: true },
-      http_agent: protocol === 'https:' ? new HttpsAgent({ ...pool, ...this.#tls() }) : new HttpAgent(pool),
+      http_agent:
+        protocol === 'https:'
+          ? new HttpsAgent({ ...pool, ...tlsMaterial(this.#options.tls, this.#baseDir) })
+          : new HttpAgent(pool),
       log: { level: ClickHouseLogLevel.OFF },
       clickhouse_settings: this.#role.settings(Math.ceil(statement_timeout / 1000)),
     })
@@ -219,21 +221,6 @@ export class ClickHouse {
       throw error
     }
     return client
-  }
-
-  #tls() {
-    const { ca, certificate, key } = this.#options.tls
-    const file = (path: string | undefined) => (path === undefined ? undefined : this.#read(path))
-    return { ca: file(ca), cert: file(certificate), key: file(key) }
-  }
-
-  #read(path: string): Buffer {
-    const file = resolve(this.#baseDir, path)
-    try {
-      return readFileSync(file)
-    } catch (error) {
-      throw new AdflowError('SECRET_UNREADABLE', `cannot read ${file}: ${(error as Error).message}`, { cause: error })
-    }
   }
 }
 

@@ -1,6 +1,7 @@
 /** Options by which a component reaches a ClickHouse server. */
 import { z } from 'zod'
 import { duration } from '../../core/job/units.ts'
+import { tlsShape } from '../../core/tls.ts'
 
 export const connectionShape = {
   url: z
@@ -15,11 +16,7 @@ export const connectionShape = {
     .optional()
     .describe('Password of the user: `${CLICKHOUSE_PASSWORD}` or `${file:/run/secrets/clickhouse}`.'),
   tls: z
-    .strictObject({
-      ca: z.string().min(1).optional().describe('File of the authority that signed the certificate of the server.'),
-      certificate: z.string().min(1).optional().describe('File of the certificate that the client shows.'),
-      key: z.string().min(1).optional().describe('File of the key to `certificate`.'),
-    })
+    .strictObject(tlsShape)
     .prefault({})
     .describe(
       'How an `https` connection is secured; certificate and host name are always checked. Paths are relative to the job file.',

@@ -2,11 +2,10 @@
  * The HTTP API that Elasticsearch and OpenSearch have in common. Bodies go as they are and nothing is sent again by
  * itself: what a lost answer means is known only to whoever asked. undici is imported on the first request.
  */
-import { readFileSync } from 'node:fs'
-import { resolve } from 'node:path'
 import type { Agent } from 'undici'
 import { AdflowError } from '../../core/errors.ts'
 import { registerSecret } from '../../core/job/secrets.ts'
+import { tlsMaterial } from '../../core/tls.ts'
 import type { ByteSource } from '../../records/window.ts'
 import { type BodyLimits, plainBody } from '../http/response-body.ts'
 import { complaintError, complaintOf, noAnswer } from './errors.ts'
@@ -132,22 +131,8 @@ export class Elastic {
       connections,
       headersTimeout: request_timeout,
       bodyTimeout: request_timeout,
-      connect: {
-        timeout: connect_timeout,
-        ...(tls.ca === undefined ? {} : { ca: this.#read(tls.ca) }),
-        ...(tls.certificate === undefined ? {} : { cert: this.#read(tls.certificate) }),
-        ...(tls.key === undefined ? {} : { key: this.#read(tls.key) }),
-      },
+      connect: { timeout: connect_timeout, ...tlsMaterial(tls, this.#baseDir) },
     })
-  }
-
-  #read(path: string): Buffer {
-    const file = resolve(this.#baseDir, path)
-    try {
-      return readFileSync(file)
-    } catch (error) {
-      throw new AdflowError('SECRET_UNREADABLE', `cannot read ${file}: ${(error as Error).message}`, { cause: error })
-    }
   }
 }
 

@@ -1,6 +1,7 @@
 /** Options by which a component reaches Elasticsearch or OpenSearch. */
 import { z } from 'zod'
 import { byteSize, duration } from '../../core/job/units.ts'
+import { tlsShape } from '../../core/tls.ts'
 
 export const connectionShape = {
   url: z
@@ -21,11 +22,7 @@ export const connectionShape = {
     .optional()
     .describe('API key in its encoded form (Elasticsearch), in place of `user` and `password`.'),
   tls: z
-    .strictObject({
-      ca: z.string().min(1).optional().describe('File of the authority that signed the certificate of the server.'),
-      certificate: z.string().min(1).optional().describe('File of the certificate that the client shows.'),
-      key: z.string().min(1).optional().describe('File of the key to `certificate`.'),
-    })
+    .strictObject(tlsShape)
     .prefault({})
     .describe('Over https the certificate and the host name are always checked. Paths are relative to the job file.'),
   connections: z.int().min(1).max(64).default(4).describe('Connections that are open at the same time, at most.'),

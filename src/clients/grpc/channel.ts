@@ -1,7 +1,7 @@
 /** Calls to one gRPC server, as bytes: which messages they are is told by the schema. The library is imported with the first call. */
 import type * as Grpc from '@grpc/grpc-js'
 import { isThisMachine } from '../../core/this-machine.ts'
-import { type TlsOptions, tlsMaterial } from '../http/tls.ts'
+import { type TlsOptions, tlsMaterial } from '../../core/tls.ts'
 
 export interface ChannelOptions {
   /** `host:port` */

@@ -4,9 +4,9 @@
  */
 import type { Readable } from 'node:stream'
 import type { Agent, buildConnector, Dispatcher } from 'undici'
+import type { TlsMaterial } from '../../core/tls.ts'
 import { guardedLookup, refusePrivateHost } from './address-guard.ts'
 import { ReadBuffers } from './kept-reads.ts'
-import type { TlsMaterial } from './tls.ts'
 
 export interface HttpLimits {
   readonly connectMs: number

@@ -1,12 +1,10 @@
 /** The connections of one component to the brokers of a cluster: made when they are needed, and made again when they broke. */
-import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
-import { resolve } from 'node:path'
 import type { ConnectionOptions as TlsOptions } from 'node:tls'
 import type * as Library from '@platformatic/kafka'
-import { AdflowError } from '../../core/errors.ts'
 import { registerSecret } from '../../core/job/secrets.ts'
 import { isThisMachine } from '../../core/this-machine.ts'
+import { tlsMaterial } from '../../core/tls.ts'
 import type { ConnectionOptions } from './options.ts'
 
 export type KafkaLibrary = typeof Library
@@ -164,20 +162,9 @@ export class KafkaCluster {
 
   #tls(host: string): TlsOptions | undefined {
     if (!usesTls(this.#options)) return undefined
-    const { ca, certificate, key } = this.#options.tls
-    const file = (path: string | undefined) => (path === undefined ? undefined : this.#read(path))
     // Both are what the certificate must be made out to; only a name may be told to the broker.
     const name = isIP(host) === 0 ? { servername: host } : { host }
-    return { ca: file(ca), cert: file(certificate), key: file(key), ...name, rejectUnauthorized: true }
-  }
-
-  #read(path: string): Buffer {
-    const file = resolve(this.#baseDir, path)
-    try {
-      return readFileSync(file)
-    } catch (error) {
-      throw new AdflowError('SECRET_UNREADABLE', `cannot read ${file}: ${(error as Error).message}`, { cause: error })
-    }
+    return { ...tlsMaterial(this.#options.tls, this.#baseDir), ...name, rejectUnauthorized: true }
   }
 }
 

@@ -1,6 +1,7 @@
 /** Options by which a component reaches a Kafka cluster. */
 import { z } from 'zod'
 import { duration } from '../../core/job/units.ts'
+import { tlsModeShape } from '../../core/tls.ts'
 
 const ADDRESS = String.raw`(?:\[[0-9A-Fa-f:.]+\]|[^\s,:/]+):\d{1,5}`
 
@@ -10,17 +11,7 @@ export const connectionShape = {
     .regex(new RegExp(`^${ADDRESS}(?:,${ADDRESS})*$`), 'expected `host:9092`, or several with commas between')
     .describe('Addresses by which the cluster is found: `kafka-1:9092,kafka-2:9092`. One that answers is enough.'),
   tls: z
-    .strictObject({
-      mode: z
-        .enum(['verify', 'off'])
-        .optional()
-        .describe(
-          '`verify`: encrypted, and certificate and host name are checked. Default: `off` on this machine, else `verify`.',
-        ),
-      ca: z.string().min(1).optional().describe('File of the authority that signed the certificates of the brokers.'),
-      certificate: z.string().min(1).optional().describe('File of the certificate that the client shows.'),
-      key: z.string().min(1).optional().describe('File of the key to `certificate`.'),
-    })
+    .strictObject(tlsModeShape)
     .prefault({})
     .describe('How the connections are secured. Paths are relative to the job file.'),
   sasl: z

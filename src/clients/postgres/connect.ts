@@ -1,12 +1,11 @@
 /** One pool per component. Connections are made when they are needed, and given back. */
-import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
-import { resolve } from 'node:path'
 import type { ConnectionOptions as TlsOptions } from 'node:tls'
 import type { Client, ClientConfig, Pool, PoolClient } from 'pg'
 import { AdflowError } from '../../core/errors.ts'
 import { registerSecret } from '../../core/job/secrets.ts'
 import { isThisMachine } from '../../core/this-machine.ts'
+import { tlsMaterial } from '../../core/tls.ts'
 import { explainPostgres } from './errors.ts'
 import type { ConnectionOptions } from './options.ts'
 
@@ -129,22 +128,12 @@ export class Postgres {
   }
 
   #tls(): TlsOptions | undefined {
-    const { mode, ca, certificate, key } = this.#options.tls
+    const { tls } = this.#options
     const { host } = placeOf(this.#options)
-    if ((mode ?? (isThisMachine(host) ? 'off' : 'verify')) === 'off') return undefined
-    const file = (path: string | undefined) => (path === undefined ? undefined : this.#read(path))
+    if ((tls.mode ?? (isThisMachine(host) ? 'off' : 'verify')) === 'off') return undefined
     // Both are what the certificate must be made out to; only a name may be told to the server.
     const name = isIP(host) === 0 ? { servername: host } : { host }
-    return { ca: file(ca), cert: file(certificate), key: file(key), ...name, rejectUnauthorized: true }
-  }
-
-  #read(path: string): Buffer {
-    const file = resolve(this.#baseDir, path)
-    try {
-      return readFileSync(file)
-    } catch (error) {
-      throw new AdflowError('SECRET_UNREADABLE', `cannot read ${file}: ${(error as Error).message}`, { cause: error })
-    }
+    return { ...tlsMaterial(tls, this.#baseDir), ...name, rejectUnauthorized: true }
   }
 }
 

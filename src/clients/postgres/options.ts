@@ -1,6 +1,7 @@
 /** Options by which a component reaches a PostgreSQL server. */
 import { z } from 'zod'
 import { duration } from '../../core/job/units.ts'
+import { tlsModeShape } from '../../core/tls.ts'
 
 export const connectionShape = {
   url: z
@@ -13,17 +14,7 @@ export const connectionShape = {
     .optional()
     .describe('Password of the user: `${PGPASSWORD}` or `${file:/run/secrets/pg}`.'),
   tls: z
-    .strictObject({
-      mode: z
-        .enum(['verify', 'off'])
-        .optional()
-        .describe(
-          '`verify`: encrypted, and certificate and host name are checked. Default: `off` on this machine, else `verify`.',
-        ),
-      ca: z.string().min(1).optional().describe('File of the authority that signed the certificate of the server.'),
-      certificate: z.string().min(1).optional().describe('File of the certificate that the client shows.'),
-      key: z.string().min(1).optional().describe('File of the key to `certificate`.'),
-    })
+    .strictObject(tlsModeShape)
     .prefault({})
     .describe('How the connection is secured. Paths are relative to the job file.'),
   connections: z.int().min(1).max(64).default(4).describe('Connections that are open at the same time, at most.'),

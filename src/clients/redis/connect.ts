@@ -2,14 +2,13 @@
  * One client per component: a connection, or one to each node of a cluster. What was sent and not answered is never sent again
  * by the client; a client that broke is replaced when somebody asks next.
  */
-import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
-import { resolve } from 'node:path'
 import type { ConnectionOptions as TlsOptions } from 'node:tls'
 import type { Cluster, Redis, RedisOptions } from 'ioredis'
 import { AdflowError } from '../../core/errors.ts'
 import { registerSecret } from '../../core/job/secrets.ts'
 import { isThisMachine } from '../../core/this-machine.ts'
+import { tlsMaterial } from '../../core/tls.ts'
 import { explainRedis, isAnswer } from './errors.ts'
 import type { ConnectionOptions } from './options.ts'
 
@@ -220,20 +219,9 @@ export class RedisServer {
   #tls(): TlsOptions | undefined {
     const { host, secure } = placeOf(this.#options)
     if (!secure) return undefined
-    const { ca, certificate, key } = this.#options.tls
-    const file = (path: string | undefined) => (path === undefined ? undefined : this.#read(path))
     // Only a name may be told to the server.
     const name = isIP(host) === 0 && this.#options.topology === 'single' ? { servername: host } : {}
-    return { ca: file(ca), cert: file(certificate), key: file(key), ...name, rejectUnauthorized: true }
-  }
-
-  #read(path: string): Buffer {
-    const file = resolve(this.#baseDir, path)
-    try {
-      return readFileSync(file)
-    } catch (error) {
-      throw new AdflowError('SECRET_UNREADABLE', `cannot read ${file}: ${(error as Error).message}`, { cause: error })
-    }
+    return { ...tlsMaterial(this.#options.tls, this.#baseDir), ...name, rejectUnauthorized: true }
   }
 }
 

@@ -1,6 +1,7 @@
 /** Options by which a component reaches Redis. */
 import { z } from 'zod'
 import { duration } from '../../core/job/units.ts'
+import { tlsModeShape } from '../../core/tls.ts'
 
 const serverUrl = z.string().regex(/^rediss?:\/\/./, 'expected `redis://user@host:6379/0`')
 
@@ -26,17 +27,7 @@ export const connectionShape = {
     .describe('Password of the user: `${REDIS_PASSWORD}` or `${file:/run/secrets/redis}`.'),
   sentinel_password: z.string().min(1).optional().describe('Password of the Sentinels, where they have one.'),
   tls: z
-    .strictObject({
-      mode: z
-        .enum(['verify', 'off'])
-        .optional()
-        .describe(
-          '`verify`: encrypted, and certificate and host name are checked. Default: `off` on this machine, else `verify`.',
-        ),
-      ca: z.string().min(1).optional().describe('File of the authority that signed the certificate of the server.'),
-      certificate: z.string().min(1).optional().describe('File of the certificate that the client shows.'),
-      key: z.string().min(1).optional().describe('File of the key to `certificate`.'),
-    })
+    .strictObject(tlsModeShape)
     .prefault({})
     .describe('How the connections are secured. Paths are relative to the job file.'),
   connect_timeout: duration.prefault('10s').describe('How long a connection may take to open.'),

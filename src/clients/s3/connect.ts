@@ -1,9 +1,7 @@
 /** One client per component. Nothing is asked of the server before the first request. */
-import { readFileSync } from 'node:fs'
-import { resolve } from 'node:path'
 import type { S3Client, S3ClientConfig } from '@aws-sdk/client-s3'
-import { AdflowError } from '../../core/errors.ts'
 import { registerSecret } from '../../core/job/secrets.ts'
+import { tlsMaterial } from '../../core/tls.ts'
 import { readIntoBuffers } from './into-buffers.ts'
 import type { BucketOptions } from './options.ts'
 
@@ -29,7 +27,7 @@ export async function connectS3(options: BucketOptions, baseDir: string): Promis
       connectionTimeout: options.connect_timeout,
       socketTimeout: options.timeout,
       httpAgent: { keepAlive: true, maxSockets: CONNECTIONS },
-      httpsAgent: { keepAlive: true, maxSockets: CONNECTIONS, ...authorityOf(tls.ca, baseDir) },
+      httpsAgent: { keepAlive: true, maxSockets: CONNECTIONS, ...tlsMaterial(tls, baseDir) },
     },
   }
   const client = new S3Client(config)
@@ -37,7 +35,7 @@ export async function connectS3(options: BucketOptions, baseDir: string): Promis
     connectMs: options.connect_timeout,
     silenceMs: options.timeout,
     connections: CONNECTIONS,
-    ...authorityOf(tls.ca, baseDir),
+    ...tlsMaterial(tls, baseDir),
   })
   return client
 }
@@ -46,14 +44,4 @@ function credentialsOf(options: BucketOptions): Pick<S3ClientConfig, 'credential
   const { access_key_id: accessKeyId, secret_access_key: secretAccessKey, session_token: sessionToken } = options
   if (accessKeyId === undefined || secretAccessKey === undefined) return {}
   return { credentials: { accessKeyId, secretAccessKey, ...(sessionToken === undefined ? {} : { sessionToken }) } }
-}
-
-function authorityOf(path: string | undefined, baseDir: string): { readonly ca?: Buffer } {
-  if (path === undefined) return {}
-  const file = resolve(baseDir, path)
-  try {
-    return { ca: readFileSync(file) }
-  } catch (error) {
-    throw new AdflowError('SECRET_UNREADABLE', `cannot read ${file}: ${(error as Error).message}`, { cause: error })
-  }
 }

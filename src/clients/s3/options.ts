@@ -1,6 +1,7 @@
 /** Options by which a component reaches a bucket of S3, or of anything that speaks its protocol. */
 import { z } from 'zod'
 import { byteSize, duration } from '../../core/job/units.ts'
+import { tlsShape } from '../../core/tls.ts'
 
 const SMALLEST_PART_BYTES = 5 * 2 ** 20
 const LARGEST_PART_BYTES = 512 * 2 ** 20
@@ -41,7 +42,7 @@ export const bucketShape = {
   session_token: z.string().min(1).optional().describe('Goes with temporary keys.'),
   tls: z
     .strictObject({
-      ca: z.string().min(1).optional().describe('File of the authority that signed the certificate of the server.'),
+      ca: tlsShape.ca,
     })
     .prefault({})
     .describe('How an https connection is checked; it always is. Paths are relative to the job file.'),

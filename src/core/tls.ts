@@ -1,14 +1,25 @@
-/** Certificates of a source of one's own: an authority that this machine does not know, a client that shows who it is. */
+/** Certificates that a job names: an authority that this machine does not know, a client that shows who it is. */
 import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { z } from 'zod'
-import { AdflowError } from '../../core/errors.ts'
-import { registerSecret } from '../../core/job/secrets.ts'
+import { AdflowError } from './errors.ts'
+import { registerSecret } from './job/secrets.ts'
 
 export const tlsShape = {
   ca: z.string().min(1).optional().describe('File of the authority that signed the certificate of the server.'),
   certificate: z.string().min(1).optional().describe('File of the certificate that the client shows.'),
   key: z.string().min(1).optional().describe('File of the key to `certificate`.'),
+} as const
+
+/** Of connections that may go without, by a protocol that does not say so in its address. */
+export const tlsModeShape = {
+  mode: z
+    .enum(['verify', 'off'])
+    .optional()
+    .describe(
+      '`verify`: encrypted, and certificate and host name are checked. Default: `off` on this machine, else `verify`.',
+    ),
+  ...tlsShape,
 } as const
 
 export const tlsOptions = z
@@ -30,7 +41,7 @@ export interface TlsMaterial {
 }
 
 /** @throws AdflowError SECRET_UNREADABLE where a file cannot be read */
-export function tlsMaterial({ ca, certificate, key }: TlsOptions, baseDir: string): TlsMaterial {
+export function tlsMaterial({ ca, certificate, key }: Partial<TlsOptions>, baseDir: string): TlsMaterial {
   const file = (option: string, path: string): Buffer => {
     try {
       return readFileSync(resolve(baseDir, path))
