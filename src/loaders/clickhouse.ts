@@ -20,6 +20,7 @@ import type { Column, HistoryContext, LoadBatch, Loader, LoaderEnv, Receipt, Sto
 import { defineLoader } from '../core/define.ts'
 import { AdflowError } from '../core/errors.ts'
 import { keyGoesWithMerge, NEXT_TABLE, tableShape } from '../core/table-loader.ts'
+import { isThisMachine } from '../core/this-machine.ts'
 import { tokenNumber } from '../core/token.ts'
 
 const options = z
@@ -113,6 +114,7 @@ class ClickHouseLoader implements Loader {
     const encoded = await encodeBatch(batch, await this.#columns(batch.columns, batch.token), {
       workDir: this.#workDir,
       key,
+      compression: isThisMachine(placeOf(this.#options).host) ? 'uncompressed' : 'lz4_raw',
     })
     try {
       const fed = await this.#fit(encoded.columns)
