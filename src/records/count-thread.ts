@@ -12,9 +12,10 @@ export type CountAnswer =
 /** Seen from src/records and from dist/chunks. */
 const WORKER = new URL('../../dist/records/count-worker.js', import.meta.url)
 
-/** Threads without work: to start one costs as much as to count 50 MB. They keep no process from ending. */
+/** Threads without work: to start one costs as much as to count 50 MB. They keep no process from ending, but would make its end longer. */
 const idle: Worker[] = []
 const MOST_IDLE = 2
+const IDLE_MS = 500
 
 /** As countFile(). Rejects with the reason of `signal` once that is aborted. */
 export async function countBeside(request: CountRequest, signal: AbortSignal): Promise<Counted | undefined> {
@@ -44,6 +45,10 @@ export async function countBeside(request: CountRequest, signal: AbortSignal): P
 
 function keep(worker: Worker): void {
   worker.unref()
-  if (idle.length < MOST_IDLE) idle.push(worker)
-  else void worker.terminate()
+  if (idle.length >= MOST_IDLE) return void worker.terminate()
+  idle.push(worker)
+  setTimeout(() => {
+    const at = idle.indexOf(worker)
+    if (at !== -1) void idle.splice(at, 1)[0]?.terminate()
+  }, IDLE_MS).unref()
 }

@@ -106,6 +106,7 @@ export class Batches {
   async readAll(): Promise<void> {
     keepHeapSmall()
     await this.#reading.all()
+    await this.#free.idle()
     await this.#forgetBrokenPlans()
     if (this.#failure !== undefined) throw this.#failure
   }
@@ -206,7 +207,8 @@ export class Batches {
       return this.#lookAt(batch)
     }
     if (this.#whole.largest(source.config.id) === 0) return this.#giveUp(batch)
-    const streamed = await refineDirect(chunk, this.#refineOptions(batch))
+    const encoded = () => this.#reading.isLast && this.#free.begin()
+    const streamed = { ...(await refineDirect(chunk, this.#refineOptions(batch))), encoded }
     // Beside the store's work: once it is through, nothing else keeps the machine busy.
     const books = chunk
       .counted?.()

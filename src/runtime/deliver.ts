@@ -95,5 +95,6 @@ function deliveryFor(
     ...(isMadeAlone(workshop.pipeline, job) ? { made: () => madeOf(batch, job) } : {}),
     ...(refined.direct ? { expected: () => chunk.records, verify: async () => chunk.verify?.() } : {}),
     ...(chunk.counted === undefined ? {} : { counted: chunk.counted }),
+    ...(refined.encoded === undefined ? {} : { encoded: refined.encoded }),
   }
 }

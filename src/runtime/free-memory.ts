@@ -28,6 +28,7 @@ export class FreeMemory {
   #floorBytes: number
   #dueMs: number
   #batches = 0
+  #begun: Promise<void> | undefined
 
   constructor(
     engine: Pick<Engine, 'forgetBlocks' | 'giveBack'>,
@@ -51,6 +52,20 @@ export class FreeMemory {
     this.#floorBytes = Math.min(this.#floorBytes, residentBytes)
     if (!forgets && (nowMs < this.#dueMs || residentBytes < this.#floorBytes + GROWN_BYTES)) return
     this.#dueMs = nowMs + this.#everyMs
+    await this.#giveBack(forgets)
+  }
+
+  /** The engine is through with the last batch, and the store publishes it: meanwhile a thread gives back what would make the end of the process longer. */
+  begin(): void {
+    this.#begun = this.#giveBack(false)
+    this.#begun.catch(() => undefined) // told by idle()
+  }
+
+  async idle(): Promise<void> {
+    await this.#begun
+  }
+
+  async #giveBack(forgets: boolean): Promise<void> {
     try {
       await (forgets ? this.#engine.forgetBlocks() : this.#engine.giveBack())
     } catch (error) {

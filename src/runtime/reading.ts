@@ -71,6 +71,12 @@ export class Reading {
     await this.#idling.beside(Promise.all([...this.#tasks.values()].map((task) => task.run())))
   }
 
+  /** One batch is under way, and most likely no other one comes. */
+  get isLast(): boolean {
+    const tasks = [...this.#tasks.values()]
+    return tasks.every(({ atEnd }) => atEnd) && tasks.reduce((sum, { batches }) => sum + batches, 0) === 1
+  }
+
   /** A lane of the source is damaged: a run that goes on for ever begins it anew. */
   interrupt({ config }: Source): void {
     this.#tasks.get(config.id)?.interrupt()
@@ -87,6 +93,8 @@ class SourceTask {
   readonly #underWay = new Set<Promise<void>>()
   #interrupt = new AbortController()
   readonly #stalls: StallWatch | undefined
+  /** The source has given all that it has now. */
+  atEnd = false
 
   constructor(source: Source, options: ReadingOptions, places: LimitFunction, bytes: Room, idling: Idling) {
     this.#source = source
@@ -96,6 +104,10 @@ class SourceTask {
     this.#idling = idling
     this.#state = options.summary.sources[source.config.id] ?? newSource()
     this.#stalls = options.forever ? this.#stallWatch() : undefined
+  }
+
+  get batches(): number {
+    return this.#underWay.size
   }
 
   interrupt(): void {
@@ -166,8 +178,11 @@ class SourceTask {
   async #read(): Promise<void> {
     const { whole, stop } = this.#options
     const { id } = this.#source.config
-    do await this.#once()
-    while (!stop.aborted && (await whole.mustReadAgain(id, this.#underWay)))
+    do {
+      this.atEnd = false
+      await this.#once()
+      this.atEnd = true
+    } while (!stop.aborted && (await whole.mustReadAgain(id, this.#underWay)))
   }
 
   async #once(): Promise<void> {

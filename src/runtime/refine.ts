@@ -60,7 +60,10 @@ export interface Refined {
 }
 
 /** What stores must know of a batch to be given it. */
-export type Streamed = Pick<Refined, 'outputs' | 'streamed' | 'direct'>
+export interface Streamed extends Pick<Refined, 'outputs' | 'streamed' | 'direct'> {
+  /** See Delivery. */
+  readonly encoded?: () => unknown
+}
 
 /** How clean batches may be streamed to the one store that reads them; undefined: they may not. A chain that keeps every row
  *  needs no table between the chunk and the store. */

@@ -31,6 +31,8 @@ export interface Delivery extends BatchInfo {
   readonly made?: () => string
   /** Of a whole chunk, see Chunk.counted: until it resolves `digest` throws. */
   readonly counted?: () => Promise<boolean>
+  /** Called when the engine has written the batch, and the store has not published it yet. */
+  readonly encoded?: () => unknown
   /** Rows that the relation must give; set where it is evaluated by the store alone. Asked after counted(). */
   readonly expected?: () => number
   /** Throws where the bytes behind the relation have changed while the store read them. */
@@ -305,7 +307,7 @@ export class Store {
   }
 
   #batch(delivery: Delivery, session: Session): LoadBatch {
-    const { job, source, range, token, clock, columns, relation, empty, made, counted, expected } = delivery
+    const { job, source, range, token, clock, columns, relation, empty, made, counted, expected, encoded } = delivery
     return {
       job,
       source,
@@ -322,8 +324,9 @@ export class Store {
       engine: session,
       encode: async (format, options) => {
         const counting = counted?.()
-        const encoded = () => encode(session, relation, format, options)
-        const rows = await (this.#encoding?.(encoded) ?? encoded())
+        const write = () => encode(session, relation, format, options)
+        const rows = await (this.#encoding?.(write) ?? write())
+        encoded?.()
         if ((await counting) === false) throw notWhole()
         const missing = (expected?.() ?? rows) - rows
         if (missing !== 0) throw new AdflowError('ENGINE_FAILED', `${missing} rows of the batch did not pass`)

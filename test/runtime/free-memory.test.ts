@@ -66,3 +66,18 @@ function grown(): () => number {
   let resident = 0
   return () => (resident += 64 * MIB)
 }
+
+it('is told after the last batch what went wrong while that was published', async () => {
+  const nothing = async () => undefined
+  const freeMemory = (giveBack: () => Promise<void>) =>
+    new FreeMemory({ giveBack, forgetBlocks: nothing }, 'once', grown(), 0)
+  await freeMemory(nothing).idle()
+  const given: string[] = []
+  const free = freeMemory(async () => void given.push('all'))
+  free.begin()
+  await free.idle()
+  expect(given).toEqual(['all'])
+  const broken = freeMemory(() => Promise.reject(new Error('broken')))
+  broken.begin()
+  await expect(broken.idle()).rejects.toThrow('broken')
+})
