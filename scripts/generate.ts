@@ -1,5 +1,5 @@
 /**
- * Writes what follows from the sources: schema/job.schema.json, docs/components/ and docs/errors.md; and from the engine: its functions.
+ * Writes what follows from the sources: schema/job.schema.json, docs/components/ and docs/errors.md; and from the engine: its functions, and sums of its hashes.
  * With --check nothing is written; stale files are named and the exit code is 1.
  */
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -11,7 +11,8 @@ import { errorPage } from '../src/core/error-page.ts'
 import { jobJsonSchema } from '../src/core/job/json-schema.ts'
 import { COMPONENT_KINDS, loadRegistry } from '../src/core/registry.ts'
 import { functionsModule, readFunctions } from '../src/engine/functions.ts'
-import { Engine } from '../src/engine/session.ts'
+import { sumsModule } from '../src/engine/row-sums.ts'
+import { Engine, type Session } from '../src/engine/session.ts'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const check = process.argv.includes('--check')
@@ -19,7 +20,11 @@ const registry = await loadRegistry()
 const files = new Map<string, string>([
   ['schema/job.schema.json', `${JSON.stringify(await jobJsonSchema(registry), null, 2)}\n`],
   ['docs/errors.md', errorPage()],
-  ['src/engine/known-functions.ts', await knownFunctions()],
+  [
+    'src/engine/known-functions.ts',
+    await asked(async (session, version) => functionsModule(version, await readFunctions(session))),
+  ],
+  ['src/engine/known-sums.ts', await asked(sumsModule)],
   ['docs/components/README.md', await componentIndex(registry)],
 ])
 for (const kind of COMPONENT_KINDS)
@@ -41,11 +46,11 @@ if (check) {
   }
 }
 
-async function knownFunctions(): Promise<string> {
+async function asked(ask: (session: Session, version: string) => Promise<string>): Promise<string> {
   const engine = await Engine.open({ memoryBytes: 100_000_000, threads: 1, tempFolder: tmpdir() })
   const session = await engine.connect()
   try {
-    return functionsModule(engine.version, await readFunctions(session))
+    return await ask(session, engine.version)
   } finally {
     session.close()
     engine.close()

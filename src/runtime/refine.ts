@@ -6,6 +6,7 @@ import { tokenNumber } from '../core/token.ts'
 import { type Admitted, admit, chunkSql, type Rejected, toOrdinals } from '../engine/admit.ts'
 import { CONTRACT_RULES } from '../engine/read-plan.ts'
 import { withRowSeen } from '../engine/relation.ts'
+import { sumOfRows } from '../engine/row-sums.ts'
 import { laneText } from '../engine/sequence.ts'
 import type { Session } from '../engine/session.ts'
 import { literal } from '../engine/sql-text.ts'
@@ -97,8 +98,7 @@ export async function refineDirect(
 
 /** The books of a clean batch that is streamed: every record passes, or the store rejects. */
 export async function directBooks(chunk: Chunk, streamed: Streamed, session: Session): Promise<Refined> {
-  const [row] = await session.rows(`SELECT coalesce(sum(hash(range)), 0)::HUGEINT AS s FROM range(${chunk.records})`)
-  const sum = String(row?.['s'] ?? 0)
+  const sum = await sumOfRows(session, chunk.records)
   return {
     ...streamed,
     counts: { read: chunk.records, quarantined: {}, filtered: {}, deduplicated: 0, warned: {} },
