@@ -72,7 +72,8 @@ await serverSuite(
       await using database = await freshClickHouseDatabase(server)
       await using proxy = await proxyFor(toxiproxy, database.url)
       const rows = 'SELECT i::BIGINT AS id, md5(i::VARCHAR) AS name FROM range(50000) t(i)'
-      const loader = await opened(proxy.url)
+      // To adflow another machine: what goes there is compressed.
+      const loader = await opened(proxy.url.replace('127.0.0.1', '[::ffff:127.0.0.1]'))
       for (const [at, bytes] of [20_000, 400_000].entries()) {
         const remove = await proxy.add({ type: 'limit_data', bytes }, 'upstream')
         expect(await failing(bench.write(loader, { rows, at }))).toMatchObject({
