@@ -1,7 +1,7 @@
 /** Where the bytes of a chunk go: counted, summed, and written unless the engine can read them where they are. */
 import { type FileHandle, open, rm } from 'node:fs/promises'
-import { crc32 } from 'node:zlib'
 import { localIoError } from '../core/errors.ts'
+import { sumOf } from './sum.ts'
 
 export function digestOf(crc: number): string {
   return `crc32:${crc.toString(16).padStart(8, '0')}`
@@ -75,7 +75,7 @@ export class ChunkFile {
 
   #sum(bytes: Buffer, from: number, to: number): void {
     const part = bytes.subarray(from, to)
-    this.#crc = crc32(part, this.#crc)
+    this.#crc = sumOf(part, this.#crc)
     this.bytes += part.length
   }
 }

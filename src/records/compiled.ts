@@ -16,7 +16,7 @@ interface Value {
   readonly value: number
 }
 
-/** wasm/json-spans.ts and wasm/lines.ts say what it does. */
+/** wasm/json-spans.ts, wasm/lines.ts and wasm/sum.ts say what it does. */
 export interface Compiled {
   find(from: number, to: number, table: number, most: number, limit: number): number
   gather(table: number, first: number, count: number, to: number, end: number): number
@@ -25,16 +25,25 @@ export interface Compiled {
   readonly filled: Value
   objectLines(from: number, to: number, limit: number): number
   readonly stopped: Value
+  shorten(from: number, words: number, first: number, scratch: number, bytes: number): void
+  readonly shortBytes: Value
+}
+
+export interface KnownMemory {
+  readonly compiled: Compiled
+  /** For whoever is working now. */
+  readonly scratch: Buffer
 }
 
 /** The compiled code reads so far beyond the bytes that it is asked about. */
 const BEYOND_BYTES = 64
 const PAGE_BYTES = 64 << 10
+const SCRATCH_BYTES = 24_000
 /** Seen from src/records and from dist/chunks. */
 const CODE = new URL('../../dist/records.wasm', import.meta.url)
 
 let code: object | undefined
-const known = new WeakMap<object, Compiled>()
+const known = new WeakMap<object, KnownMemory>()
 
 export interface CompiledMemory {
   readonly compiled: Compiled
@@ -47,16 +56,21 @@ export interface CompiledMemory {
 export function compiledMemory(bytes: number, buffers: number): CompiledMemory {
   code ??= new WebAssembly.Module(readFileSync(CODE))
   const strideBytes = PIECE_BYTES + BEYOND_BYTES
-  const initial = Math.ceil((bytes + buffers * strideBytes) / PAGE_BYTES)
+  const scratchAt = alignedTo(16, bytes + buffers * strideBytes)
+  const initial = Math.ceil((scratchAt + SCRATCH_BYTES) / PAGE_BYTES)
   const memory = new WebAssembly.Memory({ initial, maximum: initial })
   const compiled = new WebAssembly.Instance(code, { env: { memory } }).exports as Compiled
   const { buffer } = memory
-  known.set(buffer, compiled)
+  known.set(buffer, { compiled, scratch: Buffer.from(buffer, scratchAt, SCRATCH_BYTES) })
   const places = Array.from({ length: buffers }, (_, index) => bytes + index * strideBytes)
   return { compiled, memory: buffer, buffers: places.map((at) => Buffer.from(buffer, at, PIECE_BYTES)) }
 }
 
 /** What works on bytes of this memory; undefined where it is an ordinary one. */
-export function compiledOf(memory: ArrayBufferLike): Compiled | undefined {
+export function compiledOf(memory: ArrayBufferLike): KnownMemory | undefined {
   return known.get(memory)
+}
+
+function alignedTo(step: number, bytes: number): number {
+  return Math.ceil(bytes / step) * step
 }

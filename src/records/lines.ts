@@ -60,7 +60,7 @@ function scan(
   const view = bytes.subarray(0, to)
   const { byteOffset: base } = bytes
   // Nearly all lines are objects: where it can, compiled code passes over these.
-  const compiled = compiledOf(bytes.buffer)
+  const compiled = compiledOf(bytes.buffer)?.compiled
   let count = compiled?.objectLines(base + from, base + to, maxRecordBytes) ?? 0
   let start = compiled === undefined ? from : compiled.stopped.value - base
   let blanks = 0
