@@ -5,6 +5,7 @@ import { type BenchStore, COLUMNS } from './store.ts'
 
 export const store: BenchStore = {
   format: 'csv',
+  resources: { chunk: '32MB', in_flight: 4 },
   async start({ path }) {
     const server = await startPrivate('postgres')
     const { url } = server.endpoint

@@ -275,6 +275,9 @@ and inserts the others; of rows with the same key in one batch the last one wins
 reads in \`<table>__adflow_next\` and puts it in the place of the table in one transaction, when the run has read everything and
 nothing is owed: by renaming, with the grants of the old table; where views or foreign keys depend on it, by truncating and inserting.
 
+**Large files** load faster where more batches are under way than the engine has threads, for then each thread encodes a batch of its own while others are sent. On two cores
+\`resources: { chunk: 32MB, in_flight: 4 }\` takes a tenth less than the default, and less memory.
+
 **Types.** Integers, decimals, timestamps (microseconds), dates, text, UUIDs, intervals have their like; UBIGINT becomes numeric(20,0), HUGEINT
 numeric(39,0), BLOB bytea; JSON, structs, lists and maps become jsonb, in which numbers stay exact. TIMESTAMP_NS and TIME WITH TIME ZONE are
 refused by lint. Text with NUL characters, and NaN inside a nested value, are refused by the server.
