@@ -335,7 +335,7 @@ await serverSuite('the loader of Redis', ['redis', 'toxiproxy'], ({ redis: serve
         code: 'STORE_UNAVAILABLE',
         hint: expect.stringContaining('read-only replica'),
       })
-      const loader = await opened({ url: own.endpoint.url, ...COUNTED, wait: { replicas: 1, timeout: '5s' } }, SPENT)
+      const loader = await opened({ url: own.endpoint.url, ...COUNTED, wait: { replicas: 1, timeout: '25s' } }, SPENT)
       expect(await bench.write(loader, { rows: SPENT })).toMatchObject({ repeated: false })
       replica.stop()
       const two = await opened({ url: own.endpoint.url, ...COUNTED, wait: { replicas: 1, timeout: '100ms' } }, SPENT)
