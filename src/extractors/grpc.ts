@@ -15,7 +15,7 @@ import type { ComponentEnv } from '../core/contracts.ts'
 import { defineExtractor } from '../core/define.ts'
 import { discovery } from '../core/discovery.ts'
 import { byteSize, duration } from '../core/job/units.ts'
-import { tlsShape } from '../core/tls.ts'
+import { tlsModeShape } from '../core/tls.ts'
 
 const position = z
   .strictObject({
@@ -72,15 +72,7 @@ const connectionShape = {
       'Metadata of each call, such as `authorization: "Bearer ${ADS_TOKEN}"`. Keys that end in `-bin` have base64.',
     ),
   tls: z
-    .strictObject({
-      mode: z
-        .enum(['verify', 'off'])
-        .optional()
-        .describe(
-          '`verify`: encrypted, and certificate and host name are checked. Default: `off` on this machine, else `verify`.',
-        ),
-      ...tlsShape,
-    })
+    .strictObject(tlsModeShape)
     .prefault({})
     .describe('How the connection is secured. Paths are relative to the job file.'),
   timeout: duration
