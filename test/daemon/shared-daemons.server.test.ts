@@ -46,6 +46,7 @@ await serverSuite('daemons that share a state in PostgreSQL', ['postgres', 'toxi
       }
       const before = (await ended()).length
       await until('one more run ends', async () => (await ended()).length > before, TAKEOVER_MS)
+      await until('the last one stands by', () => standsBy(standby), TAKEOVER_MS)
       leader.kill('SIGTERM')
       standby.kill('SIGTERM')
       expect(await Promise.all([leader.ended, standby.ended]), leader.stderr + standby.stderr).toEqual([0, 0])

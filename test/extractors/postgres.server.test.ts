@@ -4,7 +4,7 @@ import postgres from '../../src/extractors/postgres.ts'
 import { onPostgres } from '../conformance/fixtures/postgres.ts'
 import { temporaryFolder } from '../harness/cli.ts'
 import { diagnosed, statuses } from '../harness/diagnosis.ts'
-import { type FreshUrl, freshDatabase } from '../harness/servers/fresh.ts'
+import { type FreshUrl, freshDatabase, overOnPostgres } from '../harness/servers/fresh.ts'
 import { serverSuite } from '../harness/servers/suite.ts'
 import { SmallJob } from '../harness/small-job.ts'
 import { writersAtWork } from '../harness/writers.ts'
@@ -240,6 +240,7 @@ ${more}`,
       readFileSync(job.file, 'utf8').replace(/^extract: .*$/m, () => `extract: ${all}`),
     )
     try {
+      await overOnPostgres(server)
       await onPostgres(database.url, async (client) => {
         await client.query('BEGIN; LOCK TABLE held')
         const { read, gaps } = await job.summary()

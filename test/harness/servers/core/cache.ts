@@ -3,7 +3,7 @@
  * renamed into it: an installation that was killed is never taken for one that is complete.
  */
 import { existsSync } from 'node:fs'
-import { mkdir, rename, rm, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { holding } from './lock.ts'
@@ -31,12 +31,38 @@ export async function cached(entry: string, install: (folder: string) => Promise
 /** A program that `go install` builds. */
 export async function goProgram(name: string, module: string, version: string): Promise<string> {
   const folder = await cached(`${name}-${version}`, async (target) => {
-    const go = await programFromDebian('go', ['golang-go'])
-    await politely(go, ['install', '-trimpath', `${module}@${version}`], {
+    await politely(await goCommand(), ['install', '-trimpath', `${module}@${version}`], {
       env: { GOBIN: target, CGO_ENABLED: '0', GOFLAGS: '-buildvcs=false' },
     })
   })
   return join(folder, module.split('/').at(-1) ?? name)
+}
+
+const TOOLCHAIN = 'go1.25.4'
+/** Since then `go` fetches the toolchain that a module asks for by itself. */
+const FIRST_TO_FETCH = 21
+
+/** The one of the machine, or where that is older (Debian 12 has 1.19) one that it fetches, checked by Go's own database of sums. */
+async function goCommand(): Promise<string> {
+  const go = await programFromDebian('go', ['golang-go'])
+  const [, minor] = /^go1\.(\d+)/.exec(await command(go, ['env', 'GOVERSION'])) ?? []
+  if (Number(minor) >= FIRST_TO_FETCH) return go
+  const folder = await cached(TOOLCHAIN, async (target) => {
+    const version = `v0.0.1-${TOOLCHAIN}.linux-${process.arch === 'arm64' ? 'arm64' : 'amd64'}`
+    await writeFile(join(target, 'go.mod'), 'module toolchain\n')
+    await politely(go, ['mod', 'download', `golang.org/toolchain@${version}`], {
+      cwd: target,
+      env: { GOMODCACHE: join(target, 'modules'), GOFLAGS: '-modcacherw' },
+    })
+    await rename(join(target, 'modules', 'golang.org', `toolchain@${version}`), join(target, 'go'))
+    await rm(join(target, 'modules'), { recursive: true })
+    // Modules keep no permissions.
+    for (const programs of ['bin', 'pkg/tool']) {
+      const entries = await readdir(join(target, 'go', programs), { recursive: true, withFileTypes: true })
+      for (const entry of entries) if (entry.isFile()) await chmod(join(entry.parentPath, entry.name), 0o755)
+    }
+  })
+  return join(folder, 'go', 'bin', 'go')
 }
 
 /** The node_modules of npm packages (`name@version`). Nothing of them runs while they are installed. */
