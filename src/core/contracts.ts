@@ -85,9 +85,12 @@ export interface Chunk {
   stored?(ordinals: readonly number[]): Promise<Buffer[]>
   /** Byte ranges of records in `file`, without their line end, where the extractor knows them already. */
   spans?(ordinals: readonly number[]): Promise<readonly { readonly start: number; readonly end: number }[]>
+  /** Of ReadContext.integers: keys of which every value in `file`, wherever one stands, is an integer in up to 19 plain digits, or null. */
+  readonly integers?: readonly string[] | undefined
   /** Set where a source is handed over whole (ReadContext.wholeBytes), to be counted while the engine reads it. Until this
-   *  resolves `records` and `digest` throw, and `mark` is good for a plan only. false: the source must be cut after all. */
-  counted?(): Promise<boolean>
+   *  resolves `records` and `digest` throw, `mark` is good for a plan only, and `integers` is a guess. false: the source must be cut after all; where
+   *  only the guess was wrong, it resolves to true for `anyhow`. */
+  counted?(anyhow?: boolean): Promise<boolean>
   /** Called after the engine has read `file` and before anything is loaded: throws SOURCE_CHANGED where the bytes of a file
    *  that is read in place may have changed meanwhile. */
   verify?(): Promise<void>
@@ -128,6 +131,8 @@ export interface ReadContext {
   readonly maxRecordBytes: number
   /** Lines of NDJSON that cannot be records are wanted in the chunk, where they stand, and not as `refused`. */
   readonly keepLines?: boolean
+  /** Keys of NDJSON whose values the engine can read in less time where it is known what they are (Chunk.integers). */
+  readonly integers?: readonly string[] | undefined
   /** Lanes that may be read at the same time. */
   readonly parallel: number
   readonly signal: AbortSignal
@@ -136,7 +141,8 @@ export interface ReadContext {
 }
 
 /** What a source may do before the run that reads it is open: see Extractor.ahead(). */
-export interface AheadContext extends Pick<ReadContext, 'from' | 'planned' | 'chunkBytes' | 'maxRecordBytes'> {
+export interface AheadContext
+  extends Pick<ReadContext, 'from' | 'planned' | 'chunkBytes' | 'maxRecordBytes' | 'integers'> {
   readonly wholeBytes: number
 }
 

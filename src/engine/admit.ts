@@ -72,7 +72,9 @@ export async function admit(chunk: Chunk, table: string, context: AdmitContext):
   const { session, plan } = context
   const strange = await strangeRecords(chunk, context)
   let removed: number[] = [...strange.keys()]
-  let source = await withoutDamaged(chunk, removed, context)
+  // Whoever cut a chunk knows its integers. Where they do not fit the contract nevertheless, one statement for all reasons decides.
+  const integers = chunk.counted === undefined ? chunk.integers : undefined
+  let source = await withoutDamaged(chunk, removed, context, context.expectDamage ? undefined : integers)
   const attempt = async (guard: boolean): Promise<number | undefined> => {
     try {
       const made = `CREATE OR REPLACE TEMP TABLE ${ident(table)} AS ${tableSql(plan, source, guard)}`
@@ -85,6 +87,7 @@ export async function admit(chunk: Chunk, table: string, context: AdmitContext):
   const complete = (rows: number | undefined): rows is number => rows === chunk.records - removed.length
 
   let rows = context.expectDamage ? undefined : await attempt(false)
+  if (integers !== undefined && !complete(rows)) source = await withoutDamaged(chunk, removed, context)
   if (!complete(rows) && chunk.format.type !== 'parquet') {
     for (const thorough of [false, true]) {
       removed = union(strange.keys(), await damaged(chunk, context, thorough))
@@ -132,7 +135,7 @@ export async function admit(chunk: Chunk, table: string, context: AdmitContext):
 
 /** SELECT of the rows of a chunk that is taken to be clean (see cleanSql). */
 export async function chunkSql(chunk: Chunk, context: AdmitContext): Promise<string> {
-  return cleanSql(context.plan, await sourceOf(chunk, chunk.file, context))
+  return cleanSql(context.plan, await sourceOf(chunk, chunk.file, context, { integers: chunk.integers }))
 }
 
 /** rowids (ascending) → ordinals in the chunk, given the removed ordinals (ascending). */
@@ -148,9 +151,9 @@ async function sourceOf(
   chunk: Chunk,
   file: string,
   { plan, session }: AdmitContext,
-  only?: readonly number[],
+  { only, integers }: { readonly only?: readonly number[]; readonly integers?: Chunk['integers'] } = {},
 ): Promise<RawSource> {
-  if (chunk.format.type === 'ndjson') return jsonSource(plan, file)
+  if (chunk.format.type === 'ndjson') return jsonSource(plan, file, integers)
   if (chunk.format.type === 'csv') return csvSource(plan, chunk.format, file)
   const types = new Map<string, { name: string; tree: Awaited<ReturnType<typeof resolveType>> }>()
   for (const { name, type } of await session.describe(`SELECT * FROM read_parquet(${literal(file)})`))
@@ -195,12 +198,17 @@ async function damaged(chunk: Chunk, { session, plan }: AdmitContext, thorough: 
   })
 }
 
-async function withoutDamaged(chunk: Chunk, removed: readonly number[], context: AdmitContext): Promise<RawSource> {
-  if (removed.length === 0) return sourceOf(chunk, chunk.file, context)
+async function withoutDamaged(
+  chunk: Chunk,
+  removed: readonly number[],
+  context: AdmitContext,
+  integers?: Chunk['integers'],
+): Promise<RawSource> {
+  if (removed.length === 0) return sourceOf(chunk, chunk.file, context, { integers })
   const file = join(context.folder, `clean-${context.session.id}.txt`)
   const spans = await (chunk.spans?.(removed) ?? spansOf(chunk.file, splitterOf(chunk), removed))
   await copyWithout(chunk.file, spans, file)
-  return sourceOf(chunk, file, context)
+  return sourceOf(chunk, file, context, { integers })
 }
 
 function splitterOf({ format }: Chunk): Splitter {
@@ -326,7 +334,7 @@ async function forensics(
   const ordinals = toOrdinals(rowids, removed)
   const source =
     chunk.format.type === 'parquet'
-      ? await sourceOf(chunk, chunk.file, context, ordinals)
+      ? await sourceOf(chunk, chunk.file, context, { only: ordinals })
       : await sourceOf(chunk, await rewrite(await stored(chunk, ordinals), 'failed', context), context)
   const rows = await context.session.rows(forensicSql(context.plan, source))
   return ordinals.map((ordinal, index) => {

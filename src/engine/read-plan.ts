@@ -223,14 +223,24 @@ export function rootKeys(plan: ReadPlan): string[] {
   return [...fieldTree(plan.columns).keys()]
 }
 
-export function jsonSource(plan: ReadPlan, file: string): RawSource {
-  const fields = [...fieldTree(plan.columns)].map(([name, field]) => `${literal(name)}: ${literal(fieldType(field))}`)
+/** `integers`: of integerFields(), those whose values are known to be integers in plain digits, or null. Of these the engine's reader says what a strict
+ *  cast of their texts says; of others it does not (docs/decisions/004-strict-casts.md). */
+export function jsonSource(plan: ReadPlan, file: string, integers: readonly string[] = []): RawSource {
+  const typeOf = new Map(
+    plan.columns
+      .filter((column) => pathOf(column).length === 1 && integers.includes(pathOf(column)[0] ?? ''))
+      .map((column) => [pathOf(column)[0], column.type.sql]),
+  )
+  const fields = [...fieldTree(plan.columns)].map(
+    ([name, field]) => `${literal(name)}: ${literal(typeOf.get(name) ?? fieldType(field))}`,
+  )
   return {
     from: `read_json(${literal(file)}, format = 'newline_delimited', records = true, columns = {${fields.join(', ')}}, maximum_object_size = ${plan.maxRecordBytes})`,
     nullRecords: true,
     value: (column) => {
       const path = pathOf(column).map(ident)
       return {
+        exact: path.length === 1 && typeOf.has(pathOf(column)[0]),
         raw:
           path.length === 1
             ? path.join('')

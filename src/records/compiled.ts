@@ -16,7 +16,7 @@ interface Value {
   readonly value: number
 }
 
-/** wasm/json-spans.ts, wasm/lines.ts and wasm/sum.ts say what it does. */
+/** wasm/ says what it does, in json-spans.ts, lines.ts, integers.ts and sum.ts. */
 export interface Compiled {
   find(from: number, to: number, table: number, most: number, limit: number): number
   gather(table: number, first: number, count: number, to: number, end: number): number
@@ -24,6 +24,7 @@ export interface Compiled {
   readonly lineEnds: Value
   readonly filled: Value
   objectLines(from: number, to: number, limit: number): number
+  plainIntegers(from: number, to: number, table: number, short: number): number
   readonly stopped: Value
   shorten(from: number, words: number, first: number, scratch: number, bytes: number): void
   readonly shortBytes: Value
@@ -33,12 +34,17 @@ export interface KnownMemory {
   readonly compiled: Compiled
   /** For whoever is working now. */
   readonly scratch: Buffer
+  /** Keys that are looked for, and whose they are. */
+  readonly keys: { readonly table: Buffer; of?: object }
 }
 
-/** The compiled code reads so far beyond the bytes that it is asked about. */
+/** The compiled code reads so far before and beyond the bytes that it is asked about. */
+const BEFORE_BYTES = 16
 const BEYOND_BYTES = 64
 const PAGE_BYTES = 64 << 10
 const SCRATCH_BYTES = 24_000
+/** See plain-integers.ts. */
+export const KEY_TABLE_BYTES = 256 + 64 * 96
 /** Seen from src/records and from dist/chunks. */
 const CODE = new URL('../../dist/records.wasm', import.meta.url)
 
@@ -56,13 +62,19 @@ export interface CompiledMemory {
 export function compiledMemory(bytes: number, buffers: number): CompiledMemory {
   code ??= new WebAssembly.Module(readFileSync(CODE))
   const strideBytes = PIECE_BYTES + BEYOND_BYTES
-  const scratchAt = alignedTo(16, bytes + buffers * strideBytes)
-  const initial = Math.ceil((scratchAt + SCRATCH_BYTES) / PAGE_BYTES)
+  const firstAt = bytes + BEFORE_BYTES
+  const scratchAt = alignedTo(16, firstAt + buffers * strideBytes)
+  const tableAt = scratchAt + SCRATCH_BYTES
+  const initial = Math.ceil((tableAt + KEY_TABLE_BYTES) / PAGE_BYTES)
   const memory = new WebAssembly.Memory({ initial, maximum: initial })
   const compiled = new WebAssembly.Instance(code, { env: { memory } }).exports as Compiled
   const { buffer } = memory
-  known.set(buffer, { compiled, scratch: Buffer.from(buffer, scratchAt, SCRATCH_BYTES) })
-  const places = Array.from({ length: buffers }, (_, index) => bytes + index * strideBytes)
+  known.set(buffer, {
+    compiled,
+    scratch: Buffer.from(buffer, scratchAt, SCRATCH_BYTES),
+    keys: { table: Buffer.from(buffer, tableAt, KEY_TABLE_BYTES) },
+  })
+  const places = Array.from({ length: buffers }, (_, index) => firstAt + index * strideBytes)
   return { compiled, memory: buffer, buffers: places.map((at) => Buffer.from(buffer, at, PIECE_BYTES)) }
 }
 

@@ -2,11 +2,13 @@
 import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import { AdflowError, type ErrorCode } from '../core/errors.ts'
-import type { Counted, CountRequest } from './count-file.ts'
+import type { CountRequest, countFile } from './count-file.ts'
+
+type Count = Awaited<ReturnType<typeof countFile>>
 
 /** An error of ours loses its class between threads. */
 export type CountAnswer =
-  | { readonly counted: Counted | undefined }
+  | { readonly counted: Count }
   | { readonly failed: { readonly code: ErrorCode; readonly message: string; readonly hint: string | undefined } }
 
 /** Seen from src/records and from dist/chunks. */
@@ -18,7 +20,7 @@ const MOST_IDLE = 2
 const IDLE_MS = 500
 
 /** As countFile(). Rejects with the reason of `signal` once that is aborted. */
-export async function countBeside(request: CountRequest, signal: AbortSignal): Promise<Counted | undefined> {
+export async function countBeside(request: CountRequest, signal: AbortSignal): Promise<Count> {
   signal.throwIfAborted()
   const worker = idle.pop() ?? new Worker(WORKER)
   worker.ref()

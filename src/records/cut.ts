@@ -5,6 +5,7 @@
 import type { RefusedRecord } from '../core/contracts.ts'
 import { AdflowError } from '../core/errors.ts'
 import type { ChunkFile } from './chunk-file.ts'
+import type { PlainIntegers } from './plain-integers.ts'
 import { RAW_BYTES, RawHead } from './raw-head.ts'
 import { countLines, newlineIn, RETURN, type Splitter, type Tally, trimLineEnd } from './splitter.ts'
 import { PIECE_BYTES, type Window } from './window.ts'
@@ -30,6 +31,8 @@ export interface CutRequest {
   readonly linesBefore: number
   readonly maxRecordBytes: number
   readonly origin: string
+  /** Looks at all that goes into the chunk file. */
+  readonly integers?: PlainIntegers | undefined
 }
 
 export interface Cut {
@@ -173,6 +176,7 @@ class DelimitedCut {
   /** What stands from the window's start up to `end` is written while the window is filled on; a small one waits for that rather than be two. */
   async #put(end: number): Promise<void> {
     const { bytes, start } = this.#window
+    this.#request.integers?.look(bytes, start, end)
     if (bytes.length < PIECE_BYTES) await this.#file.append(bytes, start, end)
     else if (await this.#file.lend(bytes, start, end)) this.#window.lend()
   }

@@ -203,7 +203,7 @@ export class Batches {
     const { stores, workshop } = this.#options
     await batch.planned
     if (batch.repeated && !(await isNowhere(token, stores, session))) {
-      if ((await chunk.counted?.()) === false) throw cannotBeRepeated(chunk)
+      if ((await chunk.counted?.(true)) === false) throw cannotBeRepeated(chunk)
       return this.#lookAt(batch)
     }
     if (this.#whole.largest(source.config.id) === 0) return this.#giveUp(batch)

@@ -94,7 +94,9 @@ function deliveryFor(
     ...(output.rows === 0 ? { empty: true } : {}),
     ...(isMadeAlone(workshop.pipeline, job) ? { made: () => madeOf(batch, job) } : {}),
     ...(refined.direct ? { expected: () => chunk.records, verify: async () => chunk.verify?.() } : {}),
-    ...(chunk.counted === undefined ? {} : { counted: chunk.counted }),
+    ...(chunk.counted === undefined
+      ? {}
+      : { counted: async (anyhow = !refined.direct) => chunk.counted?.(anyhow) ?? true }),
     ...(refined.encoded === undefined ? {} : { encoded: refined.encoded }),
   }
 }

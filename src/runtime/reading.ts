@@ -8,6 +8,7 @@ import type { Chunk, Gap, ReadContext } from '../core/contracts.ts'
 import { AdflowError, EXIT } from '../core/errors.ts'
 import { Room } from '../core/room.ts'
 import type { SourceWatch } from '../core/source-watch.ts'
+import { integerFields } from '../engine/integer-fields.ts'
 import type { Session } from '../engine/session.ts'
 import { type BatchesOptions, placeOf, type Source } from './batch.ts'
 import type { BrokenLanes } from './broken-lanes.ts'
@@ -282,6 +283,7 @@ class SourceTask {
       ...(takesWhole ? { wholeBytes: () => whole.largest(id) } : {}),
       ...(forever ? { flushMs: job.stream.flushMs, room: () => workshop.sessions.free() } : {}),
       maxRecordBytes,
+      integers: integerFields(job.columns),
       parallel,
       signal,
       watch: this.#watch(clock),

@@ -30,7 +30,7 @@ export interface Delivery extends BatchInfo {
   /** See LoadBatch. */
   readonly made?: () => string
   /** Of a whole chunk, see Chunk.counted: until it resolves `digest` throws. */
-  readonly counted?: () => Promise<boolean>
+  readonly counted?: (anyhow?: boolean) => Promise<boolean>
   /** Called when the engine has written the batch, and the store has not published it yet. */
   readonly encoded?: () => unknown
   /** Rows that the relation must give; set where it is evaluated by the store alone. Asked after counted(). */
@@ -180,7 +180,8 @@ export class Store {
   async attempt(delivery: Delivery, session: Session): Promise<StoreOutcome | AdflowError> {
     try {
       // A store that has the token compares digests before it reads anything.
-      if (delivery.counted !== undefined && (await this.held(delivery, session)) !== undefined) await delivery.counted()
+      if (delivery.counted !== undefined && (await this.held(delivery, session)) !== undefined)
+        await delivery.counted(true)
       return this.#outcome(await this.#writeOnce(delivery, session))
     } catch (error) {
       return this.#storeError(error, delivery, session)
@@ -324,7 +325,7 @@ export class Store {
       engine: session,
       encode: async (format, options) => {
         const counting = counted?.()
-        const write = () => encode(session, relation, format, options)
+        const write = () => unlessRefused(counting, session, () => encode(session, relation, format, options))
         const rows = await (this.#encoding?.(write) ?? write())
         encoded?.()
         if ((await counting) === false) throw notWhole()
@@ -338,6 +339,25 @@ export class Store {
 }
 
 type Write = (delivery: Delivery, session: Session) => Promise<Receipt>
+
+/** Ends the statement as soon as the count finds that nothing can come of it. */
+async function unlessRefused<T>(
+  counting: Promise<boolean> | undefined,
+  session: Session,
+  work: () => Promise<T>,
+): Promise<T> {
+  let working = true
+  counting
+    ?.then((clean) => {
+      if (!clean && working) session.interrupt()
+    })
+    .catch(() => undefined) // told to who awaits it
+  try {
+    return await work()
+  } finally {
+    working = false
+  }
+}
 
 /** The same finding as of a record that is not clean: the source is cut instead. */
 function notWhole(): AdflowError {

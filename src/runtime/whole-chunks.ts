@@ -6,6 +6,7 @@
 import type { AheadContext, Chunk } from '../core/contracts.ts'
 import { AdflowError } from '../core/errors.ts'
 import type { Job } from '../core/job/job.ts'
+import { integerFields } from '../engine/integer-fields.ts'
 import type { Session } from '../engine/session.ts'
 import type { CheckpointState } from './checkpoint-slot.ts'
 import type { Store } from './store.ts'
@@ -62,7 +63,7 @@ export function aheadOf(
   return (id) => ({
     from: sources[id] ?? {},
     planned: planned.filter(({ source }) => source === id),
-    ...{ chunkBytes, maxRecordBytes, wholeBytes },
+    ...{ chunkBytes, maxRecordBytes, wholeBytes, integers: integerFields(job.columns) },
   })
 }
 

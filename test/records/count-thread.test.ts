@@ -30,6 +30,14 @@ it('gives nothing where a record is longer than it may be', async () => {
   expect(await countBeside(file.request, going)).toMatchObject({ records: 3 })
 })
 
+it('ends where an integer is none, and does not look at the rest', async () => {
+  await using file = await given(`{"a":1}\n{"b":1.5}\n{"a":"2"}\n${'{"a":1}\n'.repeat(100_000)}{"a":1.5}\n{"a":1}\n`)
+  const request = { ...file.request, integers: ['a'] }
+  expect(await countBeside({ ...request, bytes: request.bytes + 100 }, going)).toBe('not plain')
+  expect(await countBeside({ ...request, integers: ['a', 'b'] }, going)).toBe('not plain')
+  expect(await countBeside({ ...request, integers: ['c'] }, going)).toMatchObject({ records: 100_005 })
+})
+
 it('says of a file that is shorter or gone what the same thread would have said', async () => {
   await using file = await given('{"a":1}\n')
   const { request } = file
@@ -50,7 +58,7 @@ it('ends when it is told to, also before it has begun, and leaves nothing behind
   await expect(counting).rejects.toThrow('given up')
   await expect(countBeside(file.request, stop.signal)).rejects.toThrow('given up')
   const together = [1, 2, 3, 4].map(() => countBeside(file.request, going))
-  expect((await Promise.all(together)).map((counted) => counted?.records)).toEqual(Array(4).fill(1_000_000))
+  expect((await Promise.all(together)).map((counted) => counted)).toMatchObject(Array(4).fill({ records: 1_000_000 }))
 })
 
 async function given(text: string): Promise<{ request: CountRequest; [Symbol.asyncDispose](): Promise<void> }> {
@@ -59,7 +67,7 @@ async function given(text: string): Promise<{ request: CountRequest; [Symbol.asy
   await writeFile(path, text)
   const bytes = Buffer.byteLength(text)
   return {
-    request: { file: path, origin: '/data/source.ndjson', bytes, maxRecordBytes: 1 << 20 },
+    request: { file: path, origin: '/data/source.ndjson', bytes, maxRecordBytes: 1 << 20, integers: [] },
     [Symbol.asyncDispose]: () => folder.remove(),
   }
 }

@@ -37,6 +37,7 @@ it('a chunk that cannot be cleared away ends the run with its error, not the pro
       batchRules: [],
       budgets: [],
       unknown: 'discard_value',
+      columns: [],
       resources: { sources: 1, inFlight: 1, chunkBytes: 1 },
     },
     phases: new Phases(),

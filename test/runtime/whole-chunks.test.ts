@@ -218,6 +218,70 @@ describe('a settled file far larger than a chunk', () => {
   })
 })
 
+describe('integers of a file far larger than a chunk', () => {
+  it('may stand in quotes, be null, be missing, and have fractions beside them', async () => {
+    const some = '{"id":0,"cost":"7"}\n{"id":1,"cost":null,"x":1.5}\n{"id":2,"X":true,"y":{"z":[1e3]}}\n'
+    writeFileSync(data(), `${some}${records(3, ROWS)}`)
+    expect(await run()).toMatchObject({ exit: 0, batches: 1, read: ROWS, passed: ROWS })
+    expect(await stored()).toEqual(all(ROWS))
+  })
+
+  it.each([
+    ['begins with', (last: string) => `${last}\n${records(0, ROWS - 1)}`],
+    ['ends with', (last: string) => `${records(0, ROWS - 1)}${last}\n`],
+  ])('are what they are in any chunk where it %s one that is written otherwise', async (_, file) => {
+    for (const last of [`{"id":${ROWS - 1}.0}`, `{"id":"0xF9F","cost":1}`, `{"id":"3_999","cost":1}`]) {
+      writeFileSync(data(), file(last))
+      expect(await run(), last).toMatchObject({ exit: 0, read: ROWS, passed: ROWS, unaccounted: 0 })
+      expect(await stored(), last).toEqual(all(ROWS))
+      rmSync(join(folder, 'state'), { recursive: true })
+      rmSync(join(folder, 'out'), { recursive: true })
+    }
+  })
+
+  it.each([
+    ['fraction', '{"id":3.5,"cost":1}'],
+    ['fraction that is text', '{"id":"3.5","cost":1}'],
+    ['truth', '{"id":true,"cost":1}'],
+    ['key in an escape', String.raw`{"\u0069d":3.5,"cost":1}`],
+    ['number beyond what the type holds', '{"id":9999999999999999999,"cost":1}'],
+  ])('with a %s near its end are refused, and nothing else', async (_, bad) => {
+    writeFileSync(data(), `${records(0, ROWS - 1)}${bad}\n`)
+    expect(await run()).toMatchObject({ exit: 0, read: ROWS, quarantined_by: { type: 1 }, unaccounted: 0 })
+    expect(await stored()).toEqual(all(ROWS - 1, ROWS - 1))
+    expect(lines<Quarantined>('quarantine')).toMatchObject([{ line: ROWS, rule: 'type', field: 'id' }])
+  })
+
+  it('end the work on it as soon as one is known to be none', async () => {
+    const bad = '{"id":0,"cost":3.5}\n'
+    writeFileSync(data(), `${records(1, 3000)}${bad}${records(3000, 200_000)}`)
+    let given: unknown
+    hook.encoding = (batch) => {
+      hook = {}
+      const { encode } = batch
+      Object.assign(batch, {
+        encode: (...how: Parameters<typeof encode>) =>
+          encode(...how).catch((error: unknown) => {
+            given = error
+            throw error
+          }),
+      })
+    }
+    expect(await run(JOB.replace('chunk: 8KB', 'chunk: 1MB'))).toMatchObject({ read: 200_000, quarantined: 1 })
+    expect(String(given)).toMatch(/interrupt/i)
+  })
+
+  it('do not keep a batch from being known that a store has of a version that read them as text', async () => {
+    writeFileSync(data(), `${records(0, ROWS - 1)}{"id":${ROWS - 1},"cost":"1_0"}\n`)
+    expect(await run(JOB.replace('cost: bigint', 'cost: varchar').replace('cost >= 0', 'id >= 0'))).toMatchObject({
+      batches: 1,
+    })
+    rmSync(join(folder, 'state'), { recursive: true })
+    expect(await run()).toMatchObject({ exit: 0, read: ROWS, stores: { out: { repeated: ROWS, loaded: 0 } } })
+    expect(await stored()).toEqual(all(ROWS))
+  })
+})
+
 describe('a file far larger than a chunk with a record that is not clean', () => {
   it.each([
     ['malformed', '{"id": 3, "cos\n'],

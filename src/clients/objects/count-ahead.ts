@@ -11,12 +11,20 @@ import { type Readable, readInPlace } from './in-place.ts'
 import type { KnownLane } from './lanes.ts'
 import type { LocalPlace } from './local-place.ts'
 import { isLargerThanChunks, isSettled, type ReadingOptions } from './reading.ts'
-import { WholeCount } from './whole-file.ts'
+import { plainAtStart, WholeCount } from './whole-file.ts'
 
 export interface AheadRequest
   extends Pick<
     ReadingOptions,
-    'format' | 'compression' | 'settleMs' | 'unterminated' | 'chunkDir' | 'folders' | 'chunkBytes' | 'maxRecordBytes'
+    | 'format'
+    | 'compression'
+    | 'settleMs'
+    | 'unterminated'
+    | 'chunkDir'
+    | 'folders'
+    | 'chunkBytes'
+    | 'maxRecordBytes'
+    | 'integers'
   > {
   readonly wholeBytes: number
   /** Of these nothing is begun. */
@@ -76,6 +84,7 @@ export class CountAhead {
     const count = new WholeCount({
       ...{ file: readable.file, origin: path, bytes: facts.size },
       maxRecordBytes: request.maxRecordBytes,
+      integers: await plainAtStart(readable.file, request.integers),
     })
     if (!this.#stopped) void count.run()
     return { path, facts, readable, count }

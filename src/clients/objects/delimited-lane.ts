@@ -6,6 +6,7 @@ import { ChunkFile } from '../../records/chunk-file.ts'
 import { csvFields, csvSplitter, uniqueNames } from '../../records/csv.ts'
 import { type Cut, cutRecords, type Excluded } from '../../records/cut.ts'
 import { lines, objectLines } from '../../records/lines.ts'
+import { PlainIntegers } from '../../records/plain-integers.ts'
 import { countLines, type Splitter, trimLineEnd } from '../../records/splitter.ts'
 import { PIECE_BYTES, type Window } from '../../records/window.ts'
 import { skipByteOrderMark } from './byte-order-mark.ts'
@@ -14,7 +15,7 @@ import { chunkRecords } from './chunk-records.ts'
 import { ownFile, type Readable, readInPlace, verifyInPlace } from './in-place.ts'
 import type { CutOrder, LaneCutter, LaneStart, OpenLane } from './lane-cutter.ts'
 import { type CutChunk, isLargerThanChunks } from './reading.ts'
-import { type WholeCount, wholeFile } from './whole-file.ts'
+import { plainAtStart, WholeCount, wholeFile } from './whole-file.ts'
 
 export class DelimitedLane implements LaneCutter {
   readonly #lane: OpenLane
@@ -63,7 +64,7 @@ export class DelimitedLane implements LaneCutter {
   }
 
   async skip(order: CutOrder): Promise<void> {
-    if (await this.#begin(order.settled)) this.#pass(await this.#records(order, new ChunkFile()))
+    if (await this.#begin(order.settled)) this.#pass(await this.#records(order, new ChunkFile(), undefined))
   }
 
   /** false: the header is not complete yet. */
@@ -120,7 +121,7 @@ export class DelimitedLane implements LaneCutter {
     })
   }
 
-  async #records(order: CutOrder, file: ChunkFile): Promise<Cut | undefined> {
+  async #records(order: CutOrder, file: ChunkFile, integers: PlainIntegers | undefined): Promise<Cut | undefined> {
     return cutRecords(
       this.#window,
       this.#splitter,
@@ -129,6 +130,7 @@ export class DelimitedLane implements LaneCutter {
         linesBefore: this.#lines,
         maxRecordBytes: this.#lane.options.maxRecordBytes,
         origin: this.#lane.origin,
+        integers,
       },
       file,
     )
@@ -153,40 +155,59 @@ export class DelimitedLane implements LaneCutter {
     const target = chunkPath(lane.options.chunkDir, 'ndjson')
     const readable = await readInPlace(local, target, facts, lane.options.folders)
     if (readable === undefined) return undefined
-    if (uncounted) return this.#uncounted(readable, local)
+    if (uncounted) return this.#uncounted(readable, local, await this.#count(readable, local))
     const file = new ChunkFile()
+    const integers = this.#integers()
     // One byte beyond the end, so that the cut meets the end of the file itself.
-    const cut = await this.#records({ ...order, target: order.exact ? facts.size : facts.size + 1 }, file)
+    const cut = await this.#records({ ...order, target: order.exact ? facts.size : facts.size + 1 }, file, integers)
     if (cut?.to === facts.size && cut.excluded.length === 0)
-      return { ...this.#chunk(cut, readable, file), verify: () => verifyInPlace(readable.file, local, facts) }
+      return { ...this.#chunk(cut, readable, file, integers), verify: () => verifyInPlace(readable.file, local, facts) }
     await readable.discard()
     this.#window = lane.window(0)
     return undefined
   }
 
   /** The lane is at its end then; how many lines that are the chunk knows. */
-  #uncounted(readable: Readable, path: string, count?: WholeCount): CutChunk {
-    const { file, options } = this.#lane
-    this.#at = file.facts.size
+  #uncounted(readable: Readable, path: string, count: WholeCount): CutChunk {
+    const { facts } = this.#lane.file
+    this.#at = facts.size
     this.#window = this.#lane.window(this.#at)
-    return wholeFile({ facts: file.facts, path, readable, count, maxRecordBytes: options.maxRecordBytes })
+    return wholeFile({ facts, path, readable, count })
+  }
+
+  async #count({ file }: Readable, path: string): Promise<WholeCount> {
+    const { file: source, options } = this.#lane
+    const integers = await plainAtStart(file, options.integers)
+    return new WholeCount({
+      file,
+      origin: path,
+      bytes: source.facts.size,
+      maxRecordBytes: options.maxRecordBytes,
+      integers,
+    })
+  }
+
+  #integers(): PlainIntegers | undefined {
+    const { format, options } = this.#lane
+    return format === 'ndjson' ? new PlainIntegers(options.integers) : undefined
   }
 
   async #copied(order: CutOrder): Promise<CutChunk | undefined> {
     const path = chunkPath(this.#lane.options.chunkDir, this.#lane.format)
     const file = new ChunkFile(path)
+    const integers = this.#integers()
     try {
-      const cut = await this.#records(order, file)
+      const cut = await this.#records(order, file, integers)
       if (cut === undefined) return undefined
       await file.finish()
-      return this.#chunk(cut, ownFile(path), file)
+      return this.#chunk(cut, ownFile(path), file, integers)
     } catch (error) {
       await file.discard()
       throw error
     }
   }
 
-  #chunk(cut: Cut, readable: Readable, file: ChunkFile): CutChunk {
+  #chunk(cut: Cut, readable: Readable, file: ChunkFile, integers: PlainIntegers | undefined): CutChunk {
     const prelude = this.#at === 0 && this.#prelude !== undefined && this.#prelude.to > 0 ? [this.#prelude] : []
     const linesBefore = this.#at === 0 ? 0 : this.#lines
     const layout = { from: this.#at, linesBefore, excluded: [...prelude, ...cut.excluded], returns: cut.returns }
@@ -199,6 +220,7 @@ export class DelimitedLane implements LaneCutter {
       refused: cut.refused,
       bytes: file.bytes,
       digest: file.digest,
+      integers: integers?.plain === true ? integers.keys : undefined,
       ...chunkRecords(readable.file, this.#splitter, layout, () => cut.records),
     }
   }

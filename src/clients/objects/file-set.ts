@@ -62,7 +62,8 @@ export class FileSet implements Extractor {
     if (planned.length > 0) return
     const { chunkDir } = this.#env
     const { folders } = this.#source
-    this.#source.ahead?.begin({ ...this.#choices, ...limits, chunkDir, folders, known: knownLanes(from, []) })
+    const integers = limits.integers ?? []
+    this.#source.ahead?.begin({ ...this.#choices, ...limits, integers, chunkDir, folders, known: knownLanes(from, []) })
   }
 
   async *read(context: ReadContext): AsyncGenerator<Chunk | Gap> {
@@ -238,6 +239,7 @@ export class FileSet implements Extractor {
       wholeBytes: context.wholeBytes?.bind(context),
       ahead: this.#source.ahead,
       maxRecordBytes: context.maxRecordBytes,
+      integers: context.integers ?? [],
       keepLines: context.keepLines === true,
       signal: context.signal,
       ended: (lane) => this.#ended(context.watch, lane),

@@ -189,6 +189,7 @@ class LaneReader {
       raw: cut.raw,
       ...(cut.stored === undefined ? {} : { stored: cut.stored }),
       ...(cut.spans === undefined ? {} : { spans: cut.spans }),
+      ...(cut.integers === undefined ? {} : { integers: cut.integers }),
       ...(cut.counted === undefined ? {} : { counted: cut.counted }),
       ...(cut.verify === undefined ? {} : { verify: cut.verify }),
       release: () => {

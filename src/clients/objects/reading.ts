@@ -34,6 +34,8 @@ export interface ReadingOptions {
   readonly ahead: CountAhead | undefined
   readonly maxRecordBytes: number
   /** See ReadContext. */
+  readonly integers: readonly string[]
+  /** See ReadContext. */
   readonly keepLines: boolean
   readonly signal: AbortSignal
   /** See SourceWatch. */
@@ -76,6 +78,7 @@ export interface CutChunk
   readonly stored?: NonNullable<Chunk['stored']>
   readonly spans?: NonNullable<Chunk['spans']>
   readonly verify?: NonNullable<Chunk['verify']>
+  readonly integers?: Chunk['integers']
   readonly counted?: NonNullable<Chunk['counted']>
   /** Lines of the chunk, where they are known only when it has been counted. */
   readonly lines?: () => number | undefined

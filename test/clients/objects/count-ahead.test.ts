@@ -16,9 +16,10 @@ it('goes on as the count of the chunk that is made of the file', async () => {
   const begun = await given.ahead.take(given.file, facts)
   if (begun === undefined) throw new Error('no count was begun')
   expect((await stat(begun.readable.file)).ino).toBe((await stat(given.file)).ino)
-  const chunk = wholeFile({ ...begun, maxRecordBytes: 100 })
+  const chunk = wholeFile(begun)
   expect(await chunk.counted?.()).toBe(true)
   expect(chunk.records).toBe(LINES)
+  expect(chunk.integers).toEqual(['a'])
   await given.ahead.stop()
   expect(await given.links()).toHaveLength(1)
   await chunk.discard()
@@ -67,7 +68,7 @@ async function source() {
   const ahead = new CountAhead(place)
   const request: AheadRequest = {
     ...{ format: undefined, compression: 'auto', settleMs: 0, unterminated: 'settle', known: [] },
-    ...{ chunkDir, folders: [folder.path], chunkBytes: 1000, wholeBytes: 1e6, maxRecordBytes: 100 },
+    ...{ chunkDir, folders: [folder.path], chunkBytes: 1000, wholeBytes: 1e6, maxRecordBytes: 100, integers: ['a'] },
   }
   return {
     file,
