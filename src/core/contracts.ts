@@ -223,7 +223,7 @@ export interface EncodeOptions {
   /** Full target path, inside a folder of EngineAccess. */
   readonly file: string
   readonly compression?: string
-  /** The file is read once and goes: written in less time, though larger. */
+  /** The file is read once and goes: Parquet of version 2, with layout and encodings that take less time to write and to read. */
   readonly quick?: boolean
   /** SELECT over `batch` to write instead of all columns; `{batch}` stands for the relation. */
   readonly select?: string

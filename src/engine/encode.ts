@@ -29,7 +29,7 @@ export async function encode(
   const compression = options.compression === undefined ? '' : `, COMPRESSION ${literal(options.compression)}`
   const layout =
     options.quick === true
-      ? `, DICTIONARY_SIZE_LIMIT ${QUICK_DICTIONARY}, ROW_GROUP_SIZE ${QUICK_GROUP}`
+      ? `, PARQUET_VERSION v2, DICTIONARY_SIZE_LIMIT ${QUICK_DICTIONARY}, ROW_GROUP_SIZE ${QUICK_GROUP}`
       : `, DICTIONARY_SIZE_LIMIT ${KEPT_DICTIONARY}`
   const written = await session.value(
     `COPY (${select}) TO ${literal(options.file)} (${FORMATS[format]}${compression}${format === 'parquet' ? layout : ''})`,
