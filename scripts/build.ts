@@ -30,7 +30,7 @@ const entries = [
   ...FOUND_BY_NAME.flatMap((folder) => list(join(root, 'src', folder)).map((file) => `${folder}/${file}`)),
 ]
 // A thread finds and compiles its modules by itself, while others wait for it: it has one.
-const output = [...(await bundled(entries)), ...(await bundled(['records/beside-worker.ts']))]
+const output = [...(await bundled(entries)), ...(await bundled(['records/count-worker.ts']))]
 const packages = new Set<string>()
 for (const file of output)
   if (file.type === 'chunk')

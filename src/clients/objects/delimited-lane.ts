@@ -1,13 +1,10 @@
 /** Cuts one NDJSON or CSV file: BOM and header first, then chunk after chunk. */
-import { rm } from 'node:fs/promises'
 import type { ChunkFormat } from '../../core/contracts.ts'
 import { AdflowError } from '../../core/errors.ts'
 import { malformation } from '../../engine/malformed.ts'
-import { cutBeside } from '../../records/beside.ts'
 import { ChunkFile } from '../../records/chunk-file.ts'
 import { csvFields, csvSplitter, uniqueNames } from '../../records/csv.ts'
 import { type Cut, cutRecords, type Excluded } from '../../records/cut.ts'
-import type { Piece } from '../../records/cut-piece.ts'
 import { lines, objectLines } from '../../records/lines.ts'
 import { PlainIntegers } from '../../records/plain-integers.ts'
 import { countLines, type Splitter, trimLineEnd } from '../../records/splitter.ts'
@@ -20,17 +17,10 @@ import type { CutOrder, LaneCutter, LaneStart, OpenLane } from './lane-cutter.ts
 import { type CutChunk, isLargerThanChunks } from './reading.ts'
 import { plainAtStart, WholeCount, wholeFile } from './whole-file.ts'
 
-/** To start a thread costs about what it saves with so many bytes. */
-const WORTH_BYTES = 32_000_000
-
 export class DelimitedLane implements LaneCutter {
   readonly #lane: OpenLane
   readonly #splitter: Splitter
   #window: Window
-  /** What the window would give was cut beside: it must begin anew. */
-  #passed = false
-  /** A thread can cut it that knows of nothing but records that reach the engine. */
-  #beside: boolean
   #at: number
   #lines: number
   #header: readonly string[] | undefined
@@ -45,7 +35,6 @@ export class DelimitedLane implements LaneCutter {
     this.#lines = start.lines
     this.#header = start.header
     this.#window = lane.window(start.at)
-    this.#beside = lane.format === 'ndjson' && !lane.compressed && !keepLines
   }
 
   get at(): number {
@@ -65,14 +54,13 @@ export class DelimitedLane implements LaneCutter {
   }
 
   async ended(): Promise<boolean> {
-    if (this.#passed) return this.#at === this.#lane.file.facts.size
     if (this.#window.length === 0) await this.#window.fill(PIECE_BYTES)
     return this.#window.length === 0 && this.#window.ended && this.#window.failure === undefined
   }
 
   async cut(order: CutOrder): Promise<CutChunk | undefined> {
     if (!(await this.#begin(order.settled))) return undefined
-    return (await this.#inPlace(order)) ?? (await this.#copiedBeside(order)) ?? (await this.#copied(order))
+    return (await this.#inPlace(order)) ?? (await this.#copied(order))
   }
 
   async skip(order: CutOrder): Promise<void> {
@@ -134,14 +122,6 @@ export class DelimitedLane implements LaneCutter {
   }
 
   async #records(order: CutOrder, file: ChunkFile, integers: PlainIntegers | undefined): Promise<Cut | undefined> {
-    if (this.#passed) this.#window = this.#lane.window(this.#at)
-    this.#passed = false
-    const { position } = this.#window
-    if (position !== (this.#at === 0 ? (this.#prelude?.to ?? 0) : this.#at))
-      throw new AdflowError(
-        'UNEXPECTED',
-        `${this.#lane.origin} is read from ${position} on, and was cut up to ${this.#at}`,
-      )
     return cutRecords(
       this.#window,
       this.#splitter,
@@ -176,16 +156,12 @@ export class DelimitedLane implements LaneCutter {
     const readable = await readInPlace(local, target, facts, lane.options.folders)
     if (readable === undefined) return undefined
     if (uncounted) return this.#uncounted(readable, local, await this.#count(readable, local))
-    // One byte beyond the end, so that the cut meets the end of the file itself.
-    const all = { ...order, target: order.exact ? facts.size : facts.size + 1 }
-    const verify = () => verifyInPlace(readable.file, local, facts)
-    const piece = await this.#pieceBeside(all)
-    if (piece?.to === facts.size) return { ...this.#chunk(clean(piece), readable, piece), verify }
     const file = new ChunkFile()
     const integers = this.#integers()
-    const cut = await this.#records(all, file, integers)
+    // One byte beyond the end, so that the cut meets the end of the file itself.
+    const cut = await this.#records({ ...order, target: order.exact ? facts.size : facts.size + 1 }, file, integers)
     if (cut?.to === facts.size && cut.excluded.length === 0)
-      return { ...this.#chunk(cut, readable, counted(file, integers)), verify }
+      return { ...this.#chunk(cut, readable, file, integers), verify: () => verifyInPlace(readable.file, local, facts) }
     await readable.discard()
     this.#window = lane.window(0)
     return undefined
@@ -216,31 +192,6 @@ export class DelimitedLane implements LaneCutter {
     return format === 'ndjson' ? new PlainIntegers(options.integers) : undefined
   }
 
-  /** In a thread of its own: a copy, or only counted. What that does not cut, nor anything after it, is cut here. */
-  async #pieceBeside({ target, exact, settled }: CutOrder, into?: string): Promise<Piece | undefined> {
-    const { file, options, origin } = this.#lane
-    const { descriptor, facts } = file
-    if (!this.#beside || descriptor === undefined || exact || this.#at < (this.#prelude?.to ?? 0)) return undefined
-    if (Math.min(target, facts.size) - this.#at < WORTH_BYTES) return undefined
-    const { maxRecordBytes, integers, signal } = options
-    const request = { descriptor, origin, from: this.#at, bytes: facts.size, target, settled, into }
-    const piece = await cutBeside({ ...request, maxRecordBytes, integers }, signal)
-    this.#beside = piece !== undefined
-    if (piece !== undefined) this.#passed = true
-    return piece
-  }
-
-  async #copiedBeside(order: CutOrder): Promise<CutChunk | undefined> {
-    const into = chunkPath(this.#lane.options.chunkDir, 'ndjson')
-    try {
-      const piece = await this.#pieceBeside(order, into)
-      return piece && this.#chunk(clean(piece), ownFile(into), piece)
-    } catch (error) {
-      await rm(into, { force: true })
-      throw error
-    }
-  }
-
   async #copied(order: CutOrder): Promise<CutChunk | undefined> {
     const path = chunkPath(this.#lane.options.chunkDir, this.#lane.format)
     const file = new ChunkFile(path)
@@ -249,14 +200,14 @@ export class DelimitedLane implements LaneCutter {
       const cut = await this.#records(order, file, integers)
       if (cut === undefined) return undefined
       await file.finish()
-      return this.#chunk(cut, ownFile(path), counted(file, integers))
+      return this.#chunk(cut, ownFile(path), file, integers)
     } catch (error) {
       await file.discard()
       throw error
     }
   }
 
-  #chunk(cut: Cut, readable: Readable, { bytes, digest, integers }: CountedBytes): CutChunk {
+  #chunk(cut: Cut, readable: Readable, file: ChunkFile, integers: PlainIntegers | undefined): CutChunk {
     const prelude = this.#at === 0 && this.#prelude !== undefined && this.#prelude.to > 0 ? [this.#prelude] : []
     const linesBefore = this.#at === 0 ? 0 : this.#lines
     const layout = { from: this.#at, linesBefore, excluded: [...prelude, ...cut.excluded], returns: cut.returns }
@@ -267,9 +218,9 @@ export class DelimitedLane implements LaneCutter {
       format: this.#format(),
       records: cut.records,
       refused: cut.refused,
-      bytes,
-      digest,
-      integers,
+      bytes: file.bytes,
+      digest: file.digest,
+      integers: integers?.plain === true ? integers.keys : undefined,
       ...chunkRecords(readable.file, this.#splitter, layout, () => cut.records),
     }
   }
@@ -285,16 +236,6 @@ export class DelimitedLane implements LaneCutter {
     const { delimiter, quote } = this.#lane.options.csv
     return { type: 'csv', delimiter, quote, header: this.#header ?? [] }
   }
-}
-
-function clean({ to, records, lines }: Piece): Cut {
-  return { to, records, lines, refused: [], excluded: [], returns: [] }
-}
-
-type CountedBytes = Pick<CutChunk, 'bytes' | 'digest' | 'integers'>
-
-function counted({ bytes, digest }: ChunkFile, integers: PlainIntegers | undefined): CountedBytes {
-  return { bytes, digest, integers: integers?.plain === true ? integers.keys : undefined }
 }
 
 /** Nothing is asked of columns where there is no object. */

@@ -20,10 +20,6 @@ export class LocalFile implements OpenFile {
     return this.#path
   }
 
-  get descriptor(): number {
-    return this.#handle.fd
-  }
-
   /** Throws SOURCE_UNREADABLE. */
   static async open(path: string): Promise<LocalFile> {
     let handle: FileHandle | undefined

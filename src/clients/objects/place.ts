@@ -38,8 +38,6 @@ export interface OpenFile extends RandomReader {
   readonly facts: FileFacts
   /** Path on this machine; undefined: it is elsewhere. */
   readonly local: string | undefined
-  /** Of a file of this machine, in this process. */
-  readonly descriptor?: number
   /** Plain bytes from `from` on, up to where the file ended when it was opened. */
   forward(from: number): ByteSource
 }

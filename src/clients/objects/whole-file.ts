@@ -4,9 +4,9 @@
  */
 import { open } from 'node:fs/promises'
 import { AdflowError } from '../../core/errors.ts'
-import { countBeside } from '../../records/beside.ts'
 import { compiledMemory } from '../../records/compiled.ts'
 import type { Counted, CountRequest } from '../../records/count-file.ts'
+import { countBeside } from '../../records/count-thread.ts'
 import { lines } from '../../records/lines.ts'
 import { PlainIntegers } from '../../records/plain-integers.ts'
 import { NEWLINE } from '../../records/splitter.ts'

@@ -4,9 +4,9 @@ import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
 import { expect, it } from 'vitest'
 import { AdflowError } from '../../src/core/errors.ts'
-import { countBeside } from '../../src/records/beside.ts'
 import { digestOf } from '../../src/records/chunk-file.ts'
 import type { CountRequest } from '../../src/records/count-file.ts'
+import { countBeside } from '../../src/records/count-thread.ts'
 
 const going = new AbortController().signal
 
