@@ -29,7 +29,8 @@ export interface Counted {
 }
 
 /**
- * undefined: it has a record that must not reach the engine. 'not plain': what was taken for an integer is none, and the rest was not looked at. Blocks its thread: what is read waits in nobody's queue and changes no core.
+ * undefined: it has a record that must not reach the engine. 'not plain': what was taken for an integer is none, and the rest was not looked at. Blocks its
+ * thread: what is read waits in nobody's queue and changes no core.
  * @throws AdflowError SOURCE_UNREADABLE, SOURCE_CHANGED where it is shorter
  */
 export async function countFile(request: CountRequest): Promise<Counted | 'not plain' | undefined> {

@@ -104,13 +104,17 @@ function noted<T>(work: Promise<T>): Promise<T> {
 
 const HEAD_BYTES = 64 << 10
 
-/** Which of the keys seem to have integers in plain digits, by the records that a file begins with. */
+/** Which of the keys seem to have integers in plain digits, by the records that a file begins with. Of one that cannot be read: none, its reader tells why. */
 export async function plainAtStart(file: string, keys: readonly string[]): Promise<readonly string[]> {
   const integers = new PlainIntegers(keys)
-  const [head] = compiledMemory(0, 1).buffers
-  if (integers.keys.length === 0 || head === undefined) return []
-  await using handle = await open(file, 'r')
-  const { bytesRead } = await handle.read(head, 0, HEAD_BYTES, 0)
-  integers.look(head, 0, head.subarray(0, bytesRead).lastIndexOf(NEWLINE) + 1)
+  if (integers.keys.length === 0) return []
+  const [head] = compiledMemory(0, 1).buffers as [Buffer]
+  try {
+    await using handle = await open(file, 'r')
+    const { bytesRead } = await handle.read(head, 0, HEAD_BYTES, 0)
+    integers.look(head, 0, head.subarray(0, bytesRead).lastIndexOf(NEWLINE) + 1)
+  } catch {
+    return []
+  }
   return integers.plain ? integers.keys : []
 }
