@@ -27,9 +27,13 @@ const LAST_AT: i32 = 16
 const ALL_AT: i32 = 32
 const LAST: i32 = 16
 
+/** Up to there a text goes on that is no key: its other escapes need no look. */
+let passed: i32 = 0
+
 /** Whether each value of these keys in `[from, to)` is an integer in plain digits without leading zeros, in quotes or not, or null. What may be one of the keys
  *  but cannot be told makes it false. `short`: some have less than three bytes. 16 bytes before `from` and 63 after `to` are read. */
 export function plainIntegers(from: i32, to: i32, table: i32, short: boolean): boolean {
+  passed = from
   for (let at = from; at < to; at += 64) {
     const a = v128.load(at)
     const b = v128.load(at, 16)
@@ -145,7 +149,7 @@ function keepsKeys(from: i32, to: i32): boolean {
   while (slashes !== 0) {
     const next = from + <i32>ctz(slashes) + 1
     slashes &= slashes - 1
-    if (next < to && load<u8>(next) === LETTER_U && mayBeInKey(next, to)) return false
+    if (next >= passed && next < to && load<u8>(next) === LETTER_U && mayBeInKey(next, to)) return false
   }
   return true
 }
@@ -155,6 +159,7 @@ function mayBeInKey(from: i32, to: i32): boolean {
   let at = from
   while (at < to && load<u8>(at) !== QUOTE) at += load<u8>(at) === BACKSLASH ? 2 : 1
   if (at >= to) return true
+  passed = at
   do at += 1
   while (at < to && isSpace(load<u8>(at)))
   return at >= to || load<u8>(at) === COLON

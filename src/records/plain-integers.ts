@@ -56,8 +56,8 @@ export class PlainIntegers {
 
 /** What JSON writes with an escape could stand there otherwise. Of an escape by number compiled code takes care. */
 function isToldByBytes(key: string): boolean {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-  return key !== '' && !/["\\/\u0000-\u001f]/.test(key) && Buffer.byteLength(key) < MOST_BYTES
+  const escaped = [...key].some((char) => char < ' ' || char === '"' || char === '/' || char === '\\')
+  return key !== '' && !escaped && Buffer.byteLength(key) < MOST_BYTES
 }
 
 function tableOf(keys: readonly string[]): Buffer {

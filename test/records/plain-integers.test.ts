@@ -111,6 +111,15 @@ describe('an integer of a record', () => {
     expect(isPlain(String.raw`{"a":"x\\":"id":1.5}`, ['id'])).toBe(false)
   })
 
+  it('is looked for behind texts with many escapes', () => {
+    const text = String.raw`"t":"${'\\u4e2d'.repeat(200)}\"${'\\u0041'.repeat(200)}"`
+    for (let offset = 0; offset < 64; offset += 1) {
+      expect(isPlain(`{${text},"id":1,${text}}\n`, ['id'], offset)).toBe(true)
+      expect(isPlain(`{${text},"\\u0069d":1.5}\n{"id":1}\n`, ['id'], offset)).toBe(false)
+      expect(isPlain(`{${text},"id":1.5,${text}}\n`, ['id'], offset)).toBe(false)
+    }
+  })
+
   it('may have a key in any script, and of any length that is looked for', () => {
     const keys = [
       'é',
