@@ -16,6 +16,7 @@ import type { StoreOutcome } from '../lineage/events.ts'
 import { isSourceFault } from './broken-lanes.ts'
 import { encodersOf } from './encoders.ts'
 import type { OwedBatch, Spool } from './spool.ts'
+import { unlessRefused } from './unless-refused.ts'
 
 /** A batch for one store. */
 export interface Delivery extends BatchInfo {
@@ -339,25 +340,6 @@ export class Store {
 }
 
 type Write = (delivery: Delivery, session: Session) => Promise<Receipt>
-
-/** Ends the statement as soon as the count finds that nothing can come of it. */
-async function unlessRefused<T>(
-  counting: Promise<boolean> | undefined,
-  session: Session,
-  work: () => Promise<T>,
-): Promise<T> {
-  let working = true
-  counting
-    ?.then((clean) => {
-      if (!clean && working) session.interrupt()
-    })
-    .catch(() => undefined) // told to who awaits it
-  try {
-    return await work()
-  } finally {
-    working = false
-  }
-}
 
 /** The same finding as of a record that is not clean: the source is cut instead. */
 function notWhole(): AdflowError {
