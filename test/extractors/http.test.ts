@@ -535,6 +535,27 @@ describe('a bad http source', () => {
     expect((times[2] ?? 0) - (times[0] ?? 0)).toBeGreaterThan(1900)
   })
 
+  it('of many megabytes is taken once, though it breaks off twice while it is written', async () => {
+    server.lists['l'] = list(90_000)
+    server.pageRecords = 40_000
+    server.interfere = ({ query }, response) => {
+      const cutAt = query.get('cursor') === null ? [] : [3_000_000, 700_000]
+      const cut = cutAt[server.asked.length - 2]
+      if (cut === undefined) return false
+      response.end = ((page: string) => {
+        response.setHeader('content-length', Buffer.byteLength(page))
+        response.write(page.slice(0, cut), () => setTimeout(() => response.destroy(), 50))
+        return response
+      }) as typeof response.end
+      return false
+    }
+    const { records, gaps } = await run(inPages('cursor', { type: 'cursor', path: 'meta.next' }))
+    expect(server.asked).toHaveLength(5)
+    expect(gaps).toEqual([])
+    expect(records.length).toBe(90_000)
+    expect(records.every((one, n) => one === record(n))).toBe(true)
+  })
+
   it('that sends more than its Content-Length has none of it believed beyond that', async () => {
     const liar = createServer((socket) => {
       socket.once('data', () => socket.end('HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n[{"id":1}, {"id":2}]'))

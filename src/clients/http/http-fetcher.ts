@@ -249,7 +249,7 @@ class Pass {
     if (status === 304) return { status, headers, url, values: {}, taker }
     try {
       const values = await readPage(answer, { ...page, values: paging.values, maxRecordBytes }, taker, this.#found)
-      await taker.end()
+      taker.end()
       this.#meanwhile(taker.settled())
       return { status, headers, url, values, taker }
     } catch (error) {

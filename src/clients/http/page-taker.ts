@@ -34,6 +34,9 @@ interface Piece {
   readonly records: number | undefined
 }
 
+/** Pieces that are written at once. Those of a shorter page are written while the answer to the next request is waited for, which costs no time. */
+const BATCH = 2
+
 const NOTHING = Buffer.alloc(0)
 const NEWLINE = 10
 const SPACE = 32
@@ -110,12 +113,9 @@ export class PageTaker implements RecordSink {
 
   /** One batch of pieces is on its way to the disk while the next is filled. */
   async rest(): Promise<void> {
-    if (this.#full.length === 0) return
-    const full = this.#full
-    this.#full = []
+    if (this.#full.length < BATCH) return
     await this.#options.pause(() => this.#writing)
-    this.#writing = this.#write(full)
-    this.#writing.catch(() => undefined) // awaited before the next batch, or at the end
+    this.#send()
   }
 
   /** Of all records so far, each with a line end; empty where none is wanted. */
@@ -126,7 +126,7 @@ export class PageTaker implements RecordSink {
   }
 
   /** All of the page is on its way, see settled(). @throws AdflowError SOURCE_CHANGED where the page does not begin as it did */
-  async end(): Promise<void> {
+  end(): void {
     const { expected, origin } = this.#options
     if (expected !== undefined && (this.#mismatch || this.records < expected.records))
       throw new AdflowError(
@@ -137,7 +137,7 @@ export class PageTaker implements RecordSink {
         },
       )
     this.#turn(NOTHING)
-    await this.rest()
+    this.#send()
   }
 
   /** Nothing is being written any more. @throws what came of it */
@@ -152,10 +152,18 @@ export class PageTaker implements RecordSink {
     this.#full = []
   }
 
-  async #write(pieces: readonly Piece[]): Promise<void> {
+  /** After what is being written. */
+  #send(): void {
+    this.#writing = this.#write(this.#full, this.#writing)
+    this.#writing.catch(() => undefined) // awaited before the next batch, or by settled()
+    this.#full = []
+  }
+
+  async #write(pieces: readonly Piece[], before: Promise<void>): Promise<void> {
     const { buffers } = this.#options
     const left = [...pieces]
     try {
+      await before
       for (let piece = left.shift(); piece !== undefined; piece = left.shift()) {
         await this.#sink.write(piece.bytes, piece.records).finally(() => buffers.give(piece.bytes))
       }

@@ -7,6 +7,8 @@ import { NEWLINE } from '../../records/splitter.ts'
 import { type Counted, NONE_COUNTED, type RecordCounter } from './record-counter.ts'
 
 const LINE_END = Buffer.from('\n')
+/** So much that is not on the disk is brought there while more is fetched: little is left to wait for when the segment is sealed. */
+const SYNC_BYTES = 8 << 20
 
 interface Extent {
   readonly bytes: number
@@ -23,6 +25,10 @@ export class SegmentWriter {
   #now: Extent = NOTHING
   #lastByte = NEWLINE
   #handle: FileHandle | undefined
+  /** One at a time. What it fails with is told by close(): the kernel says it once. */
+  #syncing: Promise<void> | undefined
+  #syncFailure: unknown
+  #syncedBytes = 0
   readonly #counter: RecordCounter
 
   /** `beside`: the final name. */
@@ -53,6 +59,7 @@ export class SegmentWriter {
       counted: this.#counter.add(this.#now.counted, bytes, records),
     }
     this.#lastByte = bytes.at(-1) ?? NEWLINE
+    if (this.#now.bytes - this.#syncedBytes >= SYNC_BYTES) this.#sync(this.#handle)
   }
 
   /** What was written is whole. Its last record gets the line end that it may lack. */
@@ -74,8 +81,11 @@ export class SegmentWriter {
     this.#lastByte = NEWLINE
   }
 
+  /** @throws AdflowError where some of the bytes may never reach the disk */
   async close(): Promise<void> {
+    await this.#syncing
     try {
+      if (this.#syncFailure !== undefined) throw this.#syncFailure
       await this.#handle?.close()
       this.#handle = undefined
     } catch (error) {
@@ -84,8 +94,22 @@ export class SegmentWriter {
   }
 
   async discard(): Promise<void> {
+    await this.#syncing
     await this.#handle?.close().catch(() => undefined) // it goes away with the file
     this.#handle = undefined
     await rm(this.file, { force: true }).catch(() => undefined) // what stays is swept by the next start
+  }
+
+  #sync(handle: FileHandle): void {
+    if (this.#syncing !== undefined) return
+    this.#syncedBytes = this.#now.bytes
+    this.#syncing = handle
+      .datasync()
+      .catch((error: unknown) => {
+        this.#syncFailure ??= error
+      })
+      .then(() => {
+        this.#syncing = undefined
+      })
   }
 }
