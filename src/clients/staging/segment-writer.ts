@@ -1,9 +1,9 @@
 /** Pages on their way into a segment: written as they come, to a hidden file, until the segment is sealed or given up. */
 import { type FileHandle, open, rm } from 'node:fs/promises'
-import { crc32 } from 'node:zlib'
 import { temporaryPath } from '../../core/durable.ts'
 import { localIoError } from '../../core/errors.ts'
 import { NEWLINE } from '../../records/splitter.ts'
+import { sumOf } from '../../records/sum.ts'
 import { type Counted, NONE_COUNTED, type RecordCounter } from './record-counter.ts'
 
 const LINE_END = Buffer.from('\n')
@@ -55,7 +55,7 @@ export class SegmentWriter {
     }
     this.#now = {
       bytes: this.#now.bytes + bytes.length,
-      crc32: crc32(bytes, this.#now.crc32),
+      crc32: sumOf(bytes, this.#now.crc32),
       counted: this.#counter.add(this.#now.counted, bytes, records),
     }
     this.#lastByte = bytes.at(-1) ?? NEWLINE
