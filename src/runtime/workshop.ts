@@ -60,7 +60,7 @@ export interface WorkshopOptions {
   readonly copies?: string
   /** Stores are only looked at: their files are attached read-only, and none is made. */
   readonly readOnly?: boolean
-  /** What the first source that can is told to begin meanwhile: see Extractor.ahead(). */
+  /** What the first source that can is told to begin meanwhile, where the stores take whole sources: see Extractor.ahead(). */
   readonly ahead?: ((source: string) => AheadContext) | undefined
 }
 
@@ -83,7 +83,9 @@ export async function openWorkshop(options: WorkshopOptions): Promise<Workshop> 
   const opened: OpenSource[] = []
   let begun: Session | undefined
   try {
+    const made = await makeLoaders(options)
     const access = await openSources(options, opened)
+    if (made.every(({ loader }) => loader.streams === 'sources')) beginAhead(options, opened)
     const engine = await opening
     const session = await engine.connect()
     begun = session
@@ -101,23 +103,12 @@ export async function openWorkshop(options: WorkshopOptions): Promise<Workshop> 
     const references = await ReferenceTables.load({ engine, session, pipeline, state, locate, copies, log })
     access.push({ folders: ReferenceTables.folders(pipeline, copies) })
 
-    const loaders: { config: JobLoader; loader: Loader; unavailable?: AdflowError }[] = []
+    const loaders: Workshop['loaders'][number][] = []
     const attached = new Map<string, AdflowError | undefined>()
-    for (const config of job.load) {
-      const definition = await registry.get('loader', config.type)
-      const env = environmentOf(options, config.id)
-      const { wanted, unavailable } = await openAccess(
-        session,
-        attached,
-        () => definition.access?.(config.options, env) ?? {},
-        readOnly,
-      )
+    for (const { config, loader, wants } of made) {
+      const { wanted, unavailable } = await openAccess(session, attached, wants, readOnly)
       access.push(wanted)
-      loaders.push({
-        config,
-        loader: definition.create(config.options, { ...env, workDir: state.chunks, input: config.input ?? 'main' }),
-        ...(unavailable ? { unavailable } : {}),
-      })
+      loaders.push({ config, loader, ...(unavailable ? { unavailable } : {}) })
     }
     if (pipeline.stateful) {
       const file = join(state.path, 'state.duckdb')
@@ -158,9 +149,27 @@ export async function openWorkshop(options: WorkshopOptions): Promise<Workshop> 
   }
 }
 
+/** Not opened: nothing is made yet that others see. */
+async function makeLoaders(
+  options: WorkshopOptions,
+): Promise<readonly { readonly config: JobLoader; readonly loader: Loader; wants(): EngineAccess }[]> {
+  const { job, registry, state } = options
+  const making = job.load.map(async (config) => {
+    const definition = await registry.get('loader', config.type)
+    const env = environmentOf(options, config.id)
+    const input = config.input ?? 'main'
+    return {
+      config,
+      loader: definition.create(config.options, { ...env, workDir: state.chunks, input }),
+      wants: () => definition.access?.(config.options, env) ?? {},
+    }
+  })
+  return Promise.all(making)
+}
+
 /** Adds them to `opened`, and returns what they need of the engine, with the folders of the state. */
 async function openSources(
-  { job, registry, state, log, only, ahead }: WorkshopOptions,
+  { job, registry, state, log, only }: WorkshopOptions,
   opened: OpenSource[],
 ): Promise<EngineAccess[]> {
   const access: EngineAccess[] = [{ folders: [state.chunks, state.spool, state.outbox, state.staged] }]
@@ -176,9 +185,12 @@ async function openSources(
     const silenceMs = config.giveUpAfterMs ?? silenceOf(definition, config.options, extractor)
     opened.push({ config, extractor, silenceMs })
   }
+  return access
+}
+
+function beginAhead({ ahead }: WorkshopOptions, opened: readonly OpenSource[]): void {
   const first = opened.find(({ extractor }) => extractor.ahead !== undefined)
   if (first !== undefined && ahead !== undefined) first.extractor.ahead?.(ahead(first.config.id))
-  return access
 }
 
 function environmentOf({ job, state, log }: Pick<WorkshopOptions, 'job' | 'state' | 'log'>, id: string): ComponentEnv {

@@ -16,9 +16,10 @@ import { crc32 } from 'node:zlib'
 import pino from 'pino'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { LoadBatch } from '../../src/core/contracts.ts'
-import type { LoaderDefinition } from '../../src/core/definitions.ts'
+import type { ExtractorDefinition, LoaderDefinition } from '../../src/core/definitions.ts'
 import { loadJob } from '../../src/core/job/load.ts'
 import { loadRegistry } from '../../src/core/registry.ts'
+import filesSource from '../../src/extractors/files.ts'
 import files from '../../src/loaders/files.ts'
 import { runJob } from '../../src/runtime/run.ts'
 import type { RunSummary } from '../../src/runtime/summary.ts'
@@ -56,7 +57,22 @@ const watched: LoaderDefinition = {
     return loader
   },
 }
-const registry = await loadRegistry({ extra: { loader: { files: watched } } })
+
+/** The extractor `files`, watched: how often it is told to begin before the run is open. */
+let begun = 0
+const watchedSource: ExtractorDefinition = {
+  ...(filesSource as ExtractorDefinition),
+  create(options, env) {
+    const extractor = (filesSource as ExtractorDefinition).create(options, env)
+    const { ahead } = extractor
+    extractor.ahead = (context) => {
+      begun += 1
+      ahead?.call(extractor, context)
+    }
+    return extractor
+  },
+}
+const registry = await loadRegistry({ extra: { loader: { files: watched }, extractor: { files: watchedSource } } })
 
 const JOB = `version: 1
 name: whole
@@ -151,6 +167,20 @@ describe('a settled file far larger than a chunk', () => {
     rmSync(join(folder, 'out'), { recursive: true })
     expect((await run(JOB.replace('load:', 'transform: [ { filter: "id >= 0" } ]\nload:'))).batches).toBeGreaterThan(5)
     expect(await stored()).toEqual(all(ROWS))
+  })
+
+  it.each([
+    ['the one store takes it whole', 'type: files, format: parquet, path: out', 1],
+    [
+      'the one store divides its rows',
+      'type: files, format: parquet, path: out, partition: { part: "(id % 2)::VARCHAR" }',
+      0,
+    ],
+    ['the one store takes chunks', 'type: duckdb, path: out/db.duckdb, table: t', 0],
+  ])('is begun to be counted before the run is open only where it may be one batch: %s', async (_when, load, times) => {
+    begun = 0
+    expect(await run(JOB.replace('type: files, format: parquet, path: out', load))).toMatchObject({ read: ROWS })
+    expect(begun).toBe(times)
   })
 
   it('is loaded once when the run is killed after the engine has written it', async () => {
