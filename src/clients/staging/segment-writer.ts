@@ -78,6 +78,7 @@ export class SegmentWriter {
       throw localIoError(error, `cut ${this.file}`)
     }
     this.#now = this.pages
+    this.#syncedBytes = Math.min(this.#syncedBytes, this.pages.bytes)
     this.#lastByte = NEWLINE
   }
 

@@ -56,6 +56,20 @@ describe('a segment that grows', () => {
     expect((await readFile(lane.fileOf(segment))).equals(Buffer.concat(Array(40).fill(PAGE)))).toBe(true)
   })
 
+  it('is brought there also after a long page that is given up', async () => {
+    const syncs = vi.spyOn(handles, 'datasync').mockResolvedValue(undefined)
+    const lane = await opened()
+    const writer = lane.begin({ type: 'ndjson' }, 2 * MIB)
+    for (let piece = 0; piece < 40; piece += 1) await writer.write(PAGE, 1)
+    await writer.dropPage()
+    const before = syncs.mock.calls.length
+    for (let piece = 0; piece < 20; piece += 1) await writer.write(PAGE, 1)
+    await writer.endPage()
+    await writer.close()
+    expect(syncs.mock.calls.length).toBeGreaterThan(before)
+    expect(await lane.seal(writer, { type: 'ndjson' }, 'c')).toMatchObject({ from: 0, to: 20 * PAGE.length })
+  })
+
   it('does not count as kept where some of it did not reach the disk, though a later sync succeeds', async () => {
     const { datasync } = handles
     const lost = Object.assign(new Error('EIO: i/o error, fdatasync'), { code: 'EIO' })
