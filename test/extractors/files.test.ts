@@ -216,6 +216,17 @@ describe('reading on', () => {
     expect((await run({ path: 'a.csv', ...options })).lanes).toEqual({ 'a.csv': expected })
   })
 
+  it.each([
+    ['has settled into halves', [64, 40, 48], '0s'],
+    ['is still written as far as it may', [64, 64, 24], '1h'],
+  ])('cuts the last chunk and a bit of a file that %s', async (_, sizes, after) => {
+    const lines = `${LINES.repeat(9)}{"a":1}\n`
+    await put('a.ndjson', lines, false)
+    const { chunks, lanes } = await run({ settle: after }, { chunkBytes: 64 })
+    expect(chunks.map(({ bytes }) => bytes)).toEqual(sizes)
+    expect(lanes).toEqual({ 'a.ndjson': lines })
+  })
+
   it('reads an unfinished NDJSON file without copying it once it is finished, and with a copy before', async () => {
     await put('a.ndjson', LINES, false)
     const [live] = (await run({ settle: '1h' })).chunks

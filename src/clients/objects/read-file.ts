@@ -59,9 +59,17 @@ export function gapOf(
   }
 }
 
-/** Of larger chunks the first of a file are smaller: until one is cut and encoded the store has nothing to do. Where a chunk ends follows from
- *  where it begins, as ever. */
+/** Of larger chunks the first of a file are smaller: until one is cut and encoded the store has nothing to do. */
 const FIRST_BYTES = 64_000_000
+
+/** How many bytes the next chunk should have. What is left of a file that has its end, and would be one chunk and a bit, is cut into halves: the bit would be in
+ *  the store long before the chunk is encoded, and then the store has nothing to do but that. Where the end is not known (Infinity), and before it, this
+ *  follows from where the chunk begins. */
+export function chunkBytesAt(from: number, chunkBytes: number, end: number): number {
+  const bytes = Math.min(chunkBytes, Math.max(FIRST_BYTES, from))
+  const left = end - from
+  return left > bytes && left < 1.5 * bytes ? Math.ceil(left / 2) : bytes
+}
 
 class LaneReader {
   readonly #task: LaneTask
@@ -94,9 +102,10 @@ class LaneReader {
       if (cut === undefined || cut.to !== to) throw await this.#notThere(to, cut)
       yield await this.#chunk(from, cut, cutter, lane)
     }
+    const end = until ?? (settled && !lane.compressed ? this.#file.facts.size : Infinity)
     while (until === undefined || cutter.at < until) {
       const from = cutter.at
-      const size = from + Math.min(this.#options.chunkBytes, Math.max(FIRST_BYTES, from))
+      const size = from + chunkBytesAt(from, this.#options.chunkBytes, end)
       const target = until === undefined ? size : Math.min(until, size)
       const limited = until !== undefined && until <= size
       const cut = await cutter.cut({ target, exact: limited, limited, settled })
