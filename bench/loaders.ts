@@ -26,12 +26,13 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const folder = join(tmpdir(), 'adflow-bench-loaders')
 const STORES: Readonly<Record<string, BenchStore>> = { postgres, clickhouse, s3, kafka, redis }
 
-export async function bench({ rows, runs, only }: BenchOptions): Promise<void> {
+export async function bench({ rows: most, askedRows, runs, only }: BenchOptions): Promise<void> {
   rmSync(folder, { recursive: true, force: true })
   mkdirSync(folder, { recursive: true })
   for (const [name, store] of Object.entries(STORES)) {
     if (only !== undefined && only !== name) continue
     const { format } = store
+    const rows = askedRows ?? store.rows ?? most
     const data = join(folder, name)
     await generateSample({ dir: data, rows, seed: 1, format, files: 1, defects: 'none' })
     const path = join(data, `events-0001.${format}`)
@@ -54,7 +55,7 @@ export async function bench({ rows, runs, only }: BenchOptions): Promise<void> {
       const own = measured.get(ours.name) as Measured[]
       for (const tool of tools) {
         const theirs = measured.get(tool.name) as Measured[]
-        process.stdout.write(`ratio loaders.${name} ${ratio(theirs, own).toFixed(2)} vs ${tool.name}\n`)
+        process.stdout.write(`ratio loaders.${name} ${ratio(theirs, own).toFixed(2)} vs ${tool.name}, ${rows} rows\n`)
       }
       process.stdout.write(
         `peak  loaders.${name} ${(Math.max(...own.map(({ peakBytes }) => peakBytes)) / 2 ** 20).toFixed(0)} MiB\n`,

@@ -9,6 +9,8 @@ import { parseArgs } from 'node:util'
 
 export interface BenchOptions {
   readonly rows: number
+  /** `rows`, where whoever runs it has said them: otherwise a case may have a size of its own. */
+  readonly askedRows?: number
   readonly runs: number
   /** Of the cases of a question, this one alone. */
   readonly only?: string
@@ -31,9 +33,10 @@ const { bench, defaultRows } = (await import(`./${question}.ts`)) as {
   bench(options: BenchOptions): Promise<void>
   defaultRows: number
 }
-const { only } = values
+const { only, rows } = values
 await bench({
-  rows: Number(values.rows ?? defaultRows),
+  rows: Number(rows ?? defaultRows),
+  ...(rows === undefined ? {} : { askedRows: Number(rows) }),
   runs: Number(values.runs),
   ...(only === undefined ? {} : { only }),
 })

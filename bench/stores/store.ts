@@ -40,6 +40,8 @@ export interface RunningStore {
 export interface BenchStore {
   /** Of the file that both read. */
   readonly format: 'csv' | 'ndjson' | 'parquet'
+  /** Of the file, where it is not that of most stores. */
+  readonly rows?: number
   /** Of the job, beside memory and threads. */
   readonly resources?: Readonly<Record<string, unknown>>
   start(file: BenchFile): Promise<RunningStore>

@@ -1,7 +1,7 @@
 /** A table of ClickHouse: one block for each batch, under its token, between two entries of the batch's own. */
 import { z } from 'zod'
 import { BatchLedger, type Entries, type Entry } from '../clients/clickhouse/batch-ledger.ts'
-import { type FoundTable, findTable } from '../clients/clickhouse/catalog.ts'
+import { type FoundTable, findTable, findTables } from '../clients/clickhouse/catalog.ts'
 import { ClickHouse, placeOf } from '../clients/clickhouse/connect.ts'
 import { createViewSql, labelOf, type Making, type TableName } from '../clients/clickhouse/ddl.ts'
 import { diagnoseClickHouse } from '../clients/clickhouse/diagnose.ts'
@@ -89,16 +89,21 @@ class ClickHouseLoader implements Loader {
 
   async open({ columns }: { readonly columns: readonly Column[] }): Promise<void> {
     const { cluster, create, write } = this.#options
-    const wanted = await this.#columns(columns)
-    if (create === 'missing') await makeDatabase(this.#clickhouse, this.#target.database, cluster)
-    await this.#ledger.create(this.#making)
-    const unfinished = await resumeSwap(this.#clickhouse, this.#swap)
+    // Asked at once: over a network each question costs a way there and back before anything is read.
+    const [wanted, noted, [next, target]] = await Promise.all([
+      this.#columns(columns),
+      this.#ledger.exists(),
+      findTables(this.#clickhouse, [this.#next, this.#target]),
+      create === 'missing' ? makeDatabase(this.#clickhouse, this.#target.database, cluster) : undefined,
+    ])
+    // Who may write but not create must not be refused for a table that is there.
+    if (!noted) await this.#ledger.create(this.#making)
+    const unfinished = await resumeSwap(this.#clickhouse, this.#swap, [next, target])
     if (write !== 'replace') {
       if (unfinished) throw this.#unfinishedReplace()
-      await this.#fit(wanted)
+      await this.#fit(wanted, { table: target })
       return
     }
-    const target = await findTable(this.#clickhouse, this.#target)
     if (target !== undefined && target.views.length > 0) throw this.#replaceUnderViews(target)
   }
 
@@ -157,13 +162,16 @@ class ClickHouseLoader implements Loader {
   }
 
   /** Makes the table and its views fit; repeats harmlessly. The target, and behind it what its views feed. */
-  async #fit(columns: readonly ClickHouseColumn[]): Promise<Fitted['fed']> {
+  async #fit(
+    columns: readonly ClickHouseColumn[],
+    known?: { readonly table: FoundTable | undefined },
+  ): Promise<Fitted['fed']> {
     const list = JSON.stringify(columns.map(({ name, type }) => [name, type]))
     if (this.#fitted?.list === list) return this.#fitted.fed
     const { cluster, create, deduplication_window: window, materialized_views: views, write } = this.#options
     const table = write === 'replace' ? this.#next : this.#target
     const making = this.#making
-    const found = await fitTable(this.#clickhouse, table, columns, { plan: this.#plan, making })
+    const found = await fitTable(this.#clickhouse, table, columns, { plan: this.#plan, making, known })
     if (create === 'missing' && write !== 'replace')
       for (const view of views)
         for (const statement of createViewSql(table, view, making))
@@ -285,9 +293,9 @@ pushed it out of a window, or the server was started again since the batch was b
 Where counting does not help the batch is refused with STORE_MISMATCH, and the hint says how to settle it by hand. A batch that was
 written is never asked about again: its entry is enough, however long ago.
 
-**Large files** make a part for each chunk, and ClickHouse merges parts as soon as it has five of about one size, which is a third of its work then.
-\`resources: { chunk: 256MB, in_flight: 3 }\` gives parts of some hundred thousand rows, about those that it makes of its own inserts. A chunk with rejected records
-then holds four times as many of them in memory.
+**Large files** make a part for each chunk, and ClickHouse merges parts as soon as it has five of about one size, which is a third of its work then. So a chunk should be about
+a fifth of a large file: \`resources: { chunk: 256MB, in_flight: 3 }\` for one of 1.3 GB, \`512MB\` for 2.6 GB. ClickHouse holds the rows of the batches that are
+under way in memory, some 0.4 GB for a chunk of 512 MB. A chunk with rejected records holds eight times as many of them in memory as one of 64 MB.
 
 **batch_column** costs next to nothing: all rows of a batch have the same number. Without it, and with SummingMergeTree, a batch in doubt whose token was pushed out
 is refused, and nobody notices where a server that is killed keeps a token and loses its part.

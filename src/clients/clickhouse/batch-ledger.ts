@@ -5,7 +5,7 @@
  */
 import type { BatchInfo, Since, StoreRecord } from '../../core/contracts.ts'
 import { type LanePlace, lanesToTell } from '../../core/lanes-to-tell.ts'
-import { findTable } from './catalog.ts'
+import { hasTable } from './catalog.ts'
 import type { ClickHouse } from './connect.ts'
 import { DURABLE, onCluster, type TableName, tableSql } from './ddl.ts'
 import { literal } from './sql-text.ts'
@@ -67,6 +67,10 @@ export class BatchLedger {
     return { database: this.#place.database, table: LEDGER_TABLE }
   }
 
+  exists(): Promise<boolean> {
+    return hasTable(this.#clickhouse, this.name)
+  }
+
   async create({
     cluster,
     replicated,
@@ -74,8 +78,6 @@ export class BatchLedger {
     readonly cluster: string | undefined
     readonly replicated: boolean
   }): Promise<void> {
-    // Asked first: who may write but not create must not be refused for a table that is there.
-    if ((await findTable(this.#clickhouse, this.name)) !== undefined) return
     const text = [
       'target',
       'token',

@@ -36,18 +36,37 @@ export function isMergeTree({ engine }: Pick<FoundTable, 'engine'>): boolean {
 }
 
 export async function findTable(clickhouse: ClickHouse, name: TableName): Promise<FoundTable | undefined> {
-  const [row] = await clickhouse.rows(
-    `look at ${labelOf(name)}`,
-    `SELECT engine, engine_full, partition_key, comment, create_table_query, arrayZip(dependencies_database, dependencies_table) AS views FROM system.tables WHERE database = {database:String} AND name = {table:String}`,
-    { ...name },
+  const [found] = await findTables(clickhouse, [name])
+  return found
+}
+
+/** In the order of the names. */
+export async function findTables<Names extends readonly TableName[]>(
+  clickhouse: ClickHouse,
+  names: readonly [...Names],
+): Promise<{ [Place in keyof Names]: FoundTable | undefined }> {
+  const rows = await clickhouse.rows(
+    `look at ${names.map(labelOf).join(', ')}`,
+    `SELECT database, name, engine, engine_full, partition_key, comment, create_table_query, arrayZip(dependencies_database, dependencies_table) AS views FROM system.tables WHERE database IN {databases:Array(String)} AND name IN {tables:Array(String)}`,
+    { databases: names.map(({ database }) => database), tables: names.map(({ table }) => table) },
   )
-  if (row === undefined) return undefined
+  const found = names.map(({ database, table }) => {
+    const row = rows.find((row) => row['database'] === database && row['name'] === table)
+    return row === undefined ? undefined : foundTable(clickhouse, { database, table }, row)
+  })
+  return (await Promise.all(found)) as { [Place in keyof Names]: FoundTable | undefined }
+}
+
+async function foundTable(
+  clickhouse: ClickHouse,
+  { database, table }: TableName,
+  row: Readonly<Record<string, unknown>>,
+): Promise<FoundTable> {
   const engine = String(row['engine'])
   const full = String(row['engine_full'])
   const prefix = isReplicated({ engine }) ? 'replicated' : 'non_replicated'
   const setting = async (key: string) =>
     Number(new RegExp(`\\b${key} = '?(\\d+)`).exec(full)?.[1] ?? (await defaultOf(clickhouse, key)))
-  const { database, table } = name
   return {
     database,
     table,
@@ -83,6 +102,15 @@ export async function hasDatabase(clickhouse: ClickHouse, database: string): Pro
     `look for the database ${database}`,
     'SELECT 1 FROM system.databases WHERE name = {database:String}',
     { database },
+  )
+  return rows.length > 0
+}
+
+export async function hasTable(clickhouse: ClickHouse, name: TableName): Promise<boolean> {
+  const rows = await clickhouse.rows(
+    `look for ${labelOf(name)}`,
+    'SELECT 1 FROM system.tables WHERE database = {database:String} AND name = {table:String}',
+    { ...name },
   )
   return rows.length > 0
 }

@@ -3,7 +3,7 @@
  * under the name of the filled table after a kill is told by its comment: with it, it is still being filled; without, it is
  * the old one, which has to go.
  */
-import { findTable } from './catalog.ts'
+import { type FoundTable, findTable, findTables } from './catalog.ts'
 import type { ClickHouse } from './connect.ts'
 import { labelOf, onCluster, type TableName, tableSql } from './ddl.ts'
 
@@ -15,12 +15,15 @@ export interface Swap {
   readonly cluster: string | undefined
 }
 
-/** Does what a killed swap has left to do. true: a table is being filled. */
-export async function resumeSwap(clickhouse: ClickHouse, { next, target, cluster }: Swap): Promise<boolean> {
-  const waiting = await findTable(clickhouse, next)
+/** Does what a killed swap has left to do; `found`: what lies under the two names, where that is known. true: a table is being filled. */
+export async function resumeSwap(
+  clickhouse: ClickHouse,
+  { next, target, cluster }: Swap,
+  found?: readonly [FoundTable | undefined, FoundTable | undefined],
+): Promise<boolean> {
+  const [waiting, swapped] = found ?? (await findTables(clickhouse, [next, target]))
   if (waiting?.comment === FILLING) return true
   if (waiting !== undefined) await drop(clickhouse, next, cluster)
-  const swapped = await findTable(clickhouse, target)
   if (swapped?.comment === FILLING)
     await clickhouse.command(
       `finish the replacement of ${labelOf(target)}`,

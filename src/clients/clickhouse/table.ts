@@ -13,19 +13,29 @@ export interface FitPlan extends TablePlan {
   readonly evolve: boolean
 }
 
-/** Makes the table, or makes it take `columns` without loss. @throws AdflowError STORE_MISMATCH; then nothing was changed */
+/** Makes the table, or makes it take `columns` without loss; `known`: what was just found under its name. @throws AdflowError STORE_MISMATCH; then nothing was changed */
 export async function fitTable(
   clickhouse: ClickHouse,
   name: TableName,
   columns: readonly ClickHouseColumn[],
-  { plan, making }: { readonly plan: FitPlan; readonly making: Making },
+  {
+    plan,
+    making,
+    known,
+  }: {
+    readonly plan: FitPlan
+    readonly making: Making
+    readonly known?: { readonly table: FoundTable | undefined } | undefined
+  },
 ): Promise<FoundTable> {
   const label = labelOf(name)
-  if ((await findTable(clickhouse, name)) === undefined) {
+  const before = known === undefined ? await findTable(clickhouse, name) : known.table
+  if (before === undefined) {
     if (!plan.create) throw missingTable(name)
     await clickhouse.command(`make ${label}`, createTableSql(name, columns, plan, making))
   } else {
     const changes = await changesFor(clickhouse, name, columns, plan)
+    if (changes.length === 0) return before
     for (const change of changes)
       await clickhouse.command(
         `change ${label}`,
