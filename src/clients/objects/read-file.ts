@@ -62,13 +62,13 @@ export function gapOf(
 /** Of larger chunks the first of a file are smaller: until one is cut and encoded the store has nothing to do. */
 const FIRST_BYTES = 64_000_000
 
-/** How many bytes the next chunk should have. What is left of a file that has its end, and would be one chunk and a bit, is cut into halves: the bit would be in
- *  the store long before the chunk is encoded, and then the store has nothing to do but that. Where the end is not known (Infinity), and before it, this
+/** How many bytes the next chunk should have. What is left of a file that has its end, and would be one chunk and a smaller one, is cut into halves: the smaller one would
+ *  be in the store before the other is encoded, and then the store has nothing to do but that. Where the end is not known (Infinity), and before it, this
  *  follows from where the chunk begins. */
 export function chunkBytesAt(from: number, chunkBytes: number, end: number): number {
   const bytes = Math.min(chunkBytes, Math.max(FIRST_BYTES, from))
   const left = end - from
-  return left > bytes && left < 1.5 * bytes ? Math.ceil(left / 2) : bytes
+  return left > bytes && left < 2 * bytes ? Math.ceil(left / 2) : bytes
 }
 
 class LaneReader {

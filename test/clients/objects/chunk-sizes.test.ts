@@ -15,9 +15,11 @@ function sizes(fileBytes: number, chunkBytes: number, end = fileBytes): number[]
 }
 
 describe('the sizes of chunks', () => {
-  it('begin small where chunks are large, and end with two halves of what would be one and a bit', () => {
+  it('begin small where chunks are large, and end with two halves of what would be one and a smaller one', () => {
     expect(sizes(1320 * MB, 256 * MB)).toEqual([64, 64, 128, 256, 256, 256, 148, 148])
-    expect(sizes(1320 * MB, 64 * MB).slice(-3)).toEqual([64, 64, 40])
+    expect(sizes(1320 * MB, 512 * MB)).toEqual([64, 64, 128, 256, 404, 404])
+    expect(sizes(1320 * MB, 64 * MB).slice(-3)).toEqual([64, 52, 52])
+    expect(sizes(1344 * MB, 64 * MB).slice(-3)).toEqual([64, 64, 64])
     expect(sizes(1290 * MB, 64 * MB).slice(-3)).toEqual([64, 37, 37])
     expect(sizes(90 * MB, 256 * MB)).toEqual([45, 45])
   })
