@@ -130,20 +130,21 @@ export class ReferenceTables {
 
   async #look(table: RefreshedTable, warn: (text: string) => void): Promise<void> {
     const { name, refresh } = table.reference
-    let broken = false
-    while (await this.#paused(broken ? Math.min(refresh.everyMs, RETRY_MS) : refresh.everyMs)) {
+    /** What has kept it from being read since it was last read: each kind is told once, as one that passes must not hide one that lasts. */
+    const told = new Set<string>()
+    while (await this.#paused(told.size > 0 ? Math.min(refresh.everyMs, RETRY_MS) : refresh.everyMs)) {
       try {
         const changed = await table.refresh(this.#stop.signal)
-        if (changed || broken) this.#log.info({ reference: name }, `the reference data ${name} were read again`)
-        broken = false
+        if (changed || told.size > 0) this.#log.info({ reference: name }, `the reference data ${name} were read again`)
+        told.clear()
       } catch (error) {
         if (this.#stop.signal.aborted) return
         if (!(error instanceof AdflowError)) throw error
         const held = table.tooOld ? '; no batch is taken up until they can be read' : ''
         const text = `the reference data ${name} cannot be read again, and stay as they were ${ageText(table.ageMs)} ago${held}: ${error.message}`
-        if (broken) this.#log.warn({ reference: name, code: error.code }, redact(text))
+        if (told.has(error.code)) this.#log.warn({ reference: name, code: error.code }, redact(text))
         else warn(text)
-        broken = true
+        told.add(error.code)
       }
     }
   }

@@ -103,6 +103,26 @@ test('each session sees its own version; one that nobody sees is dropped, and co
   other.close()
 })
 
+test('each reason why they cannot be read is told once until they are read: one that passes does not hide one that lasts', async () => {
+  const references = await load()
+  const told: string[] = []
+  references.keepFresh({ warn: (text) => told.push(text), failed: (error) => told.push(String(error)) })
+  const toldOf = (count: number) => vi.waitFor(() => expect(told).toHaveLength(count), { timeout: 20_000 })
+  rmSync(join(folder, 'rates.csv'))
+  await toldOf(1)
+  put('4\nleft,5')
+  await toldOf(2)
+  rmSync(join(folder, 'rates.csv'))
+  await new Promise((resolve) => setTimeout(resolve, 200))
+  put(6)
+  await changed(references, references.hold(undefined))
+  put('7\nleft,8')
+  await toldOf(3)
+  await references.close()
+  const reasons = [/read the reference data .*rates\.csv/, /1 repeated key/, /1 repeated key/]
+  expect(told).toEqual(reasons.map((reason) => expect.stringMatching(reason)))
+})
+
 test('what is too old fails a run with an end, and holds back one without until it is told to stop', async () => {
   const references = await load({ everyMs: 60_000, maxAgeMs: 1 })
   await new Promise((resolve) => setTimeout(resolve, 5))
