@@ -26,13 +26,13 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const folder = join(tmpdir(), 'adflow-bench-loaders')
 const STORES: Readonly<Record<string, BenchStore>> = { postgres, clickhouse, s3, kafka, redis }
 
-export async function bench({ rows: most, askedRows, runs, only }: BenchOptions): Promise<void> {
+export async function bench({ rows: usualRows, askedRows, runs, only }: BenchOptions): Promise<void> {
   rmSync(folder, { recursive: true, force: true })
   mkdirSync(folder, { recursive: true })
   for (const [name, store] of Object.entries(STORES)) {
     if (only !== undefined && only !== name) continue
     const { format } = store
-    const rows = askedRows ?? store.rows ?? most
+    const rows = askedRows ?? store.rows ?? usualRows
     const data = join(folder, name)
     await generateSample({ dir: data, rows, seed: 1, format, files: 1, defects: 'none' })
     const path = join(data, `events-0001.${format}`)

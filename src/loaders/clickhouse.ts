@@ -294,7 +294,7 @@ Where counting does not help the batch is refused with STORE_MISMATCH, and the h
 written is never asked about again: its entry is enough, however long ago.
 
 **Large files** make a part for each chunk, and ClickHouse merges parts as soon as it has five of about one size, which is a third of its work then. So a chunk should be about
-a fifth of a large file: \`resources: { chunk: 256MB, in_flight: 3 }\` for one of 1.3 GB, \`512MB\` for 2.6 GB. ClickHouse holds the batches that come in memory: with chunks of 512 MB it took 1.5 GB at most, as it does for a single INSERT of the same file. A chunk with rejected
+a fifth of a large file: \`resources: { chunk: 256MB, in_flight: 3 }\` for one of 1.3 GB, \`512MB\` for 2.6 GB; larger ones have not been found faster. ClickHouse holds the batches that come in memory: with chunks of 512 MB it took 1.5 GB at most, as it does for a single INSERT of the same file. A chunk with rejected
 records holds eight times as many of them in memory as one of 64 MB.
 
 **batch_column** costs next to nothing: all rows of a batch have the same number. Without it, and with SummingMergeTree, a batch in doubt whose token was pushed out
