@@ -83,7 +83,7 @@ export default defineExtractor({
   description: `The first run reads all rows, later ones what was inserted or changed since. Rows are told apart by the transaction that has
 left them: a run reads what transactions have left that were over when it began, and no later run reads that again. A transaction that commits
 late, with lower numbers or earlier times than what was read already, is not missed; one that is rolled back never shows. While a transaction is open
-anywhere in the cluster, what later ones have written waits for it; a warning says so.
+in the database – on a standby: anywhere in the cluster – what later ones have written waits for it; a warning names it and its process. \`PREPARE TRANSACTION\` leaves one open as well.
 
 **Each row version comes once.** Where rows are only added, each comes once: \`write: append\`. Where they are changed, the row comes again as it is now: load it
 with \`write: merge\`. What was changed twice between two runs comes once. Deleted rows are not told: see \`postgres_cdc\`.

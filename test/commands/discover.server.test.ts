@@ -18,7 +18,6 @@ import {
   freshFolder,
   freshIndexes,
   freshTopic,
-  overOnPostgres,
 } from '../harness/servers/fresh.ts'
 import { s3Client } from '../harness/servers/s3-client.ts'
 import { sftpClient } from '../harness/servers/sftp-client.ts'
@@ -69,7 +68,6 @@ await serverSuite('discover', ['postgres', 'clickhouse'], ({ postgres, clickhous
        INSERT INTO spend SELECT 9007199254740993 + n, n + 0.0000000001, now() FROM generate_series(1, 50) n; ANALYZE spend`,
     )
     await client.end()
-    await overOnPostgres(postgres)
     const offers = await discovered(database.url)
     expect(offers).toMatchObject([
       { kind: 'table', name: 'public."odd Name"', options: { table: 'public."odd Name"' } },

@@ -1,10 +1,11 @@
+import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import postgres from '../../src/extractors/postgres.ts'
 import { onPostgres } from '../conformance/fixtures/postgres.ts'
 import { temporaryFolder } from '../harness/cli.ts'
 import { diagnosed, statuses } from '../harness/diagnosis.ts'
-import { type FreshUrl, freshDatabase, overOnPostgres } from '../harness/servers/fresh.ts'
+import { type FreshUrl, freshDatabase } from '../harness/servers/fresh.ts'
 import { serverSuite } from '../harness/servers/suite.ts'
 import { SmallJob } from '../harness/small-job.ts'
 import { writersAtWork } from '../harness/writers.ts'
@@ -141,6 +142,35 @@ ${more}`,
     )
   })
 
+  it('waits for what is open in its own database, and for nothing in another one of the server', async () => {
+    await sql(`CREATE TABLE t (id bigint)`)
+    const job = jobOf({ table: 't' }, '{ id: bigint }')
+    const [here, there] = [randomUUID(), randomUUID()]
+    const prepare = (name: string) => `BEGIN; CREATE TABLE prepared (id int); PREPARE TRANSACTION '${name}'`
+    await using other = await freshDatabase(server)
+    await onPostgres(other.url, async (elsewhere) => {
+      await elsewhere.query(prepare(there))
+      try {
+        await elsewhere.query('BEGIN; CREATE TABLE open (id int)')
+        await sql('INSERT INTO t VALUES (1)')
+        expect(await job.summary()).toMatchObject({ exit: 0, read: 1 })
+      } finally {
+        await elsewhere.query('ROLLBACK')
+        await elsewhere.query(`ROLLBACK PREPARED '${there}'`)
+      }
+    })
+    await sql(prepare(here))
+    try {
+      await sql('INSERT INTO t VALUES (2)')
+      const { stdout, stderr } = await job.run()
+      expect(JSON.parse(stdout)).toMatchObject({ exit: 0, read: 0 })
+      expect(stderr).toContain(`(prepared as '${here}') is open`)
+    } finally {
+      await sql(`COMMIT PREPARED '${here}'`)
+    }
+    expect(await job.summary()).toMatchObject({ exit: 0, read: 1 })
+  })
+
   it('reads everything each time where it is told to, as a user who may only read', async () => {
     await sql('CREATE TABLE t AS SELECT n AS id FROM generate_series(1, 5) n')
     const reader = new URL(database.url)
@@ -240,7 +270,6 @@ ${more}`,
       readFileSync(job.file, 'utf8').replace(/^extract: .*$/m, () => `extract: ${all}`),
     )
     try {
-      await overOnPostgres(server)
       await onPostgres(database.url, async (client) => {
         await client.query('BEGIN; LOCK TABLE held')
         const { read, gaps } = await job.summary()

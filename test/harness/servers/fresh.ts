@@ -4,7 +4,6 @@
  * store does not wait for the libraries of six others.
  */
 import { randomBytes } from 'node:crypto'
-import { setTimeout as delay } from 'node:timers/promises'
 import { createTopic } from '../kafka-topic.ts'
 import type { ClickHouseEndpoint } from './clickhouse.ts'
 import type { S3Endpoint } from './core/s3.ts'
@@ -38,24 +37,6 @@ export async function freshDatabase({ url }: PostgresEndpoint): Promise<FreshUrl
   const name = freshName()
   await onPostgres(url, `CREATE DATABASE ${name}`)
   return { ...fresh(name, () => onPostgres(url, `DROP DATABASE ${name} WITH (FORCE)`)), url: withPath(url, name) }
-}
-
-/**
- * When every transaction that had begun on the server is over, of other tests too: only then does a reader see what was committed
- * meanwhile.
- */
-export async function overOnPostgres({ url }: PostgresEndpoint): Promise<void> {
-  const { Client } = await import('pg')
-  const client = new Client({ connectionString: url })
-  await client.connect()
-  try {
-    const now = 'SELECT pg_snapshot_xmax(pg_current_snapshot())::text AS x'
-    const until = (await client.query<{ x: string }>(now)).rows[0]?.x ?? '0'
-    const over = `SELECT pg_snapshot_xmin(pg_current_snapshot())::text::numeric >= ${until} AS over`
-    while (!(await client.query<{ over: boolean }>(over)).rows[0]?.over) await delay(50)
-  } finally {
-    await client.end()
-  }
 }
 
 /** The URL names the database as its path, as ClickHouse's client takes it. */

@@ -84,6 +84,7 @@ const SETTINGS = {
   max_wal_senders: '20',
   max_replication_slots: '20',
   max_connections: '200',
+  max_prepared_transactions: '10',
   shared_buffers: '64MB',
 }
 

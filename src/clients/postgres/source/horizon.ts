@@ -7,22 +7,44 @@ import type { ReadSession } from './session.ts'
 
 export interface Horizon {
   readonly system: string
-  /** All transactions before it are over, and what they have left is in the snapshot. */
+  /** All transactions before it that could write in this database are over, and what they have left is in the snapshot. */
   readonly over: bigint
   /** No transaction of this number had begun. */
   readonly next: bigint
   readonly blockBytes: number
+  /** Who has transaction `over` open, where the server tells. */
+  readonly openedBy?: string
+  /** Transaction `over` was open in the snapshot, and nobody has it any more: a new snapshot shows more. */
+  readonly passed: boolean
 }
 
+/**
+ * The snapshot's open transactions, and whose they are. Each session, and each prepared transaction, stands in one database, so what is
+ * open in another one writes nothing here, however long it takes. Whoever is not found may be of this one. Snapshots of a standby
+ * do not list what is open.
+ */
+const HORIZON = `
+  WITH now AS MATERIALIZED (SELECT pg_current_snapshot() AS s),
+  open AS (
+    SELECT x, coalesce(a.datname, p.database) AS database, coalesce('process ' || a.pid, 'prepared as ' || quote_literal(p.gid)) AS holder
+    FROM now CROSS JOIN pg_snapshot_xip(s) AS x
+    LEFT JOIN pg_locks l ON l.locktype = 'transactionid' AND l.mode = 'ExclusiveLock' AND l.granted AND l.transactionid = x::xid
+    LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+    LEFT JOIN pg_prepared_xacts p ON p.transaction = x::xid),
+  here AS (SELECT * FROM open WHERE database IS NULL OR database = current_database() ORDER BY x LIMIT 1)
+  SELECT CASE WHEN pg_is_in_recovery() THEN pg_snapshot_xmin(s) ELSE coalesce(x, pg_snapshot_xmax(s)) END AS over, pg_snapshot_xmax(s) AS next, holder,
+    x IS NOT NULL AND database IS NULL AS passed, (SELECT system_identifier FROM pg_control_system()) AS system, current_setting('block_size') AS block
+  FROM now LEFT JOIN here ON true`
+
 export async function horizonOf(session: ReadSession): Promise<Horizon> {
-  const row = await session.one(
-    `SELECT pg_snapshot_xmin(s)::text AS over, pg_snapshot_xmax(s)::text AS next, (SELECT system_identifier FROM pg_control_system()) AS system, current_setting('block_size') AS block FROM pg_current_snapshot() AS s`,
-  )
+  const { system, over, next, holder, passed, block } = await session.one(HORIZON)
   return {
-    system: row['system'] ?? '',
-    over: BigInt(row['over'] ?? 0),
-    next: BigInt(row['next'] ?? 0),
-    blockBytes: Number(row['block']),
+    system: system ?? '',
+    over: BigInt(over ?? 0),
+    next: BigInt(next ?? 0),
+    blockBytes: Number(block),
+    ...(typeof holder === 'string' ? { openedBy: holder } : {}),
+    passed: passed === 't',
   }
 }
 
