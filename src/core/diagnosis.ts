@@ -24,6 +24,7 @@ export const CHECKS = {
   permission: 'The user of the job may do what the job does.',
   durability: 'What the system has confirmed survives its crash.',
   dedup_window: 'How long the system itself refuses a repetition.',
+  transactions: 'What is open there and keeps the job from reading what is committed.',
   connections: 'There is room for the connections of the job.',
   memory: 'The memory that is wanted and the memory that is there.',
   clock: 'Its clock and the clock of this machine agree.',

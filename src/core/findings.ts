@@ -75,10 +75,10 @@ export function findingsAt(place: string) {
       const { apartMs, least } = apart(answer)
       const { refused } = answer
       if (least <= APART_MS) return ok('clock', 'agrees with this machine')
-      const found = `${durationText(Math.abs(apartMs))} ${apartMs > 0 ? 'ahead of' : 'behind'} this machine`
+      const found = `${roughly(Math.abs(apartMs))} ${apartMs > 0 ? 'ahead of' : 'behind'} this machine`
       const mend = 'set both clocks by NTP, and see which of the two is wrong'
       if (refused === undefined || least <= refused.beyondMs) return warning('clock', found, mend)
-      return failed('clock', refused.code, `${found}: refused beyond ${durationText(refused.beyondMs)}`, mend)
+      return failed('clock', refused.code, `${found}: refused beyond ${roughly(refused.beyondMs)}`, mend)
     },
     /** A connection whose certificate was checked. `validToMs`: when that ends; undefined: not known. */
     tls(protocol: string, validToMs: number | undefined, nowMs: number): Finding {
@@ -89,7 +89,7 @@ export function findingsAt(place: string) {
           'tls',
           `${protocol}, and the certificate is good until ${new Date(validToMs).toISOString().slice(0, 10)}`,
         )
-      const found = `${protocol}, and the certificate of the server ends in ${durationText(left)}`
+      const found = `${protocol}, and the certificate of the server ends in ${roughly(left)}`
       return warning('tls', found, 'renew it there: from then on nothing can be written')
     },
     /** `whose`: of a server's disk, or of this machine's. */
@@ -128,7 +128,8 @@ function apart({ systemMs, askedMs, answeredMs, resolutionMs = 0 }: ClockAnswer)
   return { apartMs: (lowest + highest) / 2, least }
 }
 
-function durationText(milliseconds: number): string {
+/** In one unit, for people. */
+export function roughly(milliseconds: number): string {
   const seconds = Math.round(milliseconds / 1000)
   if (seconds < 120) return `${seconds} s`
   if (seconds < 7200) return `${Math.round(seconds / 60)} min`

@@ -165,6 +165,17 @@ ${more}`,
       const { stdout, stderr } = await job.run()
       expect(JSON.parse(stdout)).toMatchObject({ exit: 0, read: 0 })
       expect(stderr).toContain(`(prepared as '${here}') is open`)
+      const open = async (laterMs: number) => {
+        const now = () => Date.now() + laterMs
+        const findings = await diagnosed(postgres, { url: database.url, table: 't' }, { now })
+        return findings.find(({ check }) => check === 'transactions')
+      }
+      expect(await open(0)).toMatchObject({ status: 'ok', found: expect.stringContaining(here) })
+      expect(await open(3 * 3_600_000)).toMatchObject({
+        status: 'warning',
+        found: expect.stringMatching(/is open for 3 h: what later ones have written is not read/),
+        mend: expect.stringContaining(`ROLLBACK PREPARED '${here}'`),
+      })
     } finally {
       await sql(`COMMIT PREPARED '${here}'`)
     }
@@ -282,7 +293,13 @@ ${more}`,
       })
       const found = async (options: Readonly<Record<string, unknown>>) =>
         statuses(await diagnosed(postgres, { url: database.url, table: 't', ...options }))
-      expect(await found({})).toMatchObject({ reachable: 'ok', target: 'ok', permission: 'ok', connections: 'ok' })
+      expect(await found({})).toMatchObject({
+        reachable: 'ok',
+        target: 'ok',
+        permission: 'ok',
+        transactions: 'ok',
+        connections: 'ok',
+      })
       expect(await found({ table: 'nothing' })).toMatchObject({ target: 'failed SOURCE_MISSING' })
       expect(await found({ url: poor.href })).toMatchObject({ permission: 'failed SOURCE_DENIED' })
       expect(await found({ password: 'wrong' })).toMatchObject({ reachable: 'failed SOURCE_DENIED' })

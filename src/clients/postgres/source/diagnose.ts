@@ -1,13 +1,14 @@
 /** A table as a source, before a run reads it: by the catalog, without touching its rows. */
 import type { PoolClient } from 'pg'
 import type { DiagnoseEnv, Diagnosis, Finding } from '../../../core/diagnosis.ts'
-import type { Findings } from '../../../core/findings.ts'
+import { type Findings, roughly } from '../../../core/findings.ts'
 import { didYouMean } from '../../../core/job/suggest.ts'
 import { sizeText } from '../../../core/job/units.ts'
 import { ident } from '../../../engine/sql-text.ts'
 import { diagnoseServer } from '../diagnose.ts'
 import { explainSource } from '../errors.ts'
 import type { ConnectionOptions } from '../options.ts'
+import { oldestOpen } from './horizon.ts'
 import type { TableOptions } from './table-fetcher.ts'
 
 type Asked = Omit<TableOptions, 'cursor' | 'columns' | 'tables'> & {
@@ -21,6 +22,9 @@ type Asked = Omit<TableOptions, 'cursor' | 'columns' | 'tables'> & {
 /** Looking through more than this in each run is worth a word. */
 const LARGE_BYTES = 1e9
 
+/** A transaction that is open for longer keeps a job from what is new. */
+const LONG_OPEN_MS = 600_000
+
 export function diagnosePostgresSource(options: Asked, env: DiagnoseEnv): Diagnosis {
   const tables = options.table === undefined ? [] : [options.table].flat()
   const { query } = options
@@ -31,10 +35,25 @@ export function diagnosePostgresSource(options: Asked, env: DiagnoseEnv): Diagno
     own: async (client, at) => {
       const findings: Finding[] = []
       for (const table of tables) findings.push(...(await diagnoseTable(client, at, table, options)))
+      if (tables.length > 0) findings.push(await diagnoseOpen(client, at, env.now()))
       if (query !== undefined) findings.push(await diagnoseQuery(client, at, query, options))
       return findings
     },
   })
+}
+
+/** What the rows of tables wait for. */
+async function diagnoseOpen(client: PoolClient, at: Findings, nowMs: number): Promise<Finding> {
+  const open = await oldestOpen(client)
+  if (open === undefined) return at.ok('transactions', 'nothing holds back what is committed')
+  const { transaction, holder, sinceMs, remedy } = open
+  const found = `transaction ${transaction}${holder === undefined ? '' : ` (${holder})`} is open`
+  if (sinceMs === undefined || nowMs - sinceMs < LONG_OPEN_MS) return at.ok('transactions', found)
+  return at.warning(
+    'transactions',
+    `${found} for ${roughly(nowMs - sinceMs)}: what later ones have written is not read before it ends`,
+    `see what it does, and end it where nobody needs it: ${remedy}`,
+  )
 }
 
 /** A query as reference data: `names` are the columns that the job wants of it. */

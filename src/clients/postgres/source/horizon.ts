@@ -2,6 +2,7 @@
  * Which transactions a snapshot knows to be over. Rows are read by the transaction that has left them, not by their values alone: of
  * two transactions the later one may commit first, and what a reader by values has passed it never sees.
  */
+import type { PoolClient } from 'pg'
 import { AdflowError } from '../../../core/errors.ts'
 import type { ReadSession } from './session.ts'
 
@@ -26,13 +27,15 @@ export interface Horizon {
 const HORIZON = `
   WITH now AS MATERIALIZED (SELECT pg_current_snapshot() AS s),
   open AS (
-    SELECT x, coalesce(a.datname, p.database) AS database, coalesce('process ' || a.pid, 'prepared as ' || quote_literal(p.gid)) AS holder
+    SELECT x, coalesce(a.datname, p.database) AS database, coalesce('process ' || a.pid, 'prepared as ' || quote_literal(p.gid)) AS holder,
+      (1000 * extract(epoch FROM coalesce(a.xact_start, p.prepared)))::bigint AS since,
+      coalesce('SELECT pg_terminate_backend(' || a.pid || ')', 'ROLLBACK PREPARED ' || quote_literal(p.gid)) AS remedy
     FROM now CROSS JOIN pg_snapshot_xip(s) AS x
     LEFT JOIN pg_locks l ON l.locktype = 'transactionid' AND l.mode = 'ExclusiveLock' AND l.granted AND l.transactionid = x::xid
     LEFT JOIN pg_stat_activity a ON a.pid = l.pid
     LEFT JOIN pg_prepared_xacts p ON p.transaction = x::xid),
   here AS (SELECT * FROM open WHERE database IS NULL OR database = current_database() ORDER BY x LIMIT 1)
-  SELECT CASE WHEN pg_is_in_recovery() THEN pg_snapshot_xmin(s) ELSE coalesce(x, pg_snapshot_xmax(s)) END AS over, pg_snapshot_xmax(s) AS next, holder,
+  SELECT CASE WHEN pg_is_in_recovery() THEN pg_snapshot_xmin(s) ELSE coalesce(x, pg_snapshot_xmax(s)) END AS over, pg_snapshot_xmax(s) AS next, holder, since, remedy,
     x IS NOT NULL AND database IS NULL AS passed, (SELECT system_identifier FROM pg_control_system()) AS system, current_setting('block_size') AS block
   FROM now LEFT JOIN here ON true`
 
@@ -45,6 +48,31 @@ export async function horizonOf(session: ReadSession): Promise<Horizon> {
     blockBytes: Number(block),
     ...(typeof holder === 'string' ? { openedBy: holder } : {}),
     passed: passed === 't',
+  }
+}
+
+export interface OpenTransaction {
+  readonly transaction: string
+  /** Of whom; undefined: the server does not tell. */
+  readonly holder: string | undefined
+  /** When it began, in milliseconds since the epoch, by the server's clock; undefined: the user may not see it. */
+  readonly sinceMs: number | undefined
+  /** SQL that ends it. */
+  readonly remedy: string | undefined
+}
+
+/** What a reader waits for that would begin now. */
+export async function oldestOpen(client: PoolClient): Promise<OpenTransaction | undefined> {
+  const { rows } = await client.query<
+    Record<'over' | 'next' | 'holder' | 'since' | 'remedy', string | null> & { readonly passed: boolean }
+  >(HORIZON)
+  const { over, next, holder, since, remedy, passed } = rows[0] ?? {}
+  if (passed === true || over === undefined || over === null || over === next) return undefined
+  return {
+    transaction: over,
+    holder: holder ?? undefined,
+    sinceMs: since === null || since === undefined ? undefined : Number(since),
+    remedy: remedy ?? undefined,
   }
 }
 

@@ -81,6 +81,7 @@ class Pass {
   readonly #warn: (text: string) => void
   readonly #reached: (state: TableState) => void
   readonly #doing: string
+  #found = false
 
   constructor(
     task: FetchTask,
@@ -108,7 +109,10 @@ class Pass {
     try {
       const horizon = await horizonOf(session)
       useful = last || !horizon.passed
-      if (useful) await this.#read(session, horizon, before)
+      if (useful) {
+        await this.#read(session, horizon, before)
+        if (horizon.next > horizon.over && (before === undefined || !this.#found)) this.#waits(horizon)
+      }
     } catch (error) {
       await session.end(error as Error)
       throw error
@@ -167,7 +171,6 @@ class Pass {
     const anew = this.#options.again === 'all' && before?.pass === undefined && before?.whole !== true
     const read = anew || before?.read === undefined ? undefined : BigInt(before.read)
     const to = before?.pass === undefined ? horizon.over : BigInt(before.pass.to)
-    if (horizon.next > horizon.over && (read === undefined || to <= read)) this.#waits(horizon)
     if (read !== undefined && to <= read && read <= horizon.next) return undefined
     const window = writtenBetween(read, to, horizon)
     const bounds =
@@ -211,6 +214,7 @@ class Pass {
       )) {
         for await (const piece of pieces) {
           signal.throwIfAborted()
+          this.#found = true
           await sink.write(piece)
         }
         await this.#reach(stateAt(end))
