@@ -5,6 +5,8 @@ import { type BenchStore, COLUMNS } from './store.ts'
 
 export const store: BenchStore = {
   format: 'csv',
+  // Of 1M events the start of the process is a tenth of the time.
+  rows: 2_000_000,
   resources: { chunk: '32MB', in_flight: 4 },
   async start({ path }) {
     const server = await startPrivate('postgres')
