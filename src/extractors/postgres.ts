@@ -101,7 +101,7 @@ Name what you need in the contract: \`bigint\`, \`decimal(38,18)\`, \`timestampt
 lower values is missed, unless a \`lag\` reads the last stretch again, and \`key\` leaves out what was read of it – for up to 4000 rows within the lag. Rows that share all values of \`cursor\` stay together in
 a page. Without \`cursor\` the whole answer is one page, which begins anew when it breaks off. \`numeric\` is text in its records.
 
-**Where it reads.** In transactions that may not write, on a standby as well. Views and foreign tables only by \`query\`. The user needs SELECT. After a restore to an earlier time, or a
+**Where it reads.** In transactions that may not write, on a standby as well. Views, foreign tables and catalogs of the whole cluster (\`pg_database\`) only by \`query\`. The user needs SELECT. After a restore to an earlier time, or a
 move to another cluster, transactions are numbered otherwise: a gap says so, and nothing is guessed. PostgreSQL 14 or newer is fast; older ones read slowly in parts.`,
   options,
   example: {

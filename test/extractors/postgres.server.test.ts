@@ -266,6 +266,7 @@ ${more}`,
       table: [{ table: 'nothing' }, 'SOURCE_MISSING', /nothing/],
       column: [{ table: 't', columns: ['id', 'nme'] }, 'SOURCE_MISSING', /no column nme; did you mean `name`/],
       view: [{ table: 'v' }, 'SOURCE_UNSUPPORTED', /v is no table/],
+      shared: [{ table: 'pg_database' }, 'SOURCE_UNSUPPORTED', /belongs to all databases of the cluster/],
       text: [{ table: 't', cursor: ['name'] }, 'SOURCE_UNSUPPORTED', /how late is late/],
       password: [{ table: 't', password: 'wrong' }, 'SOURCE_DENIED', /password/],
       user: [{ table: 't', url: poor.href }, 'SOURCE_DENIED', /permission denied for table t/],
@@ -301,6 +302,7 @@ ${more}`,
         connections: 'ok',
       })
       expect(await found({ table: 'nothing' })).toMatchObject({ target: 'failed SOURCE_MISSING' })
+      expect(await found({ table: 'pg_database' })).toMatchObject({ target: 'failed SOURCE_UNSUPPORTED' })
       expect(await found({ url: poor.href })).toMatchObject({ permission: 'failed SOURCE_DENIED' })
       expect(await found({ password: 'wrong' })).toMatchObject({ reachable: 'failed SOURCE_DENIED' })
     } finally {

@@ -8,6 +8,7 @@ import { ident } from '../../../engine/sql-text.ts'
 import { diagnoseServer } from '../diagnose.ts'
 import { explainSource } from '../errors.ts'
 import type { ConnectionOptions } from '../options.ts'
+import { sharedTable } from './extent.ts'
 import { oldestOpen } from './horizon.ts'
 import type { TableOptions } from './table-fetcher.ts'
 
@@ -100,7 +101,7 @@ async function diagnoseTable(
     bytes: string
     names: string[]
   }>(
-    `SELECT current_user AS "user", has_table_privilege(c.oid, 'SELECT') AS readable, c.relkind AS kind, coalesce(pg_total_relation_size(c.oid), 0) AS bytes,
+    `SELECT current_user AS "user", has_table_privilege(c.oid, 'SELECT') AS readable, CASE WHEN c.relisshared THEN 'shared' ELSE c.relkind::text END AS kind, coalesce(pg_total_relation_size(c.oid), 0) AS bytes,
        (SELECT json_agg(attname ORDER BY attnum) FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped) AS names
      FROM pg_class c WHERE c.oid = to_regclass($1)`,
     [table],
@@ -120,6 +121,7 @@ async function diagnoseTable(
   return [target(), permission()]
 
   function target(): Finding {
+    if (kind === 'shared') return at.failure('target', sharedTable(table))
     if (kind !== 'r' && kind !== 'p')
       return at.failed(
         'target',

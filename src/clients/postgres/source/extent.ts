@@ -38,11 +38,12 @@ export async function leavesOf(
 ): Promise<readonly Leaf[]> {
   const rows = await session.query(
     `WITH RECURSIVE tree AS (SELECT $1::oid AS oid UNION SELECT i.inhrelid FROM pg_inherits i JOIN tree t ON t.oid = i.inhparent)
-     SELECT c.oid, c.relkind AS kind, quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name, pg_relation_filenode(c.oid) AS file, pg_relation_size(c.oid) AS bytes
+     SELECT c.oid, CASE WHEN c.relisshared THEN 'shared' ELSE c.relkind::text END AS kind, quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name, pg_relation_filenode(c.oid) AS file, pg_relation_size(c.oid) AS bytes
      FROM tree JOIN pg_class c ON c.oid = tree.oid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind <> 'p' ORDER BY c.oid::bigint`,
     [oid],
   )
   const other = rows.find((row) => row['kind'] !== 'r')
+  if (other?.['kind'] === 'shared') throw sharedTable(`${schema}.${table}`)
   if (other !== undefined || (rows.length === 0 && kind !== 'p'))
     throw new AdflowError(
       'SOURCE_UNSUPPORTED',
@@ -57,6 +58,15 @@ export async function leavesOf(
     file: file ?? '',
     bytes: Number(bytes),
   }))
+}
+
+/** A catalog of the whole cluster, such as pg_database. */
+export function sharedTable(table: string): AdflowError {
+  return new AdflowError(
+    'SOURCE_UNSUPPORTED',
+    `${table} belongs to all databases of the cluster, and only transactions of this one are waited for`,
+    { hint: 'read it by `query`' },
+  )
 }
 
 interface Scan {
